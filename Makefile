@@ -1,0 +1,57 @@
+# The two commands: `make repro` and `make test`. Everything they need is built into .venv.
+
+PYTHON ?= python3
+PROFILE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+ifdef LATENTLAB_DATA
+export LATENTLAB_DATA := $(abspath $(LATENTLAB_DATA))
+endif
+
+.DEFAULT_GOAL := env
+.PHONY: env repro test test-all lint format gate ui bench lock clean help
+
+env: $(READY)  ## build the environment (done by the others when needed)
+
+$(READY): requirements.lock pyproject.toml
+	@PYTHON='$(PYTHON)' sh scripts/build-environment.sh $(VENV)
+	@touch $@
+
+repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile first
+	@dvc pull --quiet data.dvc
+	@$(if $(PROFILE),latentlab profile $(PROFILE))
+	dvc repro
+
+test: $(READY)  ## run the tests
+	pytest -n auto
+
+lint: $(READY)  ## check style and formatting
+	ruff check .
+	ruff format --check .
+
+format: $(READY)  ## mend style and formatting
+	ruff check --fix .
+	ruff format .
+
+gate: $(READY)  ## judge the metrics against the accepted baseline
+	latentlab gate
+
+ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
+	mlflow ui
+
+bench:  ## compare speed with Lightning; builds its own environment
+	sh benchmarks/run.sh
+
+lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+	uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
+	    --python-version 3.11 --no-header --no-annotate --upgrade -q -o requirements.lock
+
+clean:  ## delete the environment and caches; keeps data, outputs and runs
+	rm -rf $(VENV) .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,150 @@
+"""The command line: parse, validate, launch. Nothing heavy is imported before a verb needs it."""
+
+import json
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from latentlab import __version__
+from latentlab.errors import LatentlabError
+
+STAGES = {
+    "fetch": "Find, check and split the dataset named in params.yaml.",
+    "search": "Search the parameters of train that say `search`.",
+    "train": "Train the convolutional autoencoder.",
+    "finetune": "Train a classifier on the trained encoder.",
+    "vae": "Train the variational autoencoder.",
+    "gan": "Train the deep convolutional GAN.",
+    "evaluate": "Judge every model on the test split.",
+}
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+EPILOG = """\b
+Exit codes: 0 done; 1 the gate found a metric that got worse; 2 a mistake in params.yaml or on the
+command line; 3 data missing, corrupt or not to be fetched; 4 the tracking store, the disk, the
+device or an earlier stage's output is not usable; 130 interrupted; 143 terminated."""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="latentlab")
+def cli() -> None:
+    """Learn, compare and explain latent representations of images.
+
+    Most people type `dvc repro` and `mlflow ui`; a verb per stage runs that stage alone.
+    """
+
+
+def _add_stage(name: str, summary: str) -> None:
+    @cli.command(name, help=summary)
+    @click.option("--dry-run", is_flag=True, help="Validate, print the parameters, run nothing.")
+    def command(dry_run: bool) -> None:
+        _run_stage(name, dry_run)
+
+
+for _name, _summary in STAGES.items():
+    _add_stage(_name, _summary)
+
+
+def _run_stage(name: str, dry_run: bool) -> None:
+    from latentlab.params_file import load_params
+    from latentlab.project import find_project
+
+    project = find_project()
+    params = load_params(project.params)
+    if dry_run:
+        section = "data" if name == "fetch" else name
+        shown = {key: params.tree()[key] for key in ("runtime", section)}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    from latentlab.stages.stage import open_stage
+
+    module = import_module(f"latentlab.stages.{name}")
+    with open_stage(name, project, params) as stage:
+        module.run(stage)
+
+
+@cli.command()
+@click.argument("name")
+def profile(name: str) -> None:
+    """Merge profiles/NAME.yaml into params.yaml, keeping its comments."""
+    from latentlab.profile import apply_profile
+    from latentlab.project import find_project
+
+    changes = apply_profile(find_project(), name)
+    for change in changes:
+        click.echo(change)
+    click.echo(f"params.yaml: {len(changes)} values changed by profile '{name}'", err=True)
+
+
+@cli.command()
+@click.option("--accept", is_flag=True, help="Write the metrics at hand as the new baseline.")
+@click.option("--add", is_flag=True, help="With --accept: one more run for its mean and spread.")
+@click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
+def gate(accept: bool, add: bool, as_json: bool) -> None:
+    """Compare the metrics at hand with the accepted baseline of the dataset.
+
+    Exit code 0 where all is well, 1 where a metric got worse, 2 where it cannot be judged.
+    """
+    from latentlab import gate as gate_module
+    from latentlab.params_file import load_params
+    from latentlab.project import find_project
+
+    if add and not accept:
+        raise click.UsageError("--add goes with --accept")
+    project = find_project()
+    dataset = load_params(project.params).data.name
+    if accept:
+        click.echo(gate_module.accept(project, dataset, add), err=True)
+        return
+    verdicts = gate_module.judge(project, dataset)
+    if as_json:
+        click.echo(gate_module.as_json(verdicts))
+    else:
+        gate_module.print_table(dataset, verdicts)
+    sys.exit(1 if any(verdict.worse for verdict in verdicts) else 0)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is wrong with this checkout and machine, and how to mend it."""
+    from latentlab.doctor import examine
+    from latentlab.project import find_project
+
+    findings = examine(find_project())
+    for finding in findings:
+        click.echo(finding.line)
+    sys.exit(4 if any(finding.fatal for finding in findings) else 0)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised where the program is, so that runs are closed on the way out."""
+
+
+def _on_sigterm(signal_number: int, frame: object) -> None:
+    raise _Terminated("terminated by SIGTERM")
+
+
+def main() -> None:
+    """Run the command line; errors a person can cause end in one message and an exit code."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        cli(standalone_mode=False)
+    except LatentlabError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except OSError as error:
+        where = f"{Path(error.filename)}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        sys.exit(LatentlabError.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except _Terminated:
+        sys.exit(TERMINATED)

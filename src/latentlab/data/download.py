@@ -1,0 +1,80 @@
+"""Official mirrors: tried in order, retried a bounded number of times, checked by SHA-256."""
+
+import logging
+from pathlib import Path
+
+from latentlab.data.catalogue import KnownDataset
+from latentlab.errors import DataError
+from latentlab.progress import Advance, progress_bar
+
+RETRIES = 2
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 16
+
+
+class _Bar:
+    """What pooch expects of a progress bar, shown by ours; it counts the bytes of all files."""
+
+    total = 0
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    def update(self, amount: int) -> None:
+        self._advance(amount)
+
+    def reset(self) -> None:
+        """Pooch starts over before a last update of the whole file, which is counted already."""
+        self._advance = lambda amount: None
+
+    def close(self) -> None:
+        """The bar belongs to the caller."""
+
+
+def download(name: str, dataset: KnownDataset, folder: Path) -> None:
+    """Fetch every raw file of a dataset into `folder`.
+
+    A file that is there with the right SHA-256 is kept. DataError tells what each mirror said.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    with progress_bar(f"download {name}", None, "B") as advance:
+        for file_name, sha256 in dataset.sha256.items():
+            _from_any_mirror(name, dataset.mirrors, folder, file_name, sha256, advance)
+
+
+def _from_any_mirror(
+    name: str,
+    mirrors: tuple[str, ...],
+    folder: Path,
+    file_name: str,
+    sha256: str,
+    advance: Advance,
+) -> None:
+    import pooch
+    import requests
+
+    refusals = []
+    for mirror in mirrors:
+        store = pooch.create(
+            folder, mirror, registry={file_name: f"sha256:{sha256}"}, retry_if_failed=RETRIES
+        )
+        downloader = pooch.HTTPDownloader(
+            progressbar=_Bar(advance), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS
+        )
+        try:
+            store.fetch(file_name, downloader=downloader)
+            return
+        except (requests.RequestException, ValueError, OSError) as refusal:
+            refusals.append(f"{mirror}{file_name}: {_first_line(refusal)}")
+    raise DataError(
+        f"{name}: could not be downloaded ({1 + RETRIES} attempts at each mirror):\n  "
+        + "\n  ".join(refusals)
+        + f"\nPut its files into {folder}, or into data/{name}/, or name the folder that holds "
+        f"{name}/ in the environment variable LATENTLAB_DATA."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

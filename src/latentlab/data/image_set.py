@@ -1,0 +1,121 @@
+"""The images of one split as the stages read them: memory-mapped uint8, float only in batches."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.files import atomic_path, read_json, write_json
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a dataset beside its pixels; `dataset.json` of `fetch`.
+
+    `mean` and `std` are per channel over the training split, in [0, 1]; `sha256` is of the raw
+    files, `digest` of all of them and the settings of `data`.
+    """
+
+    name: str
+    classes: list[str]
+    image_shape: list[int]
+    sizes: dict[str, int]
+    mean: list[float]
+    std: list[float]
+    sha256: dict[str, str]
+    digest: str
+
+    def write(self, folder: Path) -> None:
+        """Write `dataset.json`."""
+        write_json(folder / "dataset.json", asdict(self))
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images [N, C, S, S] as uint8 and labels [N] as int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "ImageSet":
+        """Hold the images on `device`; on the CPU they stay memory-mapped."""
+        if device.type == "cpu":
+            return self
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
+    def take(self, indices: Tensor) -> "ImageSet":
+        """The images at `indices`, in that order."""
+        return ImageSet(self.images[indices], self.labels[indices])
+
+    def floats(self, indices: Tensor | slice = slice(None)) -> Tensor:
+        """Images as float32 in [0, 1], channels last in memory."""
+        return as_floats(self.images[indices])
+
+    def batches(
+        self, batch_size: int, shuffle: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Float images [B, C, S, S] in [0, 1] with labels [B]; in order unless shuffled."""
+        if shuffle is None:
+            order = torch.arange(len(self))
+        else:
+            order = torch.randperm(len(self), generator=shuffle)
+        for indices in order.to(self.images.device).split(batch_size):
+            yield self.floats(indices), self.labels[indices]
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1], channels last in memory."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def stratified_sample(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Sorted indices of `count` images (at least one per class), shares of classes kept.
+
+    All images where what is left over could not hold every class.
+    """
+    classes = len(labels.unique())
+    count = max(count, classes)
+    if count > len(labels) - classes:
+        return torch.arange(len(labels))
+    from sklearn.model_selection import train_test_split
+
+    chosen, _ = train_test_split(
+        np.arange(len(labels)), train_size=count, stratify=labels.numpy(), random_state=seed
+    )
+    return torch.from_numpy(np.sort(chosen))
+
+
+def write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write a split as `images.npy` and `labels.npy`."""
+    for name, array in (("images", images), ("labels", labels)):
+        with atomic_path(folder / f"{name}.npy") as temporary:
+            np.save(temporary, array)
+
+
+def load_split(fetched: Path, split: str) -> ImageSet:
+    """Open a split that `fetch` wrote, without reading its pixels yet."""
+    folder = fetched / split
+    try:
+        # copy-on-write: torch wants writable memory, the file stays as it is
+        images = np.load(folder / "images.npy", mmap_mode="c")
+        labels = np.load(folder / "labels.npy")
+    except (FileNotFoundError, ValueError) as fault:
+        raise EnvironmentProblem(f"{folder}: {fault}; run `dvc repro fetch` first") from None
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def load_info(fetched: Path) -> DatasetInfo:
+    """Read the `dataset.json` that `fetch` wrote."""
+    try:
+        return DatasetInfo(**read_json(fetched / "dataset.json"))
+    except FileNotFoundError:
+        raise EnvironmentProblem(
+            f"{fetched / 'dataset.json'} is missing; run `dvc repro fetch` first"
+        ) from None

@@ -1,0 +1,65 @@
+"""Train, validation and test: the official test split where there is one, else stratified."""
+
+import numpy as np
+
+from latentlab.data.sources import RawDataset
+from latentlab.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+
+def make_splits(
+    raw: RawDataset, validation_fraction: float, test_fraction: float, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images [N, C, S, S] and labels [N] of each split; every image lands in exactly one.
+
+    `validation_fraction` is of what is not test, `test_fraction` of all images and used only
+    where the dataset has no official test split.
+    """
+    images, labels = raw.splits["train"]
+    if "test" in raw.splits:
+        test = raw.splits["test"]
+    else:
+        images, labels, *test = _stratified(images, labels, test_fraction, seed, raw.classes)
+    images, labels, *validation = _stratified(
+        images, labels, validation_fraction, seed, raw.classes
+    )
+    return {"train": (images, labels), "validation": tuple(validation), "test": tuple(test)}
+
+
+def _stratified(
+    images: np.ndarray, labels: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Split off `fraction`, with at least one image of every class; order is kept."""
+    from sklearn.model_selection import train_test_split
+
+    taken = max(round(fraction * len(labels)), len(classes))
+    if taken > len(labels) - len(classes):
+        raise DataError(
+            f"{len(labels)} images in {len(classes)} classes are too few to split off {taken}"
+        )
+    kept, held_out = train_test_split(
+        np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed
+    )
+    kept.sort()
+    held_out.sort()
+    return images[kept], labels[kept], images[held_out], labels[held_out]
+
+
+def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of uint8 images [N, C, S, S], in [0, 1].
+
+    Exact, from the histogram of the 256 values, in constant memory.
+    """
+    values = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        counts = np.zeros(256)
+        for start in range(0, len(images), 4096):
+            block = images[start : start + 4096, channel]
+            counts += np.bincount(block.reshape(-1), minlength=256)
+        frequency = counts / counts.sum()
+        mean = float(frequency @ values)
+        means.append(mean)
+        deviations.append(float(np.sqrt(frequency @ (values - mean) ** 2)))
+    return means, deviations

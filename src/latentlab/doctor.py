@@ -1,0 +1,133 @@
+"""The examination of a checkout and its machine."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from latentlab.errors import LatentlabError
+from latentlab.project import Project
+
+FEWEST_FREE_BYTES = 2 << 30
+PACKAGES = ("torch", "mlflow", "optuna", "dvc", "scikit-learn", "matplotlib", "safetensors")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `advice` is empty where all is well."""
+
+    subject: str
+    found: str
+    advice: str = ""
+    fatal: bool = False
+
+    @property
+    def line(self) -> str:
+        """For a person."""
+        mark = "ok " if not self.advice else "BAD" if self.fatal else "?? "
+        return f"{mark} {self.subject}: {self.found}" + (
+            f"\n      {self.advice}" * bool(self.advice)
+        )
+
+
+def examine(project: Project) -> list[Finding]:
+    """Look at everything a run needs; nothing is changed."""
+    looks = (_python, _packages, _device, _parameters, _data, _store, _disk, _dvc)
+    return [finding for look in looks for finding in look(project)]
+
+
+def _python(project: Project) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    advice = "" if supported else "use Python 3.11, 3.12 or 3.13"
+    yield Finding("Python", version, advice, fatal=not supported)
+
+
+def _packages(project: Project) -> Iterator[Finding]:
+    versions, missing = [], []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding("packages", f"missing {', '.join(missing)}", "run `make`", fatal=True)
+    else:
+        yield Finding("packages", ", ".join(versions))
+
+
+def _device(project: Project) -> Iterator[Finding]:
+    import torch
+
+    from latentlab.runtime import available_cores, select_device
+
+    device = select_device("auto")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    yield Finding("device", f"{name}, {available_cores()} cores")
+
+
+def _parameters(project: Project) -> Iterator[Finding]:
+    from latentlab.params_file import load_params
+
+    try:
+        params = load_params(project.params)
+    except LatentlabError as error:
+        yield Finding("params.yaml", str(error), "mend the lines above", fatal=True)
+    else:
+        yield Finding("params.yaml", f"valid; dataset '{params.data.name}'")
+
+
+def _data(project: Project) -> Iterator[Finding]:
+    from latentlab.data.catalogue import KNOWN
+
+    if not project.data.is_dir():
+        yield Finding("data", f"{project.data} is missing", "run `dvc pull data.dvc`", fatal=True)
+        return
+    names = sorted(sub.name for sub in project.data.iterdir() if sub.is_dir())
+    elsewhere = os.environ.get("LATENTLAB_DATA")
+    if elsewhere and not os.path.isdir(elsewhere):
+        advice = "name a folder that exists, or unset it"
+        yield Finding("LATENTLAB_DATA", f"{elsewhere} is not a folder", advice, fatal=True)
+    note = f"; also looked for in {elsewhere}" if elsewhere else ""
+    fetched = ", ".join(name for name in KNOWN if name not in names)
+    yield Finding("data", f"in data/: {', '.join(names)}; can be downloaded: {fetched}{note}")
+
+
+def _store(project: Project) -> Iterator[Finding]:
+    from latentlab.tracking import count_runs, store_uri
+
+    uri = store_uri(project)
+    try:
+        yield Finding("MLflow store", f"{uri}, {count_runs(project)} runs")
+    except LatentlabError as error:
+        advice = "unset MLFLOW_TRACKING_URI, start its server, or move a broken mlflow.db away"
+        yield Finding("MLflow store", f"{uri}: {error}", advice, fatal=True)
+
+
+def _disk(project: Project) -> Iterator[Finding]:
+    free = shutil.disk_usage(project.root).free
+    advice = "" if free > FEWEST_FREE_BYTES else "free some space; `dvc gc -w` drops old outputs"
+    yield Finding("disk", f"{free / 2**30:.1f} GiB free", advice)
+
+
+def _dvc(project: Project) -> Iterator[Finding]:
+    if not (project.root / ".dvc").is_dir():
+        yield Finding("DVC", "no .dvc folder", "clone the repository with Git", fatal=True)
+        return
+    lock = project.root / ".dvc" / "tmp" / "rwlock"
+    if lock.is_file() and lock.stat().st_size == 0:
+        advice = f"a crash left an empty lock file; delete {lock}"
+        yield Finding("DVC lock", "unreadable", advice, fatal=True)
+    command = [sys.executable, "-m", "dvc", "status", "--quiet"]
+    current = subprocess.run(command, cwd=project.root, capture_output=True).returncode == 0
+    if current:
+        yield Finding("DVC pipeline", "up to date")
+    else:
+        advice = (
+            "run `dvc repro`; plain `dvc pull` would complain of outputs that no remote has, "
+            "`dvc pull data.dvc` does not"
+        )
+        yield Finding("DVC pipeline", "has stages to run", advice)

@@ -1,0 +1,50 @@
+"""Models on disk: `weights.safetensors` beside `model.json`, which says how to build the network.
+
+A model that is stored has `family` (a name) and `config` (the arguments that built it).
+"""
+
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from torch import nn
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.files import atomic_path, read_json, write_json
+
+
+class Storable(Protocol):
+    """A network that can be rebuilt from its configuration."""
+
+    family: str
+    config: dict[str, Any]
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save_model(model: nn.Module, folder: Path) -> None:
+    """Write the weights and the description of a model."""
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(folder / "weights.safetensors") as temporary:
+        save_file(weights, temporary)
+    write_json(folder / "model.json", {"family": model.family, "config": model.config})
+
+
+def load_model(kind: type[Model], folder: Path) -> Model:
+    """Rebuild a model of class `kind` that `save_model` wrote, in evaluation mode, on the CPU."""
+    from safetensors.torch import load_file
+
+    try:
+        description = read_json(folder / "model.json")
+        weights = load_file(folder / "weights.safetensors")
+    except FileNotFoundError as missing:
+        raise EnvironmentProblem(f"no model in {folder} ({missing}); run `dvc repro`") from None
+    if description["family"] != kind.family:
+        raise EnvironmentProblem(
+            f"{folder} holds a model of family '{description['family']}', not '{kind.family}'"
+        )
+    model = kind(**description["config"])
+    model.load_state_dict(weights)
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Pictures: one module per subject, all in the style of `canvas`."""

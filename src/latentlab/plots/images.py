@@ -1,0 +1,44 @@
+"""Grids of images."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from latentlab.plots.canvas import new_figure, save
+
+INCHES_PER_IMAGE = 0.62
+
+
+def plot_grid(target: Path, images: Tensor, columns: int, title: str) -> None:
+    """Draw images [N, C, S, S] in [0, 1], row by row."""
+    _draw(target, [("", row) for row in images.split(columns)], title, margin=0.2)
+
+
+def plot_rows(target: Path, rows: dict[str, Tensor], title: str) -> None:
+    """Draw one row of images [N, C, S, S] per entry, with the key as its name on the left."""
+    _draw(target, list(rows.items()), title, margin=1.4)
+
+
+def _draw(target: Path, rows: list[tuple[str, Tensor]], title: str, margin: float) -> None:
+    width = max(len(images) for _, images in rows) * INCHES_PER_IMAGE + margin
+    figure = new_figure(max(width, 4), len(rows) * INCHES_PER_IMAGE + 0.6)
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axis, (name, images) in zip(axes, rows, strict=True):
+        axis.imshow(side_by_side(images), interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.suptitle(title)
+    save(figure, target)
+
+
+def side_by_side(images: Tensor, gap: int = 2) -> np.ndarray:
+    """Images [N, C, S, S] in one strip [S, N * (S + gap) - gap, 3], white between them."""
+    count, _, size, _ = images.shape
+    strip = np.ones((size, count * (size + gap) - gap, 3), np.float32)
+    pixels = images.detach().float().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    for index, image in enumerate(pixels):
+        start = index * (size + gap)
+        strip[:, start : start + size] = image
+    return strip

@@ -1,0 +1,59 @@
+"""Profiles: settings of one dataset, merged into `params.yaml` with its comments kept."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from latentlab.errors import ParamsError
+from latentlab.files import atomic_path
+from latentlab.params_file import load_params, read_yaml
+from latentlab.project import Project
+
+LINE_WIDTH = 4096
+"""Never fold a line of params.yaml."""
+
+
+def apply_profile(project: Project, name: str) -> list[str]:
+    """Merge a profile and return one line per changed value.
+
+    The merged file is validated before it replaces `params.yaml`; ParamsError leaves it alone.
+    """
+    profile = read_yaml(_find(project, name))
+    document = read_yaml(project.params)
+    changes = list(_merge(document, profile, ""))
+    yaml = YAML(typ="rt")
+    yaml.width = LINE_WIDTH
+    with atomic_path(project.params) as temporary:
+        yaml.dump(document, temporary)
+        load_params(temporary)
+    return changes
+
+
+def _find(project: Project, name: str) -> Path:
+    path = project.profiles / f"{name}.yaml"
+    if path.is_file():
+        return path
+    names = sorted(profile.stem for profile in project.profiles.glob("*.yaml"))
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    raise ParamsError(f"no profile '{name}'; {hint}there are: {', '.join(names)}")
+
+
+def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterator[str]:
+    """Set every value of `source` in `target`, in place; say what changed."""
+    for key, value in source.items():
+        path = f"{prefix}{key}"
+        # the ranges of a search belong together: they are replaced, not mixed
+        if isinstance(value, dict) and isinstance(target.get(key), dict) and key != "space":
+            yield from _merge(target[key], value, f"{path}.")
+        elif target.get(key) != value:
+            yield f"{path}: {_plain(target.get(key))} -> {_plain(value)}"
+            target[key] = value
+
+
+def _plain(value: Any) -> str:
+    return f"{len(value)} ranges" if isinstance(value, dict) else str(value)

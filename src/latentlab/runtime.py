@@ -1,0 +1,48 @@
+"""Where computation runs, and the seeds that make it repeatable."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.params import RuntimeParams
+
+
+def prepare(runtime: RuntimeParams) -> torch.device:
+    """Set threads, seed and deterministic kernels for this process; return the device to use."""
+    torch.set_num_threads(available_cores() if runtime.threads == "auto" else runtime.threads)
+    torch.manual_seed(runtime.seed)
+    # read by cuBLAS when it starts; without it deterministic mode refuses matrix products
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    return select_device(runtime.device)
+
+
+def select_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is CUDA, else MPS, else the CPU."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, present in available.items() if present)
+    if not available[name]:
+        present = ", ".join(kind for kind, there in available.items() if there)
+        raise EnvironmentProblem(
+            f"runtime.device = '{name}' is not available here; available: auto, {present}"
+        )
+    return torch.device(name)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager:
+    """bfloat16 autocast on CUDA; the CPU gains nothing from it."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,1 @@
+"""The study that chooses the autoencoder's parameters."""

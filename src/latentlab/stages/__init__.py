@@ -1,0 +1,1 @@
+"""One module per stage: load, compute, write, track. Each has `run(stage)`."""

@@ -1,0 +1,55 @@
+"""fetch: the dataset named in `data`, checked, split, and written as arrays."""
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+
+from latentlab.data.image_set import DatasetInfo, as_floats, write_split
+from latentlab.data.sources import read_dataset
+from latentlab.data.splits import make_splits, statistics
+from latentlab.plots.images import plot_rows
+from latentlab.stages.stage import Stage
+
+SHOWN_PER_CLASS = 10
+SHOWN_CLASSES = 20
+
+
+def run(stage: Stage) -> None:
+    """Write `train/`, `validation/`, `test/`, `dataset.json` and pictures of every class."""
+    settings = stage.params.data
+    raw = read_dataset(settings.name, settings.image_size, settings.channels, stage.project.data)
+    splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
+    for split, (images, labels) in splits.items():
+        write_split(stage.output / split, images, labels)
+
+    train_images, train_labels = splits["train"]
+    mean, std = statistics(train_images)
+    made_of = [raw.sha256, settings.tree(), stage.seed]
+    info = DatasetInfo(
+        name=settings.name,
+        classes=list(raw.classes),
+        image_shape=list(train_images.shape[1:]),
+        sizes={split: len(labels) for split, (_, labels) in splits.items()},
+        mean=mean,
+        std=std,
+        sha256=raw.sha256,
+        digest=hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest(),
+    )
+    info.write(stage.output)
+
+    rows = {
+        name: as_floats(torch.from_numpy(train_images[train_labels == index][:SHOWN_PER_CLASS]))
+        for index, name in enumerate(info.classes[:SHOWN_CLASSES])
+    }
+    plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images by class")
+    stage.run.log_params({"data": settings.tree()})
+    stage.run.log_dataset(info)
+    stage.write_metrics(
+        {
+            "classes": len(info.classes),
+            "images": info.sizes,
+            "train": {"pixel_mean": float(np.mean(mean)), "pixel_std": float(np.mean(std))},
+        }
+    )

@@ -1,0 +1,59 @@
+"""Which modules of the package a module imports, directly or through others, read from source."""
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+PLUMBING = {"cli", "errors", "files", "params", "params_file", "progress", "project", "runtime"}
+"""Modules that every stage passes through and that decide nothing about its results.
+
+A change to them is checked by the tests; retraining everything for it would help nobody.
+"""
+
+
+def path_of(module: str) -> Path | None:
+    """The source file of a dotted module name, None where it is not a module of ours."""
+    base = SOURCE / Path(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def direct_imports(file: Path) -> set[Path]:
+    """Files of the package that `file` imports anywhere, inside functions too."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.startswith("latentlab.") and (path := path_of(name)):
+                found.add(path)
+    return {path for path in found if path.name != "__init__.py"}
+
+
+def reachable_imports(file: Path) -> set[Path]:
+    """Everything `file` imports, followed to the end."""
+    reached: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        new = direct_imports(waiting.pop()) - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def deciding_modules(stage: str) -> set[str]:
+    """Source files, relative to the root, that can change what a stage writes."""
+    file = SOURCE / "latentlab" / "stages" / f"{stage}.py"
+    modules = reachable_imports(file) | {file}
+    tracking = SOURCE / "latentlab" / "tracking.py"
+    return {
+        path.relative_to(SOURCE.parent).as_posix()
+        for path in modules - {tracking}
+        if path.parent.name != "latentlab" or path.stem not in PLUMBING
+    }
