@@ -1,0 +1,62 @@
+import json
+
+import pytest
+import torch
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.classifier import Classifier
+from latentlab.models.gan import Generator
+from latentlab.models.store import load_model, save_model
+from latentlab.models.vae import Vae
+
+ENCODER = dict(channels=[4, 8], hidden=16, latent_dim=3, activation="silu", upsampling="subpixel")
+SHAPE = (1, 28, 28)
+
+
+def make_models():
+    autoencoder = Autoencoder(SHAPE, **ENCODER)
+    yield autoencoder, torch.rand(2, *SHAPE)
+    yield Vae(SHAPE, **ENCODER, likelihood="gaussian", beta=1.0), torch.rand(2, *SHAPE)
+    yield Classifier.from_autoencoder(autoencoder, [5], 10, False), torch.rand(2, *SHAPE)
+    yield Generator(SHAPE, 6, 4), torch.randn(2, 6)
+
+
+@pytest.mark.parametrize(("model", "inputs"), [*make_models()], ids=lambda v: type(v).__name__)
+def test_a_stored_model_comes_back_the_same(model, inputs, tmp_path):
+    save_model(model, tmp_path)
+
+    restored = load_model(type(model), tmp_path)
+
+    assert not restored.training
+    assert torch.equal(restored(inputs), model.eval()(inputs))
+
+
+def test_the_same_model_is_stored_as_the_same_bytes(tmp_path):
+    model = Autoencoder(SHAPE, **ENCODER)
+    for name in ("a", "b"):
+        save_model(model, tmp_path / name)
+
+    for file in ("weights.safetensors", "model.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_model_of_another_family_is_refused(tmp_path):
+    save_model(Generator(SHAPE, 6, 4), tmp_path)
+
+    with pytest.raises(EnvironmentProblem, match="family 'generator', not 'autoencoder'"):
+        load_model(Autoencoder, tmp_path)
+
+
+def test_a_missing_model_says_what_to_run(tmp_path):
+    with pytest.raises(EnvironmentProblem, match="run `dvc repro`"):
+        load_model(Autoencoder, tmp_path / "nowhere")
+
+
+def test_the_description_is_plain_json(tmp_path):
+    save_model(Autoencoder(SHAPE, **ENCODER), tmp_path)
+
+    description = json.loads((tmp_path / "model.json").read_text())
+
+    assert description["family"] == "autoencoder"
+    assert description["config"]["channels"] == [4, 8]

@@ -1,0 +1,78 @@
+"""dvc.yaml says what is true: deps are the real imports, params the sections that are read."""
+
+import ast
+
+import pytest
+from import_graph import SOURCE, deciding_modules
+from ruamel.yaml import YAML
+
+from latentlab.cli import STAGES
+from latentlab.params import Params, SearchParams, TrainParams
+
+PIPELINE = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]
+
+
+def sections_read(stage):
+    """Sections taken from the parameters in the module of a stage."""
+    tree = ast.parse((SOURCE / "latentlab" / "stages" / f"{stage}.py").read_text())
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in Params.model_fields
+        and ast.unparse(node.value).split("(")[0] in ("stage.params", "settings", "resolve")
+    }
+
+
+def test_the_stages_of_the_pipeline_are_the_verbs_of_the_command_line():
+    assert list(PIPELINE) == list(STAGES)
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_stage_runs_its_verb_and_writes_into_its_folder_alone(stage):
+    declared = PIPELINE[stage]
+    written = [
+        path
+        for kind in ("outs", "metrics", "plots")
+        for entry in declared.get(kind, [])
+        for path in ([entry] if isinstance(entry, str) else entry)
+    ]
+
+    assert declared["cmd"] == f"latentlab {stage}"
+    assert written
+    assert all(path.startswith(f"outputs/{stage}/") for path in written)
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_deps_name_exactly_the_modules_that_can_change_the_results(stage):
+    declared = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("src/")}
+
+    assert declared == deciding_modules(stage)
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_params_name_exactly_the_sections_that_the_stage_reads(stage):
+    declared = {name.split(".")[0] for name in PIPELINE[stage]["params"]}
+    read = sections_read(stage) | {"runtime"}
+    if stage == "search":
+        read |= {"train"}  # a trial is the section train
+
+    assert declared == read
+
+
+def test_search_depends_on_all_of_train_but_its_budget():
+    declared = {
+        name.removeprefix("train.")
+        for name in PIPELINE["search"]["params"]
+        if name.startswith("train.")
+    }
+
+    assert declared == set(TrainParams.model_fields) - {"epochs", "patience"}
+    assert "epochs" in SearchParams.model_fields
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_only_evaluate_reads_the_test_split(stage):
+    reads_test = "outputs/fetch/test" in PIPELINE[stage]["deps"]
+
+    assert reads_test == (stage == "evaluate")
