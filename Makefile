@@ -43,7 +43,7 @@ ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
 	mlflow ui
 
 bench:  ## compare speed with Lightning; builds its own environment
-	sh benchmarks/run.sh
+	@PYTHON='$(PYTHON)' sh benchmarks/run.sh
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal \

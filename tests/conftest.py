@@ -1,9 +1,63 @@
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+
+from latentlab.cli import main
+from latentlab.project import Project, find_project
+
+# tests run side by side: threads of two processes that share a core wait for each other
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout under test."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def checkout(repository, tmp_path, monkeypatch) -> Project:
+    """A fresh checkout without data or outputs, as the working directory."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    for name in ("params.yaml", "gate.yaml", "dvc.yaml"):
+        shutil.copy(repository / name, root)
+    shutil.copytree(repository / "profiles", root / "profiles")
+    for variable in ("DVC_ROOT", "LATENTLAB_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(root)
+    return find_project()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def latentlab(monkeypatch, capsys) -> Iterator[Callable[..., Answer]]:
+    """The command line as a person meets it: `latentlab("gate", "--json")`."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["latentlab", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as left:
+            code = left.code
+        return Answer(code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, on_sigterm)

@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from import_graph import SOURCE, direct_imports
 
 PACKAGE = SOURCE / "latentlab"

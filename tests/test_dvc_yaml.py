@@ -3,9 +3,9 @@
 import ast
 
 import pytest
-from import_graph import SOURCE, deciding_modules
 from ruamel.yaml import YAML
 
+from import_graph import SOURCE, deciding_modules
 from latentlab.cli import STAGES
 from latentlab.params import Params, SearchParams, TrainParams
 

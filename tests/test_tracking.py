@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    yield Project(tmp_path)
+    yield Project(tmp_path, tmp_path)
     mlflow.set_tracking_uri(None)
 
 
@@ -86,7 +86,7 @@ def test_a_run_whose_process_was_killed_outright_is_ended_by_the_next(project):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from latentlab.project import Project; from latentlab.tracking import track\n"
-        "with track(Project(Path(sys.argv[1])), 'vae', 'shapes', {}):\n"
+        "with track(Project(*[Path(sys.argv[1])] * 2), 'vae', 'shapes', {}):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(project.root)], check=False)
@@ -104,7 +104,7 @@ def test_a_run_that_is_alive_is_left_running(project):
         code = (
             "import sys; from pathlib import Path\n"
             "from latentlab.project import Project; from latentlab.tracking import track\n"
-            "with track(Project(Path(sys.argv[1])), 'vae', 'shapes', {}): pass\n"
+            "with track(Project(*[Path(sys.argv[1])] * 2), 'vae', 'shapes', {}): pass\n"
         )
         subprocess.run([sys.executable, "-c", code, str(project.root)], check=True)
         assert runs(project)["train"].info.status == "RUNNING"

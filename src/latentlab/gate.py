@@ -4,14 +4,15 @@ import difflib
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from latentlab.errors import ParamsError
 from latentlab.files import read_json, write_json
 from latentlab.params import Section, flatten
-from latentlab.params_file import read_yaml
+from latentlab.params_file import find_mistakes, read_yaml, refusal
 from latentlab.project import Project
 
 
@@ -60,7 +61,7 @@ class Verdict:
 def judge(project: Project, dataset: str) -> list[Verdict]:
     """Judge every metric of the policy, worst first; ParamsError (exit 2) where that cannot be."""
     policy = _read_policy(project)
-    values = read_metrics(project)
+    values = read_metrics(project, dataset)
     baseline = _read_baseline(project, dataset)
     verdicts, faults = [], []
     for metric, rule in policy.metrics.items():
@@ -69,8 +70,8 @@ def judge(project: Project, dataset: str) -> list[Verdict]:
                 faults.append(f"{metric}: missing in {where}{_nearest(metric, source)}")
         if metric not in values or metric not in baseline:
             continue
-        if not math.isfinite(values[metric]):
-            faults.append(f"{metric}: is {values[metric]}")
+        if not _is_figure(values[metric]):
+            faults.append(f"{metric}: is {values[metric]!r}, not a finite number")
             continue
         verdicts.append(_verdict(metric, rule, policy.noise, baseline[metric], values[metric]))
     if faults:
@@ -93,15 +94,15 @@ def accept(project: Project, dataset: str, add: bool) -> str:
     Mean and standard deviation are updated by Welford's method.
     """
     policy = _read_policy(project)
-    values = read_metrics(project)
-    lost = [m for m, rule in policy.metrics.items() if rule.required and m not in values]
-    broken = [m for m in policy.metrics if m in values and not math.isfinite(values[m])]
-    if lost or broken:
-        raise ParamsError(
-            "not accepted: "
-            + "; ".join([f"{m} is missing" for m in lost] + [f"{m} is not finite" for m in broken])
-            + "; run `dvc repro` first"
-        )
+    values = read_metrics(project, dataset)
+    faults = []
+    for metric, rule in policy.metrics.items():
+        if metric not in values and rule.required:
+            faults.append(f"{metric}: missing in outputs/{_nearest(metric, values)}")
+        elif metric in values and not _is_figure(values[metric]):
+            faults.append(f"{metric}: is {values[metric]!r}, not a finite number")
+    if faults:
+        raise ParamsError("not accepted; run `dvc repro` first:\n  " + "\n  ".join(faults))
     accepted = _read_baseline(project, dataset) if add else {}
     for metric in policy.metrics:
         if metric in values:
@@ -121,17 +122,39 @@ def _with_one_more(before: dict[str, float] | None, value: float) -> dict[str, f
     return {"mean": mean, "std": math.sqrt(squares / (n - 1)), "n": n}
 
 
-def read_metrics(project: Project) -> dict[str, float]:
-    """Every figure of every stage, named `<stage>/<split>/<metric>`."""
-    values: dict[str, float] = {}
+def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
+    """Every figure of every stage, named `<stage>/<split>/<metric>`.
+
+    ParamsError where the outputs are those of another dataset.
+    """
+    described = project.outputs("fetch") / "dataset.json"
+    fetched = _read_mapping(described).get("name") if described.is_file() else dataset
+    if fetched != dataset:
+        raise ParamsError(
+            f"data.name = '{dataset}', but outputs/ holds the results of '{fetched}'; "
+            "run `dvc repro` first"
+        )
+    values: dict[str, Any] = {}
     for source in sorted((project.root / "outputs").glob("*/metrics.json")):
-        try:
-            tree = read_json(source)
-        except json.JSONDecodeError as broken:
-            raise ParamsError(f"{source}: not valid JSON: {broken}; run `dvc repro`") from None
+        tree = _read_mapping(source)
         for path, value in flatten(tree, f"{source.parent.name}.").items():
             values[path.replace(".", "/")] = value
     return values
+
+
+def _read_mapping(source: Path) -> dict[str, Any]:
+    try:
+        tree = read_json(source)
+    except ValueError as broken:
+        raise ParamsError(f"{source}: not valid JSON: {broken}; run `dvc repro`") from None
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{source}: must be a JSON object; run `dvc repro`")
+    return tree
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether a value can be judged; JSON also has text, null and, from Python, NaN."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def as_json(verdicts: list[Verdict]) -> str:
@@ -177,13 +200,11 @@ def print_table(dataset: str, verdicts: list[Verdict]) -> None:
 
 def _read_policy(project: Project) -> Policy:
     path = project.root / "gate.yaml"
-    try:
-        return Policy.model_validate(read_yaml(path))
-    except ValidationError as invalid:
-        faults = [
-            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in invalid.errors()
-        ]
-        raise ParamsError(f"{path} is not a usable policy:\n  " + "\n  ".join(faults)) from None
+    document = read_yaml(path)
+    mistakes = find_mistakes(Policy, document)
+    if mistakes:
+        raise refusal(mistakes, document, path)
+    return Policy.model_validate(document)
 
 
 def _read_baseline(project: Project, dataset: str) -> dict[str, Any]:
@@ -191,14 +212,14 @@ def _read_baseline(project: Project, dataset: str) -> dict[str, Any]:
     try:
         metrics = read_json(path)["metrics"]
         for metric, accepted in metrics.items():
-            if not all(math.isfinite(accepted[key]) for key in ("mean", "std", "n")):
+            if not all(_is_figure(accepted[key]) for key in ("mean", "std", "n")):
                 raise ParamsError(f"{path}: {metric} is not finite; accept a new baseline")
         return metrics
     except FileNotFoundError:
         raise ParamsError(
             f"no baseline {path}; after a run you trust, write it with `latentlab gate --accept`"
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as broken:
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise ParamsError(f"{path} is not a baseline ({broken}); accept a new one") from None
 
 

@@ -1,76 +1,179 @@
 """Reading `params.yaml`: every mistake at once, each with its line, value and a way to mend it."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from latentlab.errors import ParamsError
-from latentlab.params import SEARCH, Params, flatten, with_values
+from latentlab.params import SEARCH, Params, SearchParams, TrainParams, flatten
 
 Location = tuple[str | int, ...]
+Schema = type[BaseModel]
+Mistakes = dict[Location, str]
+"""What is wrong, by the place where it is wrong; the text goes on after the name of the place."""
+
+WORDS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_type": "must be an integer",
+    "list_type": "must be a list",
+    "model_attributes_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "string_type": "must be text; what looks like a number or a date needs quotes",
+    "string_pattern_mismatch": "must match {pattern}",
+    "too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "union_tag_invalid": "has the type '{tag}'; known are {expected_tags}",
+    "union_tag_not_found": "needs a type: int, float or categorical",
+}
+"""Words for a person where those of pydantic are for a programmer, by the type of the error."""
 
 
 def load_params(path: Path) -> Params:
     """Read and validate a `params.yaml`; ParamsError lists every mistake with its line."""
     document = read_yaml(path)
-    try:
-        params = Params.model_validate(document)
-    except ValidationError as invalid:
-        raise _refusal([_describe(error, document, path) for error in invalid.errors()]) from None
-    mistakes = _mistakes_in_space(params, document, path)
+    return validate_params(document, document, path)
+
+
+def validate_params(document: CommentedMap, source: CommentedMap, path: Path) -> Params:
+    """Validate all of `document`; ParamsError gives lines of `source`, which was read from `path`.
+
+    The two differ where `source` is a profile that was merged into `document`.
+    """
+    mistakes = find_mistakes(Params, document)
+    mistakes |= _mistakes_in_search(document, mistakes)
     if mistakes:
-        raise _refusal(mistakes)
-    return params
+        raise refusal(mistakes, source, path)
+    return Params.model_validate(document)
 
 
 def read_yaml(path: Path) -> CommentedMap:
     """Parse a YAML 1.2 mapping, keeping comments and line numbers."""
     try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run inside a latentlab repository") from None
     except UnicodeDecodeError as broken:
         raise ParamsError(f"{path} is not UTF-8 text: {broken}") from None
+    try:
+        document = YAML(typ="rt").load(text)
     except MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 1
         raise ParamsError(f"{path}:{line}: not valid YAML: {broken.problem}") from None
+    except ReaderError as broken:
+        line = text.count("\n", 0, broken.position) + 1
+        raise ParamsError(f"{path}:{line}: not valid YAML: {broken.reason}") from None
+    except (YAMLError, ValueError) as broken:  # an impossible date is a plain ValueError
+        raise ParamsError(f"{path}: not valid YAML: {broken}") from None
     if not isinstance(document, CommentedMap):
-        raise ParamsError(f"{path}: must be a mapping of sections such as `data:`")
+        raise ParamsError(f"{path}: must be a mapping of names to values, such as `name: value`")
     return document
 
 
-def _refusal(mistakes: list[str]) -> ParamsError:
-    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    return ParamsError(f"{count}, nothing was run:\n  " + "\n  ".join(mistakes))
+def find_mistakes(schema: Schema, document: dict[str, Any]) -> Mistakes:
+    """Every mistake that `schema` finds in `document`."""
+    mistakes: Mistakes = {}
+    for error in _errors(schema, document):
+        location = _location(document, error)
+        described = _describe(schema, location, error)
+        # each member of a union refuses by itself: it must be one or the other
+        earlier = f"{mistakes[location]} or " if location in mistakes else _shown(error)
+        mistakes[location] = earlier + described
+    return mistakes
 
 
-def _describe(error: ErrorDetails, document: CommentedMap, path: Path) -> str:
-    """One mistake: file:line, dotted path, value found, what is allowed, the nearest name."""
-    # pydantic puts the tag of a union between the keys; only keys of the document are wanted
-    location = tuple(part for part in error["loc"] if part not in ("int", "float", "categorical"))
-    where = f"{path}:{_line(document, location)}: {_dotted(location)}"
+def refusal(mistakes: Mistakes, source: CommentedMap, path: Path) -> ParamsError:
+    """All mistakes in the order of the file, each as file:line, dotted path, what is wrong."""
+    placed = [(_line(source, location), location) for location in mistakes]
+    placed.sort(key=lambda pair: pair[0])
+    lines = [f"{path}:{line}: {_dotted(place)}{mistakes[place]}" for line, place in placed]
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return ParamsError(f"{count}, nothing was done:\n  " + "\n  ".join(lines))
+
+
+def _errors(schema: Schema, document: dict[str, Any]) -> list[ErrorDetails]:
+    try:
+        schema.model_validate(document)
+    except ValidationError as invalid:
+        return invalid.errors()
+    return []
+
+
+def _location(document: Any, error: ErrorDetails) -> Location:
+    """Where in the document: pydantic also puts the members of a union between the keys."""
+    location: Location = ()
+    *_, last = (None, *error["loc"])
+    for part in error["loc"]:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            continue
+        location += (part,)
+    return (*location, last) if error["type"] == "missing" else location
+
+
+def _describe(schema: Schema, location: Location, error: ErrorDetails) -> str:
     if error["type"] == "missing":
-        return f"{where} is missing; see the comments in params.yaml for what it may be"
+        return f" is missing{_wanted(schema, location)}"
     if error["type"] == "extra_forbidden":
-        names = _allowed_names(location[:-1])
-        return f"{where} is not a known name; {_nearest(str(location[-1]), names)}"
+        return f" is not a known name; {_nearest(str(location[-1]), _names(schema, location[:-1]))}"
+    return _words(error) + _nearest_value(schema, location, error)
+
+
+def _wanted(schema: Schema, location: Location) -> str:
+    """What a missing value should be, as far as the schema tells."""
+    if names := _names(schema, location):
+        return f"; it must be a mapping of {', '.join(names)}"
+    words = refused(schema, location, object())
+    return f"; it {' or '.join(words)}" if words else ""
+
+
+def _words(error: ErrorDetails) -> str:
+    """What pydantic says, in words that go on after the name of a parameter."""
+    if error["type"] in WORDS:
+        return WORDS[error["type"]].format(**error.get("ctx", {}))
     message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    text = f"{where} = {error['input']!r}: {message}" if location else f"{where}: {message}"
-    if error["type"] == "literal_error" and isinstance(error["input"], str):
-        close = difflib.get_close_matches(error["input"], _literals(error), n=1)
-        text += f"; did you mean '{close[0]}'?" if close else ""
-    return text
+    return (message[0].lower() + message[1:]).replace("input should ", "must ")
 
 
-def _literals(error: ErrorDetails) -> list[str]:
-    return [word.strip("' ") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+def _shown(error: ErrorDetails) -> str:
+    """The value found, where it is short enough to help."""
+    value = error["input"]
+    if error["type"] in ("missing", "extra_forbidden"):
+        return ""
+    if isinstance(value, dict):
+        return ": "
+    if value is None:
+        return " is empty: "
+    return f" = {value!r}: " if isinstance(value, str | list) else f" = {str(value).lower()}: "
+
+
+def _nearest_value(schema: Schema, location: Location, error: ErrorDetails) -> str:
+    value = error["input"]
+    if not isinstance(value, str):
+        return ""
+    literals = error["ctx"]["expected"] if error["type"] == "literal_error" else ""
+    words = literals.replace(" or ", ", ").split(", ") if literals else []
+    if value in words:
+        return "; write it without quotes"
+    known = [word.strip("'") for word in words]
+    if location[0] == "train" and not refused(schema, location, SEARCH):
+        known.append(SEARCH)
+    close = difflib.get_close_matches(value, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _nearest(name: str, allowed: list[str]) -> str:
@@ -78,20 +181,32 @@ def _nearest(name: str, allowed: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"allowed here: {', '.join(allowed)}"
 
 
-def _allowed_names(parents: Location) -> list[str]:
-    """The field names of the section at `parents`."""
-    model: Any = Params
+def refused(schema: Schema, location: Location, value: Any) -> list[str]:
+    """What `schema` says against one value at one place; the rest of the document is left open."""
+    document = value
+    for name in reversed(location):
+        document = {name: document}
+    return [_words(e) for e in _errors(schema, document) if e["loc"][: len(location)] == location]
+
+
+def _names(schema: Schema, parents: Location) -> list[str]:
+    """The names that the section at `parents` knows."""
+    annotation: Any = schema
     for name in parents:
-        annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        candidates = [annotation, *get_args(annotation)]
-        model = next((c for c in candidates if _is_section(c)), None)
-        if model is None:
-            return ["type", "low", "high", "log", "choices"]
-    return list(model.model_fields)
+        section = next(_sections(annotation), None)
+        if isinstance(annotation, type) and section is annotation:
+            annotation = section.model_fields[str(name)].annotation
+        else:  # a mapping of free names to sections of one kind
+            annotation = get_args(annotation)[-1]
+    return list(dict.fromkeys(name for s in _sections(annotation) for name in s.model_fields))
 
 
-def _is_section(candidate: Any) -> bool:
-    return isinstance(candidate, type) and issubclass(candidate, BaseModel)
+def _sections(annotation: Any) -> Iterator[Schema]:
+    """The sections that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
 
 
 def _line(document: CommentedMap, location: Location) -> int:
@@ -108,32 +223,60 @@ def _line(document: CommentedMap, location: Location) -> int:
 
 
 def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location) or "params"
+    return ".".join(str(part) for part in location)
 
 
-def _mistakes_in_space(params: Params, document: CommentedMap, path: Path) -> list[str]:
-    """Ranges of unknown or unsearchable parameters, bad ranges, and `search` without a range."""
-    values = flatten(params.tree())
-    searchable = [name for name in values if name.startswith("train.")]
-    mistakes = []
-    for name, choice in params.search.space.items():
-        where = f"{path}:{_line(document, ('search', 'space', name))}: search.space.{name}"
+def _mistakes_in_search(document: CommentedMap, known: Mistakes) -> Mistakes:
+    """Ranges that no parameter of train may have, and `search` without a range."""
+    mistakes: Mistakes = {}
+    search = document.get("search")
+    space = search.get("space") if isinstance(search, dict) else None
+    space = space if isinstance(space, dict) else {}
+    searchable = _searchable()
+    for name, choice in space.items():
+        place = ("search", "space", name)
         if name not in searchable:
-            mistakes.append(f"{where} is not a parameter of train; {_nearest(name, searchable)}")
+            mistakes[place] = f" is not a parameter to search; {_nearest(str(name), searchable)}"
+        elif not any(location[:3] == place for location in known):
+            fault = _fault_of_range(name, choice)
+            mistakes |= {place: fault} if fault else {}
+    for name, value in flatten(document).items():
+        place = tuple(name.split("."))
+        if value != SEARCH or place in known or name in space:
             continue
-        for example in choice.examples:
-            try:
-                with_values(params, {name: example})
-            except ValidationError as invalid:
-                message = invalid.errors()[0]["msg"]
-                mistakes.append(f"{where}: {example!r} is not allowed for {name}: {message}")
-    for name, value in values.items():
-        if value != SEARCH:
-            continue
-        where = f"{path}:{_line(document, tuple(name.split('.')))}: {name}"
-        if name not in params.search.space:
-            mistakes.append(
-                f"{where} = 'search', but search.space has no range for it; "
-                "add one there, or write a value here"
-            )
+        advice = "search.space has no range for it; add one there, or write a value here"
+        if place[0] != "train":
+            advice = "only parameters of train are searched; write a value here"
+        mistakes[place] = f" = 'search': {advice}"
     return mistakes
+
+
+def _fault_of_range(name: str, choice: Any) -> str | None:
+    """What the parameter `name` says against the values of its range."""
+    ranges = TypeAdapter(SearchParams.model_fields["space"].annotation)
+    refusals = {}
+    for example in ranges.validate_python({name: choice})[name].examples:
+        words = refused(Params, tuple(name.split(".")), example)
+        if example == SEARCH:
+            words = ["must be a value"]
+        if words:
+            refusals[repr(example)] = words[0]
+    if not refusals:
+        return None
+    return f" allows {', '.join(refusals)}, but {name} {next(iter(refusals.values()))}"
+
+
+def _searchable() -> list[str]:
+    """The parameters of train that accept the word `search`."""
+    names = [f"train.{name}" for name in _leaves(TrainParams)]
+    return [name for name in names if not refused(Params, tuple(name.split(".")), SEARCH)]
+
+
+def _leaves(schema: Schema, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the values of a schema."""
+    for name, field in schema.model_fields.items():
+        section = next(_sections(field.annotation), None)
+        if section is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from _leaves(section, f"{prefix}{name}.")

@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from latentlab.errors import ParamsError
 from latentlab.files import atomic_path
-from latentlab.params_file import load_params, read_yaml
+from latentlab.params_file import load_params, read_yaml, validate_params
 from latentlab.project import Project
 
 LINE_WIDTH = 4096
@@ -22,14 +22,16 @@ def apply_profile(project: Project, name: str) -> list[str]:
 
     The merged file is validated before it replaces `params.yaml`; ParamsError leaves it alone.
     """
-    profile = read_yaml(_find(project, name))
+    path = _find(project, name)
+    profile = read_yaml(path)
+    load_params(project.params)  # what is wrong already is no mistake of the profile
     document = read_yaml(project.params)
     changes = list(_merge(document, profile, ""))
     yaml = YAML(typ="rt")
     yaml.width = LINE_WIDTH
     with atomic_path(project.params) as temporary:
         yaml.dump(document, temporary)
-        load_params(temporary)
+        validate_params(read_yaml(temporary), profile, path)
     return changes
 
 

@@ -9,9 +9,14 @@ from latentlab.errors import ParamsError
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout: every path of the pipeline follows from its root."""
+    """A checkout: every path of the pipeline follows from its root.
+
+    `home` keeps the runs. It is the root, but for `dvc exp run --temp`: that works in a copy, and
+    its runs belong beside all others.
+    """
 
     root: Path
+    home: Path
 
     @property
     def params(self) -> Path:
@@ -39,11 +44,10 @@ class Project:
 
 
 def find_project() -> Project:
-    """The checkout around the working directory: DVC names it, else the nearest `dvc.yaml` does."""
+    """The checkout around the working directory: the nearest folder with a `dvc.yaml`."""
     here = Path.cwd()
-    if "DVC_ROOT" in os.environ:
-        return Project(Path(os.environ["DVC_ROOT"]))
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():
-            return Project(folder)
+            # DVC names the checkout in which the person typed the command
+            return Project(folder, Path(os.environ.get("DVC_ROOT", folder)))
     raise ParamsError(f"no dvc.yaml in {here} or above it; run inside a latentlab repository")

@@ -33,8 +33,9 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 class Run:
     """A live MLflow run."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, experiment: str) -> None:
         self.id = run_id
+        self._experiment = experiment
 
     def log_params(self, params: dict[str, Any]) -> None:
         """Log a nested mapping as dotted parameters."""
@@ -111,11 +112,11 @@ class Run:
 
     @contextmanager
     def child(self, name: str) -> Iterator[Run]:
-        """A nested run."""
+        """A nested run, in the same experiment."""
         import mlflow
 
-        with mlflow.start_run(run_name=name, nested=True) as active:
-            yield Run(active.info.run_id)
+        with mlflow.start_run(run_name=name, nested=True, experiment_id=self._experiment) as active:
+            yield Run(active.info.run_id, self._experiment)
 
 
 @contextmanager
@@ -144,7 +145,7 @@ def track(project: Project, stage: str, dataset: str, tags: dict[str, Any]) -> I
             "see `latentlab doctor`"
         ) from fault
     try:
-        yield Run(active.info.run_id)
+        yield Run(active.info.run_id, experiment)
     except BaseException as reason:
         # a child may still be open
         while mlflow.active_run():
@@ -156,7 +157,7 @@ def track(project: Project, stage: str, dataset: str, tags: dict[str, Any]) -> I
 
 def store_uri(project: Project) -> str:
     """The tracking store: what `MLFLOW_TRACKING_URI` says, else MLflow's default at the root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.root / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.home / 'mlflow.db'}"
 
 
 def _connect(project: Project, experiment: str) -> str:
@@ -172,7 +173,7 @@ def _connect(project: Project, experiment: str) -> str:
             client.restore_experiment(found.experiment_id)
         return found.experiment_id
     # a server knows where its artifacts belong; our own store keeps them beside the database
-    artifacts = (project.root / "mlruns").as_uri() if uri.startswith("sqlite:") else None
+    artifacts = (project.home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
     return client.create_experiment(experiment, artifact_location=artifacts)
 
 
@@ -219,12 +220,12 @@ def _quieten() -> None:
 
 
 def count_runs(project: Project) -> int:
-    """Number of runs in the store, which must exist already; EnvironmentProblem if it is unusable."""
+    """Number of runs in the store; EnvironmentProblem where it cannot be used."""
     import mlflow
 
     _quieten()
     uri = store_uri(project)
-    if uri.startswith("sqlite:") and not (project.root / "mlflow.db").exists():
+    if uri.startswith("sqlite:") and not (project.home / "mlflow.db").exists():
         return 0
     try:
         client = mlflow.MlflowClient(uri)

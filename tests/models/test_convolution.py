@@ -26,7 +26,7 @@ def test_every_layer_halves_the_image_and_28_pixels_end_at_3():
 
 
 def test_an_image_that_vanishes_is_refused_with_the_layer_where_it_does():
-    with pytest.raises(ValueError, match="convolution 4 of 5 .* 8 pixels shrinks to 1"):
+    with pytest.raises(ValueError, match=r"convolution 4 of 5 .* 8 pixels shrinks to 1"):
         layer_sizes(8, 5)
 
 

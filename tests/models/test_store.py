@@ -10,7 +10,13 @@ from latentlab.models.gan import Generator
 from latentlab.models.store import load_model, save_model
 from latentlab.models.vae import Vae
 
-ENCODER = dict(channels=[4, 8], hidden=16, latent_dim=3, activation="silu", upsampling="subpixel")
+ENCODER = {
+    "channels": [4, 8],
+    "hidden": 16,
+    "latent_dim": 3,
+    "activation": "silu",
+    "upsampling": "subpixel",
+}
 SHAPE = (1, 28, 28)
 
 

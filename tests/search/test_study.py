@@ -78,7 +78,8 @@ def test_nothing_to_search_means_no_trials(params):
 def test_an_architecture_that_cannot_be_built_is_pruned_with_its_reason(params):
     choices = {"type": "categorical", "choices": [[4, 4, 4, 4, 4]]}
     impossible = with_values(
-        params, {"search.space": {**params.tree()["search"]["space"], "train.model.channels": choices}}
+        params,
+        {"search.space": {**params.tree()["search"]["space"], "train.model.channels": choices}},
     )
 
     trials = study(impossible)

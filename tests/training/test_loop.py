@@ -15,15 +15,15 @@ CPU = torch.device("cpu")
 
 
 def settings(**changes):
-    base = dict(
-        epochs=3,
-        patience=None,
-        batch_size=16,
-        optimizer="adamw",
-        learning_rate=0.01,
-        weight_decay=0.0,
-        schedule="one_cycle",
-    )
+    base = {
+        "epochs": 3,
+        "patience": None,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "schedule": "one_cycle",
+    }
     return OptimizationParams(**base | changes)
 
 
@@ -63,7 +63,12 @@ class Constant(nn.Module):
 
 def train_constant(losses, **changes):
     training = Training(
-        Constant(losses), settings(epochs=len(losses), **changes), images(16, 0), images(8, 1), 0, CPU
+        Constant(losses),
+        settings(epochs=len(losses), **changes),
+        images(16, 0),
+        images(8, 1),
+        0,
+        CPU,
     )
     for _ in training.epochs():
         pass

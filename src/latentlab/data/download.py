@@ -34,7 +34,8 @@ class _Bar:
 def download(name: str, dataset: KnownDataset, folder: Path) -> None:
     """Fetch every raw file of a dataset into `folder`.
 
-    A file that is there with the right SHA-256 is kept. DataError tells what each mirror said.
+    A file that is there with the right SHA-256 is kept. DataError tells what each mirror said,
+    OSError that the folder cannot be written.
     """
     import pooch
 
@@ -66,8 +67,8 @@ def _from_any_mirror(
         try:
             store.fetch(file_name, downloader=downloader)
             return
-        except (requests.RequestException, ValueError, OSError) as refusal:
-            refusals.append(f"{mirror}{file_name}: {_first_line(refusal)}")
+        except (requests.RequestException, ValueError) as refusal:  # not what the disk refuses
+            refusals.append(f"{mirror}{file_name}: {_in_short(refusal)}")
     raise DataError(
         f"{name}: could not be downloaded ({1 + RETRIES} attempts at each mirror):\n  "
         + "\n  ".join(refusals)
@@ -76,5 +77,8 @@ def _from_any_mirror(
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _in_short(error: Exception) -> str:
+    """The first line; of a failed connection only the reason, the address is named already."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    text = str(reason).partition(": ")[2] or str(error) or type(error).__name__
+    return text.splitlines()[0]

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 def list_classes(folder: Path) -> dict[str, list[Path]]:
     """Image files by class name, both sorted; DataError when there is nothing to learn from."""
     classes = {
-        sub.name: sorted(f for f in sub.iterdir() if f.suffix.lower() in SUFFIXES)
+        sub.name: sorted(f for f in sub.iterdir() if _is_image(f))
         for sub in sorted(folder.iterdir())
         if sub.is_dir() and not sub.name.startswith(".")
     }
@@ -43,6 +43,11 @@ def list_classes(folder: Path) -> dict[str, list[Path]]:
             f"at least {FEWEST_PER_CLASS} per class are needed"
         )
     return classes
+
+
+def _is_image(file: Path) -> bool:
+    """By its name; hidden files are not meant (macOS leaves `._x.png` beside x.png)."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def read_folder(
@@ -101,8 +106,11 @@ def resize_images(images: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def _is_grey(file: Path) -> bool:
-    with Image.open(file) as image:
-        return image.mode in GREY_MODES
+    try:
+        with Image.open(file) as image:
+            return image.mode in GREY_MODES
+    except Exception:
+        return True  # reported with all others when it is decoded
 
 
 def _in_parallel(
@@ -114,7 +122,7 @@ def _in_parallel(
     def attempt(file: Path) -> Result | None:
         try:
             return function(file)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+        except Exception as fault:  # Pillow lets through whatever its decoders stumble over
             failures.append(f"{file}: {fault}")
             return None
 

@@ -76,20 +76,18 @@ def as_floats(images: Tensor) -> Tensor:
 
 
 def stratified_sample(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Sorted indices of `count` images (at least one per class), shares of classes kept.
+    """Sorted indices of `count` images: one of each class, the others by the shares of classes.
 
-    All images where what is left over could not hold every class.
+    More than `count` where there are more classes, all where there are fewer images.
     """
-    classes = len(labels.unique())
-    count = max(count, classes)
-    if count > len(labels) - classes:
-        return torch.arange(len(labels))
-    from sklearn.model_selection import train_test_split
-
-    chosen, _ = train_test_split(
-        np.arange(len(labels)), train_size=count, stratify=labels.numpy(), random_state=seed
-    )
-    return torch.from_numpy(np.sort(chosen))
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels.numpy()[shuffled], kind="stable")]
+    _, firsts = np.unique(labels.numpy()[by_class], return_index=True)
+    others = np.delete(by_class, firsts)
+    drawn = min(max(count - len(firsts), 0), len(others))
+    # evenly spaced over the classes in a row: each gets its share, to within one image
+    spaced = others[np.arange(drawn) * len(others) // max(drawn, 1)]
+    return torch.from_numpy(np.sort(np.concatenate([by_class[firsts], spaced])))
 
 
 def write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
@@ -106,16 +104,17 @@ def load_split(fetched: Path, split: str) -> ImageSet:
         # copy-on-write: torch wants writable memory, the file stays as it is
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy")
-    except (FileNotFoundError, ValueError) as fault:
+    except (FileNotFoundError, EOFError, ValueError) as fault:
         raise EnvironmentProblem(f"{folder}: {fault}; run `dvc repro fetch` first") from None
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def load_info(fetched: Path) -> DatasetInfo:
     """Read the `dataset.json` that `fetch` wrote."""
+    source = fetched / "dataset.json"
     try:
-        return DatasetInfo(**read_json(fetched / "dataset.json"))
+        return DatasetInfo(**read_json(source))
     except FileNotFoundError:
-        raise EnvironmentProblem(
-            f"{fetched / 'dataset.json'} is missing; run `dvc repro fetch` first"
-        ) from None
+        raise EnvironmentProblem(f"{source} is missing; run `dvc repro fetch` first") from None
+    except (ValueError, TypeError) as fault:
+        raise EnvironmentProblem(f"{source}: {fault}; run `dvc repro fetch` again") from None

@@ -45,7 +45,7 @@ def read_dataset(name: str, image_size: int, channels: int | str, data_folder: P
 def locate(name: str, data_folder: Path) -> Path:
     """The folder that holds the dataset, after a download if need be."""
     places = [data_folder / name]
-    if "LATENTLAB_DATA" in os.environ:
+    if os.environ.get("LATENTLAB_DATA"):  # an empty one would mean the working directory
         places.append(Path(os.environ["LATENTLAB_DATA"]) / name)
     for place in places:
         if place.is_dir():

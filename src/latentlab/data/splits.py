@@ -30,9 +30,15 @@ def make_splits(
 def _stratified(
     images: np.ndarray, labels: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Split off `fraction`, with at least one image of every class; order is kept."""
+    """Split off `fraction`; both parts have an image of every class, and keep the order."""
     from sklearn.model_selection import train_test_split
 
+    single = [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]
+    if single:
+        raise DataError(
+            f"too few images to split in class {', '.join(map(repr, single))}: one is left; "
+            "add images, or lower data.test_fraction"
+        )
     taken = max(round(fraction * len(labels)), len(classes))
     if taken > len(labels) - len(classes):
         raise DataError(
@@ -41,9 +47,21 @@ def _stratified(
     kept, held_out = train_test_split(
         np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed
     )
-    kept.sort()
-    held_out.sort()
+    held_out, kept = _with_every_class(held_out, kept, labels)
+    kept, held_out = _with_every_class(kept, held_out, labels)
     return images[kept], labels[kept], images[held_out], labels[held_out]
+
+
+def _with_every_class(
+    part: np.ndarray, rest: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move an image of each class that `part` lacks over from `rest`; both sorted.
+
+    A class much smaller than the others has less than half an image as its share.
+    """
+    lacking = np.setdiff1d(labels[rest], labels[part])
+    moved = [rest[labels[rest] == label].min() for label in lacking]
+    return np.union1d(part, moved).astype(part.dtype), np.setdiff1d(rest, moved)
 
 
 def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

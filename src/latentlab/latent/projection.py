@@ -16,7 +16,11 @@ def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def tsne(codes: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     """Codes [N, L] embedded in the plane [N, 2] by t-SNE (van der Maaten and Hinton 2008)."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     # the perplexity must stay below the number of points
     perplexity = min(perplexity, (len(codes) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
+    embedding = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    # on one thread the map is the same on any number of cores
+    with threadpool_limits(1):
+        return embedding.fit_transform(codes)

@@ -75,6 +75,7 @@ class Objective:
     device: torch.device
 
     def __call__(self, asked: optuna.Trial) -> Trial:
+        """Train one trial as far as the pruner lets it."""
         values = {path: draw(asked, path, self.params) for path in self.params.searched}
         settings = resolve(self.params, values).train
         budget = settings.model_copy(update={"epochs": self.params.search.epochs, "patience": None})

@@ -18,8 +18,8 @@ OPTIMIZERS = {
     "rmsprop": optim.RMSprop,
 }
 
-FUSED = ("adam", "adamw", "adagrad", "sgd")
-"""Optimisers that torch can run as one kernel over all parameters."""
+FUSED = ("adam", "adamw", "sgd")
+"""Optimisers that torch runs as one kernel over all parameters, on every device."""
 
 
 def make_optimizer(

@@ -1,0 +1,52 @@
+"""Small datasets made on the spot: IDX files with their digests, and folders of pictures."""
+
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+from PIL import Image
+
+from latentlab.data.catalogue import KnownDataset
+from latentlab.data.idx import write_idx
+
+IMAGES = "train-images.gz"
+LABELS = "train-labels.gz"
+
+
+def random_images(count, size=6, seed=0):
+    """Grey uint8 images [count, size, size]."""
+    shape = (count, size, size)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_gzip(path, content):
+    path.write_bytes(gzip.compress(content, mtime=0))
+
+
+def idx_header(*shape, zeros=0, kind=0x08, axes=None):
+    """The head of an IDX file, as wrong as asked for."""
+    head = struct.pack(">HBB", zeros, kind, len(shape) if axes is None else axes)
+    return head + struct.pack(f">{len(shape)}I", *shape)
+
+
+def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirrors=()):
+    """Write the files of a dataset and describe it as the catalogue does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_idx(folder / IMAGES, random_images(20) if images is None else images)
+    write_idx(folder / LABELS, np.arange(20) % 2 if labels is None else np.asarray(labels))
+    digests = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (IMAGES, LABELS)
+    }
+    return KnownDataset(tuple(classes), {"train": (IMAGES, LABELS)}, digests, tuple(mirrors))
+
+
+def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0):
+    """`count` random pictures 0.png, 1.png ... of `size` (width, height)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    width, height = size
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    for number in range(count):
+        pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}{suffix}")

@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from latentlab import __version__
+from latentlab.cli import STAGES, cli
+
+VERBS = [*STAGES, "profile", "gate", "doctor"]
+HEAVY = ["torch", "mlflow", "sklearn", "matplotlib", "optuna", "pydantic", "numpy", "dvc"]
+
+
+def test_help_lists_every_verb_with_its_purpose_and_the_exit_codes(latentlab):
+    answer = latentlab("--help")
+
+    assert answer.code == 0
+    assert sorted(cli.commands) == sorted(VERBS)
+    for verb in VERBS:
+        assert f"\n  {verb} " in answer.out
+    assert "Exit codes: 0 done; 1 the gate" in answer.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(latentlab, verb):
+    answer = latentlab(verb, "-h")
+
+    assert answer.code == 0
+    assert answer.out.startswith(f"Usage: latentlab {verb}")
+
+
+def test_the_version_is_told(latentlab):
+    assert latentlab("--version").out == f"latentlab, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["train", "--dyr-run"], "Did you mean '--dry-run'?"),
+        (["train", "now"], "Got unexpected extra argument (now)"),
+        (["profile"], "Missing argument 'NAME'"),
+        (["gate", "--add"], "--add goes with --accept"),
+    ],
+)
+def test_a_wrong_command_line_is_a_mistake_of_the_user(checkout, latentlab, arguments, told):
+    answer = latentlab(*arguments)
+
+    assert answer.code == 2
+    assert answer.out == ""
+    assert told in answer.err
+
+
+@pytest.mark.parametrize("arguments", [*([stage] for stage in STAGES), ["profile", "x"], ["gate"]])
+def test_outside_of_a_repository_there_is_one_clear_line(
+    latentlab, tmp_path, monkeypatch, arguments
+):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    answer = latentlab(*arguments)
+
+    assert answer.code == 2
+    assert answer.err == (
+        f"error: no dvc.yaml in {tmp_path} or above it; run inside a latentlab repository\n"
+    )
+
+
+def test_a_verb_may_be_typed_in_a_folder_of_the_repository(checkout, latentlab, monkeypatch):
+    monkeypatch.chdir(checkout.profiles)
+    assert latentlab("train", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_dry_run_prints_the_parameters_and_runs_nothing(checkout, latentlab, stage):
+    before = everything(checkout)
+
+    answer = latentlab(stage, "--dry-run")
+
+    assert answer.code == 0
+    assert list(json.loads(answer.out)) == ["runtime", "data" if stage == "fetch" else stage]
+    assert everything(checkout) == before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_mistake_in_params_yaml_stops_a_stage_before_anything_is_written(
+    checkout, latentlab, stage, options
+):
+    with checkout.params.open("a") as file:
+        file.write("misplaced: 1\n")
+    line = len(checkout.params.read_text().splitlines())
+    before = everything(checkout)
+
+    answer = latentlab(stage, *options)
+
+    assert answer.code == 2
+    assert answer.err.startswith("error: 1 mistake, nothing was done:\n")
+    assert f"{checkout.params}:{line}: misplaced is not a known name" in answer.err
+    assert everything(checkout) == before
+
+
+def test_a_profile_prints_its_changes_and_how_many_they_are(checkout, latentlab):
+    answer = latentlab("profile", "mnist")
+
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == "data.name: digits -> mnist"
+    count = len(answer.out.splitlines())
+    assert answer.err == f"params.yaml: {count} values changed by profile 'mnist'\n"
+
+
+def test_an_unknown_profile_is_a_mistake_of_the_user(checkout, latentlab):
+    answer = latentlab("profile", "mnits")
+
+    assert answer.code == 2
+    assert answer.err.startswith("error: no profile 'mnits'; did you mean 'mnist'?")
+
+
+def test_a_file_that_cannot_be_read_is_told_without_a_traceback(checkout, latentlab):
+    checkout.params.unlink()
+    checkout.params.mkdir()
+
+    answer = latentlab("train")
+
+    assert answer.code == 4
+    assert answer.err == f"error: {checkout.params}: Is a directory\n"
+
+
+def test_nothing_heavy_is_imported_before_a_verb_needs_it():
+    program = f"import latentlab.cli, sys; print([m for m in {HEAVY} if m in sys.modules])"
+
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_installed_command_ends_in_one_line_and_an_exit_code(tmp_path):
+    program = (
+        "import sys; sys.argv = ['latentlab', 'train']; from latentlab.cli import main; main()"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: no dvc.yaml in ")
+    assert ended.stderr.count("\n") == 1
+
+
+def everything(checkout):
+    """Every file of the checkout with its content."""
+    return {
+        path: path.read_bytes() if path.is_file() else None for path in checkout.root.rglob("*")
+    }

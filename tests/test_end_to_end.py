@@ -1,0 +1,299 @@
+"""The real pipeline in a clone of this checkout: real DVC, real MLflow, real images, small budgets.
+
+One clone is built once and the tests tell one story on it, in their order.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+# SQLAlchemy's, for a query of MLflow's
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+STAGES = ["fetch", "search", "train", "finetune", "vae", "gan", "evaluate"]
+SMALL = {
+    # threads of two processes that share a core wait for each other
+    "runtime": {"threads": 1},
+    "search": {"trials": 2, "epochs": 1},
+    "train": {"epochs": 2},
+    "finetune": {"epochs": 2},
+    "vae": {"epochs": 2},
+    "gan": {"epochs": 1, "channels": 4},
+    "evaluate": {"projected_images": 120, "samples": 64},
+}
+
+
+class Clone:
+    """A temporary clone of the checkout under test, with commands run as a person would."""
+
+    def __init__(self, root):
+        self.root = root
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MLFLOW_", "DVC_", "LATENTLAB_", "GIT_"))
+        } | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(root / "src"),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def __call__(self, *command, expect=0):
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == expect, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def edit(self, changes):
+        """Change values of params.yaml, keeping everything else."""
+        yaml = YAML()
+        path = self.root / "params.yaml"
+        document = yaml.load(path)
+        for section, values in changes.items():
+            document[section].update(values)
+        yaml.dump(document, path)
+
+    def repro(self):
+        """Run `dvc repro`; return the stages that really ran."""
+        return re.findall(r"Running stage '(\w+)'", self("dvc", "repro"))
+
+    def runs(self, dataset):
+        """The top-level MLflow runs of a dataset, newest first."""
+        client = mlflow.MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name(f"latentlab/{dataset}")
+        found = client.search_runs([experiment.experiment_id])
+        return [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+
+    def lock(self):
+        return YAML(typ="safe").load(self.root / "dvc.lock")["stages"]
+
+    def metrics(self, stage):
+        return json.loads((self.root / "outputs" / stage / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def clone(repository, tmp_path_factory):
+    root = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=repository,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        # outputs and their lock are made here; the working tree is tested, committed or not
+        if name and not name.startswith("outputs/") and name != "dvc.lock":
+            if not (repository / name).is_file():
+                continue
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes((repository / name).read_bytes())
+    clone = Clone(root)
+    for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@t commit -qm clone"):
+        clone("git", *command.split())
+    clone("dvc", "pull", "data.dvc")
+    clone.edit(SMALL)
+    assert clone.repro() == STAGES
+    return clone
+
+
+def test_a_second_repro_does_nothing(clone):
+    assert clone.repro() == []
+
+
+def test_every_stage_is_one_finished_run_with_parameters_metrics_and_pictures(clone):
+    runs = {run.info.run_name: run for run in clone.runs("digits")}
+
+    assert sorted(runs) == sorted(STAGES)
+    client = mlflow.MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
+    commit = clone("git", "rev-parse", "HEAD").strip()
+    for name, run in runs.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics
+        assert any(param.startswith(("data.", f"{name}.")) for param in run.data.params)
+        assert run.data.tags["git_commit"] == commit
+        assert run.data.tags["stage"] == name
+        assert len(run.data.tags["data_hash"]) == 64
+        assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+        assert client.list_artifacts(run.info.run_id, "plots"), name
+        models = run.outputs.model_outputs if run.outputs else []
+        assert bool(models) == (name in ("train", "finetune", "vae", "gan"))
+
+
+def test_figures_in_mlflow_are_those_in_metrics_json(clone):
+    run = next(run for run in clone.runs("digits") if run.info.run_name == "evaluate")
+    test = clone.metrics("evaluate")["test"]
+
+    assert run.data.metrics["test/autoencoder/mse"] == test["autoencoder"]["mse"]
+    assert run.data.metrics["test/classifier/accuracy"] == test["classifier"]["accuracy"]
+    assert 0 < test["autoencoder"]["mse"] < 0.2
+    assert 0 < test["classifier"]["accuracy"] <= 1
+
+
+def test_search_trials_are_nested_runs(clone):
+    client = mlflow.MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
+    parent = next(run for run in clone.runs("digits") if run.info.run_name == "search")
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
+
+    assert len(children) == 2
+    assert all("train.learning_rate" in child.data.params for child in children)
+
+
+def test_dvc_shows_metrics_params_and_plots(clone):
+    shown = json.loads(clone("dvc", "metrics", "show", "--json"))
+    files = shown[""]["data"]
+    assert set(files) == {f"outputs/{stage}/metrics.json" for stage in STAGES}
+
+    page = clone("dvc", "plots", "show").strip().splitlines()[-1].removeprefix("file://")
+    html = Path(page).read_text()
+    assert "autoencoder: mean squared error" in html
+    assert "confusion" in html
+    assert "DCGAN: losses" in html
+
+
+def test_two_runs_give_the_same_hashes_for_every_output(clone):
+    before = clone.lock()
+    clone("dvc", "repro", "--force", "train", "vae", "gan", "evaluate")
+
+    assert clone.lock() == before
+
+
+def test_no_output_holds_a_path_or_a_run_id(clone):
+    run_ids = [run.info.run_id for run in clone.runs("digits")]
+    texts = {
+        path: path.read_text()
+        for path in (clone.root / "outputs").rglob("*")
+        if path.suffix in (".json", ".yaml", ".csv")
+    }
+
+    assert len(texts) > 10
+    for path, text in texts.items():
+        assert str(clone.root) not in text, path
+        assert not any(run_id in text for run_id in run_ids), path
+
+
+def test_editing_a_section_runs_its_stage_and_what_depends_on_it_alone(clone):
+    clone.edit({"gan": {"learning_rate": 0.0003}})
+    assert clone.repro() == ["gan", "evaluate"]
+
+    clone.edit({"runtime": {"threads": 2}})
+    assert clone.repro() == []
+
+
+def test_undoing_an_edit_restores_everything_from_the_cache(clone):
+    clone.edit({"gan": {"learning_rate": 0.0004}, "runtime": {"threads": 1}})
+    runs = len(clone.runs("digits"))
+
+    assert "is cached" in clone("dvc", "repro")
+    assert len(clone.runs("digits")) == runs
+
+
+def test_editing_the_gan_s_model_does_not_touch_training(clone):
+    model = clone.root / "src" / "latentlab" / "models" / "gan.py"
+    original = model.read_text()
+    model.write_text(original + "\n# edited\n")
+    changed = json.loads(clone("dvc", "status", "--json"))
+    model.write_text(original)
+
+    assert set(changed) == {"gan", "evaluate"}
+
+
+def test_an_experiment_in_a_copy_leaves_its_run_beside_the_others(clone):
+    clone("dvc", "exp", "run", "--temp", "--name", "slower-gan", "-S", "gan.learning_rate=0.0001")
+
+    newest = {run.info.run_name: run for run in reversed(clone.runs("digits"))}
+    assert newest["gan"].data.params["gan.learning_rate"] == "0.0001"
+    assert newest["gan"].data.tags["dvc_exp_name"] == "slower-gan"
+    assert "slower-gan" in clone("dvc", "exp", "show", "--csv")
+
+
+def test_the_gate_judges_what_the_pipeline_wrote(clone):
+    for baseline in (clone.root / "baselines").glob("*.json"):
+        baseline.unlink()
+    assert "no baseline" in clone("latentlab", "gate", expect=2)
+
+    clone("latentlab", "gate", "--accept")
+    assert "gate passed" in clone("latentlab", "gate")
+
+    path = clone.root / "baselines" / "digits.json"
+    baseline = json.loads(path.read_text())
+    baseline["metrics"]["evaluate/test/autoencoder/mse"]["mean"] /= 2
+    path.write_text(json.dumps(baseline))
+    told = clone("latentlab", "gate", expect=1)
+    assert "evaluate/test/autoencoder/mse got worse: from" in told
+
+
+def test_a_mistake_in_params_stops_everything_before_it_starts(clone):
+    path = clone.root / "params.yaml"
+    original = path.read_text()
+    path.write_text(original.replace("  epochs: 2", "  epochs: two", 1))
+    runs = len(clone.runs("digits"))
+
+    told = clone("latentlab", "train", expect=2)
+    path.write_text(original)
+
+    assert re.search(r"params.yaml:\d+: train.epochs = 'two'", told)
+    assert "Traceback" not in told
+    assert len(clone.runs("digits")) == runs
+
+
+def test_a_stage_that_fails_or_is_terminated_never_stays_running(clone):
+    weights = clone.root / "outputs" / "train" / "model" / "model.json"
+    description = weights.read_text()
+    weights.unlink()
+    assert "run `dvc repro`" in clone("latentlab", "finetune", expect=4)
+    weights.write_text(description)
+
+    clone.edit({"vae": {"epochs": 5000}})
+    process = subprocess.Popen(
+        ["latentlab", "vae"], cwd=clone.root, env=clone.environment, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not any(run.info.status == "RUNNING" for run in clone.runs("digits")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 143, told
+    newest = {run.info.run_name: run for run in reversed(clone.runs("digits"))}
+    assert newest["finetune"].info.status == "FAILED"
+    assert "run `dvc repro`" in newest["finetune"].data.tags["reason"]
+    assert newest["vae"].info.status == "KILLED"
+
+
+def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
+    random = np.random.default_rng(0)
+    for index, name in enumerate(("red squares", "green bars", "blue noise")):
+        folder = clone.root / "data" / "shapes" / name
+        folder.mkdir(parents=True)
+        for number in range(30):
+            picture = random.integers(0, 60, (40, 36 + number, 3), dtype=np.uint8)
+            picture[5 + number % 9 : 30, 4:20, index] = 220
+            suffix = "jpg" if number % 2 else "png"
+            Image.fromarray(picture).save(folder / f"{number:02}.{suffix}")
+    clone("dvc", "add", "data")
+    learn = {"epochs": 15, "batch_size": 16}
+    clone.edit(SMALL | {"data": {"name": "shapes", "image_size": 32}, "finetune": learn})
+
+    assert clone.repro() == STAGES
+
+    info = json.loads((clone.root / "outputs" / "fetch" / "dataset.json").read_text())
+    assert info["classes"] == ["blue noise", "green bars", "red squares"]
+    assert info["image_shape"] == [3, 32, 32]
+    assert sum(info["sizes"].values()) == 90
+    assert {run.info.run_name for run in clone.runs("shapes")} == set(STAGES)
+    assert clone.metrics("evaluate")["test"]["classifier"]["accuracy"] > 0.5

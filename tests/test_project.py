@@ -1,0 +1,39 @@
+import pytest
+
+from latentlab.errors import ParamsError
+from latentlab.project import find_project
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    return tmp_path
+
+
+def test_the_checkout_is_found_from_any_folder_inside_it(root, monkeypatch):
+    monkeypatch.chdir(root / "deep" / "down")
+
+    project = find_project()
+
+    assert project.root == project.home == root
+    assert project.outputs("train") == root / "outputs" / "train"
+
+
+def test_an_experiment_in_a_copy_keeps_its_runs_at_home(root, monkeypatch, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("DVC_ROOT", str(home))
+
+    project = find_project()
+
+    assert project.root == root
+    assert project.home == home
+
+
+def test_outside_a_checkout_the_error_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ParamsError, match=r"no dvc.yaml in .* run inside a latentlab repository"):
+        find_project()
