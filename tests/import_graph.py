@@ -5,7 +5,17 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
 
-PLUMBING = {"cli", "errors", "files", "params", "params_file", "progress", "project", "runtime"}
+PLUMBING = {
+    "cli",
+    "errors",
+    "files",
+    "mistakes",
+    "params",
+    "params_file",
+    "progress",
+    "project",
+    "runtime",
+}
 """Modules that every stage passes through and that decide nothing about its results.
 
 A change to them is checked by the tests; retraining everything for it would help nobody.

@@ -22,7 +22,7 @@ FLOORS = [
         "doctor",
     },
     {"models", "data", "runtime"},
-    {"params", "params_file", "project", "files", "progress", "errors"},
+    {"params", "params_file", "yaml_files", "project", "files", "progress", "errors"},
 ]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

@@ -6,7 +6,8 @@ from ruamel.yaml import YAML
 
 from latentlab.errors import ParamsError
 from latentlab.params import SEARCH, flatten, resolve, with_values
-from latentlab.params_file import load_params, read_yaml
+from latentlab.params_file import load_params
+from latentlab.yaml_files import read_yaml
 
 DELETED = object()
 HIDDEN = "search.space.train.model.hidden"

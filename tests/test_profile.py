@@ -4,8 +4,9 @@ import pytest
 
 from latentlab.errors import ParamsError
 from latentlab.params import flatten
-from latentlab.params_file import load_params, read_yaml
+from latentlab.params_file import load_params
 from latentlab.profile import apply_profile
+from latentlab.yaml_files import read_yaml
 
 PROFILES = ["digits", "fashion-mnist", "mnist"]
 

@@ -10,8 +10,9 @@ from ruamel.yaml.comments import CommentedMap
 
 from latentlab.errors import ParamsError
 from latentlab.files import atomic_path
-from latentlab.params_file import load_params, read_yaml, validate_params
+from latentlab.params_file import load_params, validate_params
 from latentlab.project import Project
+from latentlab.yaml_files import read_yaml
 
 LINE_WIDTH = 4096
 """Never fold a line of params.yaml."""

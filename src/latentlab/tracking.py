@@ -174,7 +174,9 @@ def _connect(project: Project, experiment: str) -> str:
         return found.experiment_id
     # a server knows where its artifacts belong; our own store keeps them beside the database
     artifacts = (project.home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
-    return client.create_experiment(experiment, artifact_location=artifacts)
+    # opens on the view for training, not the one for language models
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return client.create_experiment(experiment, artifact_location=artifacts, tags=kind)
 
 
 def _end_abandoned_runs(experiment: str) -> None:
