@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile first
-	@dvc pull --quiet data.dvc
+	@test -d data || dvc pull --quiet data.dvc
 	@$(if $(PROFILE),latentlab profile $(PROFILE))
 	dvc repro
 
