@@ -12,7 +12,7 @@ export LATENTLAB_DATA := $(abspath $(LATENTLAB_DATA))
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test test-all lint format gate ui bench lock clean help
+.PHONY: env repro test lint format gate ui bench lock clean help
 
 env: $(READY)  ## build the environment (done by the others when needed)
 
@@ -21,12 +21,13 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile first
-	@test -d data || dvc pull --quiet data.dvc
+	@dvc pull --quiet data.dvc </dev/null || { echo "data/ is not what data.dvc pins: keep it with"\
+	  "\`dvc add data\`, or drop the change with \`dvc checkout --force data.dvc\`" >&2; exit 3; }
 	@$(if $(PROFILE),latentlab profile $(PROFILE))
 	dvc repro
 
 test: $(READY)  ## run the tests
-	pytest -n auto
+	pytest -n auto --dist loadfile
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

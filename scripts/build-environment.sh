@@ -19,6 +19,8 @@ fi
 if command -v uv >/dev/null 2>&1; then
     uv=uv
 else
+    # an environment that uv made has no pip
+    "$venv/bin/python" -m ensurepip >/dev/null
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
     uv=$venv/bin/uv
 fi

@@ -156,3 +156,30 @@ def everything(checkout):
     return {
         path: path.read_bytes() if path.is_file() else None for path in checkout.root.rglob("*")
     }
+
+
+def test_a_termination_that_falls_into_a_destructor_is_not_lost():
+    code = """
+import os, signal, sys, time
+from latentlab import cli
+
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)  # the handler runs in here, and what it raises is dropped
+
+def work(**options):
+    Closing()
+    print("still here", flush=True)
+    time.sleep(60)
+
+cli.KNOCK_SECONDS = 0.2
+cli.cli = work
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=30
+    )
+
+    assert done.stdout == "still here\n"
+    assert done.returncode == 143

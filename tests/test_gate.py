@@ -146,9 +146,10 @@ class TestWhatCannotBeJudged:
         results(gated, mse=figure, accuracy=0.9)
         assert f"{LOWER}: is {figure!r}, not a finite number" in refusal(gated)
 
-    def test_no_results(self, gated):
-        (gated.outputs("evaluate") / "metrics.json").unlink()
-        assert f"{LOWER}: missing in outputs/" in refusal(gated)
+    def test_a_stage_that_did_not_finish(self, gated):
+        (gated.outputs("train") / "model").mkdir(parents=True, exist_ok=True)
+        (gated.outputs("train") / "metrics.json").unlink(missing_ok=True)
+        assert "train/metrics.json is missing: its stage did not finish" in refusal(gated)
 
     def test_no_baseline_is_told_with_the_way_to_one(self, gated):
         (gated.baselines / "digits.json").unlink()

@@ -315,3 +315,16 @@ class TestValues:
     def test_values_are_validated(self, params):
         with pytest.raises(ValidationError):
             with_values(params, {"train.optimizer": "adamv"})
+
+
+def test_an_encoder_with_more_layers_than_the_image_has_halves_is_refused(refusal):
+    told = refusal({"vae.model.channels": [4, 4, 4, 4, 4]})
+
+    assert "vae.model.channels = [4, 4, 4, 4, 4]: has 5 layers" in told
+    assert "28 pixels can be halved 4 times" in told
+
+
+def test_a_range_of_real_numbers_for_an_integer_is_refused(refusal):
+    told = refusal({HIDDEN: {"type": "float", "low": 64.0, "high": 192.0}})
+
+    assert "but train.model.hidden must be an integer" in told

@@ -13,7 +13,7 @@ from latentlab.errors import LatentlabError
 
 STAGES = {
     "fetch": "Find, check and split the dataset named in params.yaml.",
-    "search": "Search the parameters of train that say `search`.",
+    "search": "Search the ranges in search.space for the parameters of train.",
     "train": "Train the convolutional autoencoder.",
     "finetune": "Train a classifier on the trained encoder.",
     "vae": "Train the variational autoencoder.",
@@ -23,6 +23,7 @@ STAGES = {
 
 INTERRUPTED = 130
 TERMINATED = 143
+KNOCK_SECONDS = 10.0
 
 EPILOG = """\b
 Exit codes: 0 done; 1 the gate found a metric that got worse; 2 a mistake in params.yaml or on the
@@ -126,12 +127,15 @@ class _Terminated(BaseException):
 
 
 def _on_sigterm(signal_number: int, frame: object) -> None:
+    # Python drops what is raised while a destructor runs: knock again until it is heard
+    signal.setitimer(signal.ITIMER_REAL, KNOCK_SECONDS)
     raise _Terminated("terminated by SIGTERM")
 
 
 def main() -> None:
     """Run the command line; errors a person can cause end in one message and an exit code."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGALRM, _on_sigterm)
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:

@@ -36,7 +36,13 @@ class Finding:
 def examine(project: Project) -> list[Finding]:
     """Look at everything a run needs; nothing is changed."""
     looks = (_python, _packages, _device, _parameters, _data, _store, _disk, _dvc)
-    return [finding for look in looks for finding in look(project)]
+    findings: list[Finding] = []
+    for look in looks:
+        try:
+            findings += look(project)
+        except ImportError as missing:
+            findings.append(Finding(look.__name__[1:], str(missing), "run `make`", fatal=True))
+    return findings
 
 
 def _python(project: Project) -> Iterator[Finding]:

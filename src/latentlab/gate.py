@@ -135,7 +135,10 @@ def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
             "run `dvc repro` first"
         )
     values: dict[str, Any] = {}
-    for source in sorted((project.root / "outputs").glob("*/metrics.json")):
+    for folder in sorted((project.root / "outputs").glob("*/")):
+        source = folder / "metrics.json"
+        if not source.is_file():  # DVC clears a stage before it runs
+            raise ParamsError(f"{source} is missing: its stage did not finish; run `dvc repro`")
         tree = _read_mapping(source)
         for path, value in flatten(tree, f"{source.parent.name}.").items():
             values[path.replace(".", "/")] = value

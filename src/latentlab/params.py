@@ -4,6 +4,7 @@ A value that the study in `search` may choose is either a plain value or the wor
 "take what the study found". `resolve` replaces those words, and from then on everything is plain.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -114,8 +115,8 @@ class FloatRange(Section):
 
     @property
     def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked."""
-        return [self.low, self.high]
+        """Values that stand for the whole range when it is checked; one of them is no integer."""
+        return [self.low, math.nextafter(self.low, self.high), self.high]
 
     @model_validator(mode="after")
     def _ordered(self) -> "FloatRange":
@@ -137,7 +138,7 @@ class Choices(Section):
 
 
 class SearchParams(Section):
-    """The study: how many trials, how much training each, and the ranges."""
+    """The study: how many trials, how much training each, and the ranges it explores."""
 
     trials: PositiveInt
     epochs: PositiveInt
@@ -200,8 +201,8 @@ class Params(Section):
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """Dotted paths whose value is the word `search`, in the order of the space."""
-        return tuple(path for path in self.search.space if flatten(self.tree()).get(path) == SEARCH)
+        """Dotted paths whose value is the word `search`."""
+        return tuple(path for path, value in flatten(self.tree()).items() if value == SEARCH)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

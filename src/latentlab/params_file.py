@@ -33,9 +33,24 @@ def validate_params(document: CommentedMap, source: CommentedMap, path: Path) ->
     """
     mistakes = find_mistakes(Params, document)
     mistakes |= _mistakes_in_search(document, mistakes)
+    mistakes = mistakes or _vanishing_images(Params.model_validate(document))
     if mistakes:
         raise refusal(mistakes, source, path)
     return Params.model_validate(document)
+
+
+def _vanishing_images(params: Params) -> Mistakes:
+    """Encoders with more layers than an image can be halved."""
+    mistakes: Mistakes = {}
+    for name, model in (("train", params.train.model), ("vae", params.vae.model)):
+        layers = 0 if model.channels == SEARCH else len(model.channels)
+        if params.data.image_size >> layers < 1:
+            mistakes[name, "model", "channels"] = (
+                f" = {list(model.channels)}: has {layers} layers, but an image of "
+                f"{params.data.image_size} pixels can be halved "
+                f"{params.data.image_size.bit_length() - 1} times"
+            )
+    return mistakes
 
 
 def _mistakes_in_search(document: CommentedMap, known: Mistakes) -> Mistakes:

@@ -17,6 +17,8 @@ def prepare(runtime: RuntimeParams) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # use_deterministic_algorithms() is the same, but imports torch's compiler: three seconds
     torch.set_deterministic_debug_mode("error")
+    # deterministic mode also fills new memory with NaN, which no kernel here reads
+    torch.utils.deterministic.fill_uninitialized_memory = False
     return select_device(runtime.device)
 
 

@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from latentlab.errors import EnvironmentProblem
@@ -129,30 +129,51 @@ def track(project: Project, stage: str, dataset: str, tags: dict[str, Any]) -> I
 
     _quieten()
     try:
-        experiment = _connect(project, f"latentlab/{dataset}")
-        _end_abandoned_runs(experiment)
-        identity = _git_commit(project) | {"host": socket.gethostname(), "pid": os.getpid()}
-        if "DVC_EXP_NAME" in os.environ:
-            identity["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
-        active = mlflow.start_run(
-            experiment_id=experiment,
-            run_name=stage,
-            tags={"stage": stage, "dataset": dataset} | identity | tags,
-        )
-    except Exception as fault:
-        raise EnvironmentProblem(
-            f"the MLflow store {mlflow.get_tracking_uri()} cannot be used: {_brief(fault)}; "
-            "see `latentlab doctor`"
-        ) from fault
-    try:
-        yield Run(active.info.run_id, experiment)
+        try:
+            run = _start(project, stage, dataset, tags)
+        except Exception as fault:
+            raise EnvironmentProblem(
+                f"the MLflow store {store_uri(project)} cannot be used: {_brief(fault)}; "
+                "see `latentlab doctor`"
+            ) from fault
+        yield run
+        mlflow.end_run("FINISHED")
     except BaseException as reason:
-        # a child may still be open
-        while mlflow.active_run():
-            mlflow.set_tag("reason", _brief(reason))
-            mlflow.end_run("FAILED" if isinstance(reason, Exception) else "KILLED")
+        _end_runs("FAILED" if isinstance(reason, Exception) else "KILLED", _brief(reason))
+        if isinstance(reason, mlflow.MlflowException):
+            raise EnvironmentProblem(
+                f"the MLflow store {store_uri(project)} stopped answering: {_brief(reason)}"
+            ) from reason
         raise
-    mlflow.end_run("FINISHED")
+
+
+def _end_runs(status: str, reason: str) -> None:
+    """End the run of the stage, and of a child that is still open, if the store lets it."""
+    import mlflow
+
+    while mlflow.active_run():
+        with suppress(Exception):
+            mlflow.set_tag("reason", reason)
+        try:
+            mlflow.end_run(status)
+        except Exception:
+            return  # the next stage ends what this process leaves behind
+
+
+def _start(project: Project, stage: str, dataset: str, tags: dict[str, Any]) -> Run:
+    import mlflow
+
+    experiment = _connect(project, f"latentlab/{dataset}")
+    _end_abandoned_runs(experiment)
+    identity = _git_commit(project) | {"host": socket.gethostname(), "pid": os.getpid()}
+    if "DVC_EXP_NAME" in os.environ:
+        identity["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
+    active = mlflow.start_run(
+        experiment_id=experiment,
+        run_name=stage,
+        tags={"stage": stage, "dataset": dataset} | identity | tags,
+    )
+    return Run(active.info.run_id, experiment)
 
 
 def store_uri(project: Project) -> str:

@@ -7,6 +7,9 @@ from latentlab.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 
+FEWEST_HELD_OUT = 4
+"""Fewer images have no covariance on either half, which the floor of the generators needs."""
+
 
 def make_splits(
     raw: RawDataset, validation_fraction: float, test_fraction: float, seed: int
@@ -39,7 +42,7 @@ def _stratified(
             f"too few images to split in class {', '.join(map(repr, single))}: one is left; "
             "add images, or lower data.test_fraction"
         )
-    taken = max(round(fraction * len(labels)), len(classes))
+    taken = max(round(fraction * len(labels)), len(classes), FEWEST_HELD_OUT)
     if taken > len(labels) - len(classes):
         raise DataError(
             f"{len(labels)} images in {len(classes)} classes are too few to split off {taken}"

@@ -83,8 +83,8 @@ class Decoder(nn.Sequential):
 def _doubling(size: int, inputs: int, outputs: int, upsampling: str) -> nn.Module:
     """A layer whose output has `size` pixels a side: the mirror of the one that halved it.
 
-    Sub-pixel convolution (Shi et al. 2016) is cheaper on few output channels and leaves no
-    checkerboard; it can only double, so odd sizes are always transposed.
+    Sub-pixel convolution (Shi et al. 2016) leaves no checkerboard; it can only double, so odd
+    sizes are always transposed.
     """
     if upsampling == "subpixel" and size % 2 == 0:
         return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))

@@ -4,20 +4,12 @@ A model that is stored has `family` (a name) and `config` (the arguments that bu
 """
 
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
 from latentlab.errors import EnvironmentProblem
 from latentlab.files import atomic_path, read_json, write_json
-
-
-class Storable(Protocol):
-    """A network that can be rebuilt from its configuration."""
-
-    family: str
-    config: dict[str, Any]
-
 
 Model = TypeVar("Model", bound=nn.Module)
 

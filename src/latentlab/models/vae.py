@@ -83,7 +83,7 @@ class Vae(nn.Module):
             "reconstruction": reconstruction,
             "kl": kl,
             "elbo": -(reconstruction + kl),
-            "mse": mean_squared_error(outputs, images),
+            "sampled_mse": mean_squared_error(outputs, images),
         }
 
     def log_likelihood(self, outputs: Tensor, images: Tensor) -> Tensor:

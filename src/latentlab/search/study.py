@@ -1,7 +1,7 @@
-"""A seeded Optuna study over the parameters that `params.yaml` leaves to the search.
+"""A seeded Optuna study over the ranges in `search.space`.
 
-A trial is the `train` section with each word `search` replaced by a draw from its range, trained
-on fewer images for fewer epochs, and judged by its best validation loss.
+A trial is the `train` section with a draw from each range of `search.space`, trained on fewer
+images for fewer epochs, and judged by its best validation loss.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 from latentlab.data.image_set import ImageSet, stratified_sample
 from latentlab.errors import EnvironmentProblem, TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import Choices, FloatRange, IntegerRange, Params, resolve
+from latentlab.params import Choices, FloatRange, IntegerRange, Params, with_values
 from latentlab.training.loop import Training
 from latentlab.training.record import Record
 
@@ -52,7 +52,7 @@ def run_study(
     )
     train = train.take(stratified_sample(train.labels, params.search.images, seed))
     objective = Objective(params, image_shape, train, validation, device)
-    for _ in range(params.search.trials if params.searched else 0):
+    for _ in range(params.search.trials if params.search.space else 0):
         asked = study.ask()
         trial = objective(asked)
         if trial.state == "complete":
@@ -76,8 +76,8 @@ class Objective:
 
     def __call__(self, asked: optuna.Trial) -> Trial:
         """Train one trial as far as the pruner lets it."""
-        values = {path: draw(asked, path, self.params) for path in self.params.searched}
-        settings = resolve(self.params, values).train
+        values = {path: draw(asked, path, self.params) for path in self.params.search.space}
+        settings = with_values(self.params, values).train
         budget = settings.model_copy(update={"epochs": self.params.search.epochs, "patience": None})
         history: list[Record] = []
 

@@ -50,7 +50,7 @@ def run(stage: Stage) -> None:
 
     metrics = {
         "autoencoder": _reconstruct(models.autoencoder, test),
-        "vae": _reconstruct(models.vae, test) | _elbo(models.vae, test),
+        "vae": _reconstruct(models.vae, test) | _elbo(models.vae, test, stage.seed),
         "classifier": _classify(stage, models.classifier, info, test),
     }
     samples = _sample(stage, models)
@@ -76,8 +76,9 @@ def _reconstruct(model: torch.nn.Module, test: ImageSet) -> dict[str, float]:
     return reconstruction_metrics(outputs, test.floats())
 
 
-def _elbo(vae: Vae, test: ImageSet) -> dict[str, float]:
+def _elbo(vae: Vae, test: ImageSet, seed: int) -> dict[str, float]:
     """ELBO and KL in nats per image, one posterior sample each."""
+    torch.manual_seed(seed)  # whatever was drawn for other models before
     terms = mean_terms(vae, test)
     return {"elbo": terms["elbo"], "kl": terms["kl"], "log_likelihood": -terms["reconstruction"]}
 

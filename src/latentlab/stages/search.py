@@ -1,4 +1,4 @@
-"""search: an Optuna study over the parameters of `train` that say `search`."""
+"""search: an Optuna study over the ranges in `search.space`."""
 
 import json
 from io import StringIO
@@ -11,6 +11,8 @@ from latentlab.plots.search import plot_trials
 from latentlab.progress import progress_bar
 from latentlab.search.study import Trial, best_of, run_study
 from latentlab.stages.stage import Stage
+
+STATES = ("complete", "pruned", "failed")
 
 
 def run(stage: Stage) -> None:
@@ -38,7 +40,7 @@ def run(stage: Stage) -> None:
     stage.plots.mkdir(parents=True, exist_ok=True)
     if trials:
         plot_trials(stage.plots / "trials.png", trials)
-    counts = {state: sum(t.state == state for t in trials) for state in ("complete", "pruned")}
+    counts = {state: sum(t.state == state for t in trials) for state in STATES}
     metrics: dict[str, Any] = {"trials": counts | {"total": len(trials)}}
     if best:
         stage.run.log_params({"best": best.values})

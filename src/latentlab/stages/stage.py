@@ -1,6 +1,6 @@
 """What every stage has: its folder, its device, its dataset and its MLflow run."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,3 @@ def open_stage(name: str, project: Project, params: Params) -> Iterator[Stage]:
 def count_parameters(model: torch.nn.Module, trained_only: bool = False) -> int:
     """Number of weights of a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained_only)
-
-
-RunStage = Callable[[Stage], None]

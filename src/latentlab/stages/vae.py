@@ -2,6 +2,8 @@
 
 import torch
 
+from latentlab.evaluation.reconstruction import reconstruction_metrics
+from latentlab.models.inference import BATCH, apply_in_batches
 from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
 from latentlab.plots.curves import plot_history
@@ -44,10 +46,12 @@ def run(stage: Stage) -> None:
     plot_grid(stage.plots / "samples.png", samples, 8, f"VAE on {info.name}: prior samples")
     stage.run.log_model(model, shown)
     best = training.history[training.best_epoch - 1]
-    terms = ("loss", "elbo", "reconstruction", "kl", "mse")
+    terms = ("loss", "elbo", "reconstruction", "kl")
+    outputs = apply_in_batches(model, (images for images, _ in validation.batches(BATCH)))
     stage.write_metrics(
         {
-            "validation": {term: best[f"validation/{term}"] for term in terms},
+            "validation": {term: best[f"validation/{term}"] for term in terms}
+            | reconstruction_metrics(outputs, validation.floats()),
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
             "parameters": count_parameters(model),

@@ -1,0 +1,50 @@
+import pytest
+
+from latentlab.doctor import examine
+
+
+@pytest.fixture
+def findings(checkout, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def examined():
+        return {finding.subject: finding for finding in examine(checkout)}
+
+    return examined
+
+
+def test_a_good_machine_is_told_as_such(findings):
+    found = findings()
+
+    for subject in ("Python", "packages", "device", "params.yaml", "MLflow store"):
+        assert not found[subject].advice, found[subject].line
+        assert found[subject].line.startswith("ok ")
+
+
+def test_missing_data_is_fatal_and_says_how_to_get_it(findings):
+    found = findings()["data"]
+
+    assert found.fatal
+    assert "dvc pull data.dvc" in found.line
+
+
+def test_mistakes_in_params_are_told_with_their_lines(findings, checkout):
+    text = checkout.params.read_text()
+    checkout.params.write_text(text.replace("seed: 0", "seed: none"))
+    found = findings()["params.yaml"]
+
+    assert found.fatal
+    assert "runtime.seed = 'none'" in found.line
+
+
+def test_a_package_that_is_missing_does_not_end_the_examination(findings, monkeypatch):
+    def missing(project):
+        raise ImportError("No module named 'torch'")
+
+    missing.__name__ = "_device"
+    monkeypatch.setattr("latentlab.doctor._device", missing)
+    found = findings()
+
+    assert found["device"].fatal
+    assert "run `make`" in found["device"].line
+    assert "disk" in found
