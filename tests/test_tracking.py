@@ -86,17 +86,18 @@ def test_a_run_whose_process_was_killed_outright_is_ended_by_the_next(project):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from latentlab.project import Project; from latentlab.tracking import track\n"
-        "with track(Project(*[Path(sys.argv[1])] * 2), 'vae', 'shapes', {}):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with track(Project(*[Path(sys.argv[1])] * 2), 'search', 'shapes', {}) as run:\n"
+        "    with run.child('trial 0'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(project.root)], check=False)
-    assert runs(project)["vae"].info.status == "RUNNING"
+    assert {run.info.status for run in runs(project).values()} == {"RUNNING"}
 
     with track(project, "train", "shapes", {}):
         pass
 
-    assert runs(project)["vae"].info.status == "KILLED"
-    assert runs(project)["train"].info.status == "FINISHED"
+    ended = {name: run.info.status for name, run in runs(project).items()}
+    assert ended == {"search": "KILLED", "trial 0": "KILLED", "train": "FINISHED"}
 
 
 def test_a_run_that_is_alive_is_left_running(project):

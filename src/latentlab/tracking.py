@@ -115,7 +115,9 @@ class Run:
         """A nested run, in the same experiment."""
         import mlflow
 
-        with mlflow.start_run(run_name=name, nested=True, experiment_id=self._experiment) as active:
+        with mlflow.start_run(
+            run_name=name, nested=True, experiment_id=self._experiment, tags=_process()
+        ) as active:
             yield Run(active.info.run_id, self._experiment)
 
 
@@ -165,7 +167,7 @@ def _start(project: Project, stage: str, dataset: str, tags: dict[str, Any]) -> 
 
     experiment = _connect(project, f"latentlab/{dataset}")
     _end_abandoned_runs(experiment)
-    identity = _git_commit(project) | {"host": socket.gethostname(), "pid": os.getpid()}
+    identity = _git_commit(project) | _process()
     if "DVC_EXP_NAME" in os.environ:
         identity["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
     active = mlflow.start_run(
@@ -198,6 +200,11 @@ def _connect(project: Project, experiment: str) -> str:
     # opens on the view for training, not the one for language models
     kind = {"mlflow.experimentKind": "custom_model_development"}
     return client.create_experiment(experiment, artifact_location=artifacts, tags=kind)
+
+
+def _process() -> dict[str, Any]:
+    """Who runs this, for `_end_abandoned_runs` to see whether it still does."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _end_abandoned_runs(experiment: str) -> None:
@@ -248,7 +255,7 @@ def count_runs(project: Project) -> int:
 
     _quieten()
     uri = store_uri(project)
-    if uri.startswith("sqlite:") and not (project.home / "mlflow.db").exists():
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (project.home / "mlflow.db").exists():
         return 0
     try:
         client = mlflow.MlflowClient(uri)
