@@ -5,7 +5,7 @@ import ast
 import pytest
 from ruamel.yaml import YAML
 
-from import_graph import SOURCE, deciding_modules
+from import_graph import PLUMBING, SOURCE, deciding_modules, path_of
 from latentlab.cli import STAGES
 from latentlab.params import Params, SearchParams, TrainParams
 
@@ -58,6 +58,10 @@ def test_params_name_exactly_the_sections_that_the_stage_reads(stage):
         read |= {"train"}  # a trial is the section train
 
     assert declared == read
+
+
+def test_what_is_left_out_as_plumbing_exists():
+    assert [name for name in PLUMBING if path_of(f"latentlab.{name}") is None] == []
 
 
 def test_search_depends_on_all_of_train_but_its_budget():
