@@ -9,12 +9,12 @@ PLUMBING = {
     "cli",
     "errors",
     "files",
-    "mistakes",
     "params",
     "params_file",
     "progress",
     "project",
     "runtime",
+    "yaml_files",
 }
 """Modules that every stage passes through and that decide nothing about its results.
 
