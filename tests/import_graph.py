@@ -14,6 +14,7 @@ PLUMBING = {
     "progress",
     "project",
     "runtime",
+    "tracking",
     "yaml_files",
 }
 """Modules that every stage passes through and that decide nothing about its results.
@@ -61,9 +62,8 @@ def deciding_modules(stage: str) -> set[str]:
     """Source files, relative to the root, that can change what a stage writes."""
     file = SOURCE / "latentlab" / "stages" / f"{stage}.py"
     modules = reachable_imports(file) | {file}
-    tracking = SOURCE / "latentlab" / "tracking.py"
     return {
         path.relative_to(SOURCE.parent).as_posix()
-        for path in modules - {tracking}
-        if path.parent.name != "latentlab" or path.stem not in PLUMBING
+        for path in modules
+        if path.relative_to(SOURCE / "latentlab").parts[0].removesuffix(".py") not in PLUMBING
     }

@@ -1,5 +1,6 @@
 """The command line: parse, validate, launch. Nothing heavy is imported before a verb needs it."""
 
+import gc
 import json
 import signal
 import sys
@@ -62,10 +63,16 @@ def _run_stage(name: str, dry_run: bool) -> None:
         shown = {key: params.tree()[key] for key in ("runtime", section)}
         click.echo(json.dumps(shown, indent=2))
         return
-    from latentlab.stages.stage import open_stage
+    from latentlab.tracking.run import track
 
-    module = import_module(f"latentlab.stages.{name}")
-    with open_stage(name, project, params) as stage:
+    with track(project, name, params.data.name) as run:
+        # torch is imported from here on, while the recorder opens the store
+        gc.disable()  # imports make millions of objects and hardly any garbage
+        from latentlab.stages.stage import prepare_stage
+
+        module = import_module(f"latentlab.stages.{name}")
+        stage = prepare_stage(name, project, params, run)
+        gc.enable()
         module.run(stage)
 
 

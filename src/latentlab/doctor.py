@@ -103,7 +103,7 @@ def _data(project: Project) -> Iterator[Finding]:
 
 
 def _store(project: Project) -> Iterator[Finding]:
-    from latentlab.tracking import count_runs, store_uri
+    from latentlab.tracking.store import count_runs, store_uri
 
     uri = store_uri(project)
     try:

@@ -48,12 +48,6 @@ class DataParams(Section):
     validation_fraction: Fraction
     test_fraction: Fraction
 
-    @model_validator(mode="after")
-    def _leaves_images_to_train_on(self) -> "DataParams":
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction + test_fraction must be below 1")
-        return self
-
 
 class RuntimeParams(Section):
     """Where and how reproducibly things run; none of it changes what is computed but `seed`."""

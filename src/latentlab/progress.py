@@ -1,17 +1,36 @@
 """Progress on stderr: a bar with rate and time left on a terminal, silence anywhere else."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from __future__ import annotations
 
-Advance = Callable[[float], None]
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar on the screen, or nothing where nobody looks."""
+
+    progress: Progress
+    task: TaskID
+
+    def advance(self, amount: float) -> None:
+        """Count units that were just done."""
+        self.progress.update(self.task, advance=amount)
+
+    def expect(self, amount: float) -> None:
+        """Add units to the total."""
+        total = self.progress.tasks[self.task].total or 0
+        self.progress.update(self.task, total=total + amount)
 
 
 @contextmanager
-def progress_bar(description: str, total: float | None, unit: str) -> Iterator[Advance]:
-    """Show a bar while the block runs; call what it yields with the units just done.
-
-    `total` None is for work of unknown size.
-    """
+def progress_bar(description: str, total: float | None, unit: str) -> Iterator[Bar]:
+    """Show a bar while the block runs; `total` None is for work whose size is told later."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -38,4 +57,4 @@ def progress_bar(description: str, total: float | None, unit: str) -> Iterator[A
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda amount: progress.update(task, advance=amount)
+        yield Bar(progress, task)

@@ -19,7 +19,19 @@ def prepare(runtime: RuntimeParams) -> torch.device:
     torch.set_deterministic_debug_mode("error")
     # deterministic mode also fills new memory with NaN, which no kernel here reads
     torch.utils.deterministic.fill_uninitialized_memory = False
+    _leave_compiler_out()
     return select_device(runtime.device)
+
+
+def _leave_compiler_out() -> None:
+    """Let optimisers start without torch's compiler: more than two seconds, and not used.
+
+    Methods of `Optimizer` are marked as none of the compiler's business, and torch imports it to
+    learn how to leave them alone. This is the mark it would find after that (torch/_compile.py).
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        if (function := getattr(method, "__wrapped__", None)) is not None:
+            function.__dict__.setdefault("__dynamo_disable", function)
 
 
 def select_device(name: str) -> torch.device:

@@ -79,9 +79,13 @@ class TestWhereADatasetIsLookedFor:
 
         assert locate("pets", places["data"]) == places["cache"] / "pets"
 
-    def test_an_own_folder_may_lie_in_either_place(self, places):
+    def test_an_own_folder_belongs_where_dvc_sees_it_change(self, places):
         (places["shared"] / "mine").mkdir(parents=True)
-        assert locate("mine", places["data"]) == places["shared"] / "mine"
+
+        assert f"move them to {places['data']}/mine" in refusal("mine", places)
+
+        (places["data"] / "mine").mkdir(parents=True)
+        assert locate("mine", places["data"]) == places["data"] / "mine"
 
     def test_the_bundled_dataset_is_pulled_not_downloaded(self, places, downloads):
         with pytest.raises(DataError, match=r"digits is missing; .* `dvc pull data.dvc`"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from latentlab.data.catalogue import KnownDataset
 from latentlab.errors import DataError
-from latentlab.progress import Advance, progress_bar
+from latentlab.progress import Bar, progress_bar
 
 RETRIES = 2
 TIMEOUT_SECONDS = 30
@@ -15,10 +15,20 @@ CHUNK_BYTES = 1 << 16
 class _Bar:
     """What pooch expects of a progress bar, shown by ours; it counts the bytes of all files."""
 
-    total = 0
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._advance = bar.advance
+        self._total = 0
 
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
+    @property
+    def total(self) -> int:
+        """Bytes of the file that is being read; pooch learns them from its server."""
+        return self._total
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._total = size
+        self._bar.expect(size)
 
     def update(self, amount: int) -> None:
         self._advance(amount)
@@ -40,9 +50,9 @@ def download(name: str, dataset: KnownDataset, folder: Path) -> None:
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
-    with progress_bar(f"download {name}", None, "B") as advance:
+    with progress_bar(f"download {name}", None, "B") as bar:
         for file_name, sha256 in dataset.sha256.items():
-            _from_any_mirror(name, dataset.mirrors, folder, file_name, sha256, advance)
+            _from_any_mirror(name, dataset.mirrors, folder, file_name, sha256, bar)
 
 
 def _from_any_mirror(
@@ -51,7 +61,7 @@ def _from_any_mirror(
     folder: Path,
     file_name: str,
     sha256: str,
-    advance: Advance,
+    bar: Bar,
 ) -> None:
     import pooch
     import requests
@@ -62,7 +72,7 @@ def _from_any_mirror(
             folder, mirror, registry={file_name: f"sha256:{sha256}"}, retry_if_failed=RETRIES
         )
         downloader = pooch.HTTPDownloader(
-            progressbar=_Bar(advance), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS
+            progressbar=_Bar(bar), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS
         )
         try:
             store.fetch(file_name, downloader=downloader)

@@ -25,11 +25,19 @@ Result = TypeVar("Result")
 
 def list_classes(folder: Path) -> dict[str, list[Path]]:
     """Image files by class name, both sorted; DataError when there is nothing to learn from."""
-    classes = {
-        sub.name: sorted(f for f in sub.iterdir() if _is_image(f))
+    members = {
+        # hidden files are not meant: macOS leaves `._x.png` beside x.png
+        sub.name: sorted(f for f in sub.iterdir() if not f.name.startswith("."))
         for sub in sorted(folder.iterdir())
         if sub.is_dir() and not sub.name.startswith(".")
     }
+    classes = {name: list(filter(_is_image, files)) for name, files in members.items()}
+    unread = [name for name, files in classes.items() if members[name] and not files]
+    if unread:
+        raise DataError(
+            f"{folder}: no .png or .jpg files in {', '.join(map(repr, unread))}, but others; "
+            "convert them, or move the folder away"
+        )
     classes = {name: files for name, files in classes.items() if files}
     if len(classes) < 2:
         raise DataError(
@@ -46,8 +54,8 @@ def list_classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_image(file: Path) -> bool:
-    """By its name; hidden files are not meant (macOS leaves `._x.png` beside x.png)."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    """By its name."""
+    return file.suffix.lower() in SUFFIXES
 
 
 def read_folder(
@@ -130,12 +138,12 @@ def _in_parallel(
     with (
         warnings.catch_warnings(),
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        progress_bar(description, len(files), "images") as advance,
+        progress_bar(description, len(files), "images") as bar,
     ):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for result in pool.map(attempt, files):
             results.append(result)
-            advance(1)
+            bar.advance(1)
     if failures:
         failures.sort()
         others = len(failures) - NAMED_FAILURES

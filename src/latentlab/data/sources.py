@@ -31,7 +31,7 @@ def read_dataset(name: str, image_size: int, channels: int | str, data_folder: P
     """Find, check and decode the dataset `name`.
 
     Looked for in `data_folder/name`, `$LATENTLAB_DATA/name`, the per-user cache, then the
-    mirrors. Raises DataError when it is nowhere, or when a file is not what it should be.
+    mirrors; your own images in `data_folder` alone. Raises DataError when it is nowhere, or when a file is not what it should be.
     """
     folder = locate(name, data_folder)
     if name in KNOWN:
@@ -49,6 +49,11 @@ def locate(name: str, data_folder: Path) -> Path:
         places.append(Path(os.environ["LATENTLAB_DATA"]) / name)
     for place in places:
         if place.is_dir():
+            if name not in KNOWN and place.parent != data_folder:
+                raise DataError(
+                    f"data.name = '{name}': {place} holds your own images, and DVC would not see "
+                    f"them change there; move them to {places[0]} and type `dvc add data`"
+                )
             return place
     if name not in KNOWN:
         raise _not_found(name, places)

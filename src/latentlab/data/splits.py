@@ -5,8 +5,6 @@ import numpy as np
 from latentlab.data.sources import RawDataset
 from latentlab.errors import DataError
 
-SPLITS = ("train", "validation", "test")
-
 FEWEST_HELD_OUT = 4
 """Fewer images have no covariance on either half, which the floor of the generators needs."""
 

@@ -49,11 +49,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images in [-1, 1] to one logit each: two strided convolutions and a linear layer."""
 
-    family = "discriminator"
-
     def __init__(self, image_shape: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.config = {"image_shape": list(image_shape), "channels": channels}
         depth, image_size, _ = image_shape
         self.layers = nn.Sequential(
             nn.Conv2d(depth, channels, 4, stride=2, padding=1),

@@ -46,7 +46,7 @@ def run(stage: Stage) -> None:
         info.classes,
         f"{info.name}, validation split",
     )
-    stage.run.log_model(model, validation.floats(slice(8)))
+    stage.run.log_model(stage.output / "model", validation.floats(slice(1)), logits[:1])
     stage.write_metrics(
         {
             "validation": classification_metrics(predicted, actual),

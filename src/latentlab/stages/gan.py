@@ -46,7 +46,7 @@ def run(stage: Stage) -> None:
     with torch.inference_mode():
         samples = generator.sample(SAMPLES, random)
     plot_grid(stage.plots / "samples.png", samples, 8, f"DCGAN on {info.name}: samples")
-    stage.run.log_model(generator, torch.randn(8, settings.noise_dim, generator=random))
+    stage.run.log_model(stage.output / "model", torch.empty(1, settings.noise_dim), samples)
     last = training.history[-1]
     stage.write_metrics(
         {

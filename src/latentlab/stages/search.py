@@ -28,11 +28,11 @@ def run(stage: Stage) -> None:
         stage.device,
     )
     trials: list[Trial] = []
-    with progress_bar(stage.name, settings.search.trials, "trials") as advance:
+    with progress_bar(stage.name, settings.search.trials, "trials") as bar:
         for trial in study:
             trials.append(trial)
             _log_trial(stage, trial)
-            advance(1)
+            bar.advance(1)
 
     best = best_of(trials) if trials else None
     write_text(stage.output / "best_params.yaml", _as_yaml(best.values if best else {}))
@@ -51,7 +51,7 @@ def run(stage: Stage) -> None:
 
 def _log_trial(stage: Stage, trial: Trial) -> None:
     """A nested run with the values, the curve, the state and its reason."""
-    with stage.run.child(f"trial {trial.number}") as child:
+    with stage.run.nested(f"trial {trial.number}") as child:
         child.log_params(trial.values | {"state": trial.state, "reason": trial.reason})
         for record in trial.history:
             child.log_epoch(record)

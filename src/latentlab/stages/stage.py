@@ -1,7 +1,6 @@
 """What every stage has: its folder, its device, its dataset and its MLflow run."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ from latentlab.params import Params
 from latentlab.progress import progress_bar
 from latentlab.project import Project
 from latentlab.runtime import prepare
-from latentlab.tracking import Run, track
+from latentlab.tracking.run import Run
 from latentlab.training.record import Record
+
+ON_CPU = ("fetch", "evaluate")
+"""Stages whose figures must not depend on where a model was trained."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ class Stage:
 
     def follow(self, epochs: Iterable[Record], total: int) -> None:
         """Run a training to its end, each epoch shown and told to MLflow."""
-        with progress_bar(self.name, total, "epochs") as advance:
+        with progress_bar(self.name, total, "epochs") as bar:
             for record in epochs:
                 self.run.log_epoch(record)
-                advance(1)
+                bar.advance(1)
 
     def write_history(self, history: list[Record]) -> None:
         """Write the learning curve, one row per epoch."""
@@ -72,13 +74,13 @@ class Stage:
             self.run.log_files(self.plots)
 
 
-@contextmanager
-def open_stage(name: str, project: Project, params: Params) -> Iterator[Stage]:
-    """Prepare the process and the run of a stage; see `tracking.track` for how the run ends."""
+def prepare_stage(name: str, project: Project, params: Params, run: Run) -> Stage:
+    """Seed and set up this process for a stage; its run is told where it computes."""
     device = prepare(params.runtime)
-    tags = {"device": str(device), "seed": params.runtime.seed}
-    with track(project, name, params.data.name, tags) as run:
-        yield Stage(name, project, params, device, run)
+    if name in ON_CPU:
+        device = torch.device("cpu")
+    run.set_tags({"device": str(device), "seed": params.runtime.seed})
+    return Stage(name, project, params, device, run)
 
 
 def count_parameters(model: torch.nn.Module, trained_only: bool = False) -> int:

@@ -44,7 +44,7 @@ def run(stage: Stage) -> None:
         {"original": shown, "reconstructed": outputs[:SHOWN]},
         f"validation images through {settings.model.latent_dim} dimensions",
     )
-    stage.run.log_model(model, shown)
+    stage.run.log_model(stage.output / "model", shown, outputs[:SHOWN])
     stage.write_metrics(
         {
             "validation": reconstruction_metrics(outputs, validation.floats()),

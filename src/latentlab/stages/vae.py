@@ -44,7 +44,7 @@ def run(stage: Stage) -> None:
         )
         samples = model.sample(SAMPLES, torch.Generator().manual_seed(stage.seed))
     plot_grid(stage.plots / "samples.png", samples, 8, f"VAE on {info.name}: prior samples")
-    stage.run.log_model(model, shown)
+    stage.run.log_model(stage.output / "model", shown, shown)
     best = training.history[training.best_epoch - 1]
     terms = ("loss", "elbo", "reconstruction", "kl")
     outputs = apply_in_batches(model, (images for images, _ in validation.batches(BATCH)))

@@ -1,0 +1,1 @@
+"""MLflow: one run per stage execution; no other package knows it."""

@@ -1,0 +1,97 @@
+"""Where the runs are: MLflow's own default at the root, or what `MLFLOW_TRACKING_URI` names.
+
+Experiments are called `latentlab/<dataset>`; artifacts of the default store are in `mlruns/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.project import Project
+
+# read by MLflow when it is imported; a pipeline that runs offline phones nobody
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+
+def store_uri(project: Project) -> str:
+    """The tracking store: what `MLFLOW_TRACKING_URI` says, else MLflow's default at the root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.home / 'mlflow.db'}"
+
+
+def connect(project: Project, experiment: str) -> str:
+    """Choose the store and return the experiment's id, made if it is new."""
+    import mlflow
+
+    _quieten()
+    uri = store_uri(project)
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+    # a server knows where its artifacts belong; our own store keeps them beside the database
+    artifacts = (project.home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
+    # opens on the view for training, not the one for language models
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return client.create_experiment(experiment, artifact_location=artifacts, tags=kind)
+
+
+def process_tags() -> dict[str, Any]:
+    """Who records a run, for `end_abandoned_runs` to see whether it still does."""
+    return {"host": socket.gethostname(), "pid": str(os.getpid())}
+
+
+def end_abandoned_runs(experiment: str) -> None:
+    """End as KILLED what a process on this host left RUNNING when it was killed outright."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    host = f"tags.host = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs([experiment], host):
+        if not _alive(int(run.data.tags["pid"])):
+            client.set_tag(run.info.run_id, "reason", "its process was killed")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def count_runs(project: Project) -> int:
+    """Number of runs in the store; EnvironmentProblem where it cannot be used."""
+    import mlflow
+
+    _quieten()
+    uri = store_uri(project)
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (project.home / "mlflow.db").exists():
+        return 0
+    try:
+        client = mlflow.MlflowClient(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return len(client.search_runs(experiments, max_results=1000)) if experiments else 0
+    except Exception as fault:
+        raise EnvironmentProblem(brief(fault)) from fault
+
+
+def brief(fault: BaseException) -> str:
+    """The first line of an error, or its name where it says nothing."""
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:500]
+
+
+def _quieten() -> None:
+    """Only warnings of MLflow and its migrations are for people."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
