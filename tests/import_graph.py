@@ -9,6 +9,7 @@ PLUMBING = {
     "cli",
     "errors",
     "files",
+    "identity",
     "params",
     "params_file",
     "progress",
@@ -33,9 +34,16 @@ def path_of(module: str) -> Path | None:
 
 
 def direct_imports(file: Path) -> set[Path]:
-    """Files of the package that `file` imports anywhere, inside functions too."""
+    """Files of the package that `file` imports anywhere, inside functions too.
+
+    Not what only type checkers read.
+    """
     found: set[Path] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

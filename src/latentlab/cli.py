@@ -10,17 +10,21 @@ from pathlib import Path
 import click
 
 from latentlab import __version__
-from latentlab.errors import LatentlabError
+from latentlab.errors import LatentlabError, ParamsError
 
 STAGES = {
     "fetch": "Find, check and split the dataset named in params.yaml.",
     "search": "Search the ranges in search.space for the parameters of train.",
     "train": "Train the convolutional autoencoder.",
+    "compare": "Train the autoencoder for each value of a comparison NAME.",
     "finetune": "Train a classifier on the trained encoder.",
     "vae": "Train the variational autoencoder.",
     "gan": "Train the deep convolutional GAN.",
     "evaluate": "Judge every model on the test split.",
 }
+
+OF_SEVERAL = ("compare",)
+"""Stages of which `params.yaml` may hold several."""
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -42,38 +46,51 @@ def cli() -> None:
 
 
 def _add_stage(name: str, summary: str) -> None:
-    @cli.command(name, help=summary)
     @click.option("--dry-run", is_flag=True, help="Validate, print the parameters, run nothing.")
-    def command(dry_run: bool) -> None:
-        _run_stage(name, dry_run)
+    def command(dry_run: bool, member: str = "") -> None:
+        _run_stage(name, member, dry_run)
+
+    if name in OF_SEVERAL:
+        command = click.argument("member", metavar="NAME")(command)
+    cli.command(name, help=summary)(command)
 
 
 for _name, _summary in STAGES.items():
     _add_stage(_name, _summary)
 
 
-def _run_stage(name: str, dry_run: bool) -> None:
+def _run_stage(verb: str, member: str, dry_run: bool) -> None:
     from latentlab.params_file import load_params
     from latentlab.project import find_project
 
     project = find_project()
     params = load_params(project.params)
+    section = params.tree()["data" if verb == "fetch" else verb]
+    if member:
+        if member not in section:
+            raise ParamsError(
+                f"{project.params} has no {verb}.{member}; there are: {', '.join(section)}"
+            )
+        section = section[member]
     if dry_run:
-        section = "data" if name == "fetch" else name
-        shown = {key: params.tree()[key] for key in ("runtime", section)}
+        shown = {"runtime": params.tree()["runtime"], f"{verb}.{member}".rstrip("."): section}
         click.echo(json.dumps(shown, indent=2))
         return
+    name = f"{verb}@{member}" if member else verb
+    from latentlab.identity import identify
     from latentlab.tracking.run import track
 
-    with track(project, name, params.data.name) as run:
+    key = identify(project, name, params)
+    with track(project, name, params.data.name, key) as run:
         # torch is imported from here on, while the recorder opens the store
         gc.disable()  # imports make millions of objects and hardly any garbage
         from latentlab.stages.stage import prepare_stage
 
-        module = import_module(f"latentlab.stages.{name}")
-        stage = prepare_stage(name, project, params, run)
+        module = import_module(f"latentlab.stages.{verb}")
+        stage = prepare_stage(name, key, project, params, run)
         gc.enable()
         module.run(stage)
+    stage.forget_checkpoints()
 
 
 @cli.command()

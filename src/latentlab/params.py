@@ -7,25 +7,33 @@ A value that the study in `search` may choose is either a plain value or the wor
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, Strict, WrapValidator, model_validator
 
 SEARCH = "search"
 
 Searchable = WrapValidator(lambda value, handler: value if value == SEARCH else handler(value))
 """Marks a field that accepts the word `search` beside its own type."""
 
+# strict: without it `true` is 1, and a quoted number a number
+Integer = Annotated[int, Strict()]
+Count = Annotated[int, Strict(), Field(gt=0)]
+Real = Annotated[float, Strict()]
+Positive = Annotated[float, Strict(), Field(gt=0)]
+NotNegative = Annotated[float, Strict(), Field(ge=0)]
+Fraction = Annotated[float, Strict(), Field(gt=0, lt=1)]
+Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+
+MOST_LAYERS = 8
+
 Activation = Literal["relu", "leaky_relu", "silu", "gelu", "elu"]
-Optimizer = Literal["adam", "adamw", "adamax", "adagrad", "radam", "nadam", "sgd", "rmsprop"]
-Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+Optimizer = Literal[
+    "adam", "adamw", "adamax", "adagrad", "radam", "nadam", "sgd", "rmsprop", "muon"
+]
+Channels = Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_LAYERS)]
+Widths = Count | Annotated[tuple[Count, ...], Field(max_length=MOST_LAYERS)]
+Kernel = Annotated[int, Strict(), Field(ge=1, le=11)]
+Stride = Annotated[int, Strict(), Field(ge=1, le=8)]
+Padding = Annotated[int, Strict(), Field(ge=0, le=10)]
 
 
 class Section(BaseModel):
@@ -43,7 +51,7 @@ class DataParams(Section):
     """Which images, at which size, and how they are split."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    image_size: Annotated[int, Field(ge=8, le=256, multiple_of=4)]
+    image_size: Annotated[int, Strict(), Field(ge=8, le=256, multiple_of=4)]
     channels: Literal["auto", 1, 3]
     validation_fraction: Fraction
     test_fraction: Fraction
@@ -52,39 +60,57 @@ class DataParams(Section):
 class RuntimeParams(Section):
     """Where and how reproducibly things run; none of it changes what is computed but `seed`."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)]
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: PositiveInt | Literal["auto"]
+    threads: Count | Literal["auto"]
 
 
 class ConvolutionParams(Section):
-    """A symmetric convolutional encoder and decoder; every layer halves the image."""
+    """A symmetric convolutional encoder and decoder; see `architecture.Architecture`."""
 
     channels: Annotated[Channels, Searchable]
-    hidden: Annotated[PositiveInt, Searchable]
-    latent_dim: Annotated[int, Field(ge=1, le=4096), Searchable]
+    kernel: Annotated[Kernel | tuple[Kernel, ...], Searchable] = 3
+    stride: Annotated[Stride | tuple[Stride, ...], Searchable] = 2
+    padding: Annotated[Padding | tuple[Padding, ...] | Literal["auto"], Searchable] = "auto"
+    hidden: Annotated[Widths, Searchable]
+    latent_dim: Annotated[int, Strict(), Field(ge=1, le=4096), Searchable]
     activation: Annotated[Activation, Searchable]
+    dropout: Annotated[Share, Searchable] = 0.0
+    batch_norm: Annotated[bool, Searchable] = False
     upsampling: Annotated[Literal["subpixel", "transposed"], Searchable]
+    normalize: bool = False
+    output: Literal["sigmoid", "linear"] = "sigmoid"
 
 
 class OptimizationParams(Section):
-    """What every stage with one loss shares: budget, optimiser and schedule."""
+    """What every stage with one loss shares: budget, optimiser, schedule and regularisers."""
 
-    epochs: PositiveInt
-    patience: PositiveInt | None
-    batch_size: Annotated[PositiveInt, Searchable]
+    epochs: Count
+    patience: Count | None
+    min_delta: NotNegative = 0.0
+    batch_size: Annotated[Count, Searchable]
     optimizer: Annotated[Optimizer, Searchable]
-    learning_rate: Annotated[PositiveFloat, Searchable]
-    weight_decay: Annotated[float, Field(ge=0), Searchable]
-    schedule: Annotated[Literal["one_cycle", "cosine", "constant"], Searchable]
+    learning_rate: Annotated[Positive, Searchable]
+    momentum: Annotated[Share, Searchable] = 0.9
+    nesterov: Annotated[bool, Searchable] = False
+    weight_decay: Annotated[NotNegative, Searchable]
+    l1: Annotated[NotNegative, Searchable] = 0.0
+    clip_norm: Annotated[Positive | None, Searchable] = None
+    ema_decay: Annotated[Fraction | None, Searchable] = None
+    schedule: Annotated[Literal["one_cycle", "cosine", "step", "constant"], Searchable]
+    warmup: Annotated[Share | None, Searchable] = None
+    step_epochs: Count = 10
+    step_factor: Fraction = 0.1
+    prune_fraction: Annotated[Share, Searchable] = 0.0
+    prune_epochs: tuple[Count, ...] = ()
 
 
 class IntegerRange(Section):
     """Integers from `low` to `high`, both included."""
 
     type: Literal["int"]
-    low: int
-    high: int
+    low: Integer
+    high: Integer
     log: bool = False
 
     @property
@@ -103,8 +129,8 @@ class FloatRange(Section):
     """Real numbers from `low` to `high`."""
 
     type: Literal["float"]
-    low: float
-    high: float
+    low: Real
+    high: Real
     log: bool = False
 
     @property
@@ -134,9 +160,9 @@ class Choices(Section):
 class SearchParams(Section):
     """The study: how many trials, how much training each, and the ranges it explores."""
 
-    trials: PositiveInt
-    epochs: PositiveInt
-    images: PositiveInt
+    trials: Count
+    epochs: Count
+    images: Count
     sampler: Literal["tpe", "random"]
     space: dict[str, Annotated[IntegerRange | FloatRange | Choices, Field(discriminator="type")]]
 
@@ -145,12 +171,48 @@ class TrainParams(OptimizationParams):
     """The autoencoder and its training."""
 
     model: ConvolutionParams
+    folds: Annotated[int, Strict(), Field(ge=2)] | None = None
+
+
+class Comparison(Section):
+    """What `compare` varies: one parameter of train, or several at once under names.
+
+    `values` is a list for `parameter`, or a mapping of names to {parameter: value}. Everything
+    else is as in `train`; `epochs` and `images` are the budget of each value.
+    """
+
+    parameter: str | None = None
+    values: Annotated[list[Any], Field(min_length=1)] | dict[str, dict[str, Any]]
+    epochs: Count
+    images: Count | None = None
+
+    @model_validator(mode="after")
+    def _says_what_varies(self) -> "Comparison":
+        if (self.parameter is None) != isinstance(self.values, dict):
+            raise ValueError(
+                "a list of values goes with a parameter, a mapping of names to values without"
+            )
+        return self
+
+    @property
+    def numeric(self) -> bool:
+        """Whether a curve can be drawn against the value."""
+        return isinstance(self.values, list) and all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in self.values
+        )
+
+    @property
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """What each variant sets, by its name."""
+        if isinstance(self.values, dict):
+            return self.values
+        return {_short(value): {str(self.parameter): value} for value in self.values}
 
 
 class FinetuneParams(OptimizationParams):
     """A classifier on the trained encoder."""
 
-    head: tuple[PositiveInt, ...]
+    head: tuple[Count, ...]
     freeze_encoder: bool
 
 
@@ -159,26 +221,26 @@ class VaeParams(OptimizationParams):
 
     model: ConvolutionParams
     likelihood: Literal["gaussian", "mse"]
-    beta: Annotated[float, Field(ge=0)]
+    beta: NotNegative
 
 
 class GanParams(Section):
     """A deep convolutional GAN."""
 
-    noise_dim: PositiveInt
-    channels: PositiveInt
-    epochs: PositiveInt
-    batch_size: Annotated[int, Field(ge=2)]
-    learning_rate: PositiveFloat
-    adam_beta1: Annotated[float, Field(ge=0, lt=1)]
+    noise_dim: Count
+    channels: Count
+    epochs: Count
+    batch_size: Annotated[int, Strict(), Field(ge=2)]
+    learning_rate: Positive
+    adam_beta1: Share
 
 
 class EvaluateParams(Section):
     """How much of the test split the slow parts look at."""
 
-    projected_images: Annotated[int, Field(ge=50)]
-    tsne_perplexity: PositiveFloat
-    samples: Annotated[int, Field(ge=64)]
+    projected_images: Annotated[int, Strict(), Field(ge=50)]
+    tsne_perplexity: Positive
+    samples: Annotated[int, Strict(), Field(ge=64)]
 
 
 class Params(Section):
@@ -188,6 +250,7 @@ class Params(Section):
     runtime: RuntimeParams
     search: SearchParams
     train: TrainParams
+    compare: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Comparison]
     finetune: FinetuneParams
     vae: VaeParams
     gan: GanParams
@@ -199,13 +262,18 @@ class Params(Section):
         return tuple(path for path, value in flatten(self.tree()).items() if value == SEARCH)
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one level of dotted paths."""
+def _short(value: Any) -> str:
+    """A value as the name of a variant: 8, adam, 8-16-32."""
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """A nested mapping as one level of paths, dotted unless told otherwise."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and path != "search.space":
-            flat |= flatten(value, f"{path}.")
+            flat |= flatten(value, f"{path}{separator}", separator)
         else:
             flat[path] = value
     return flat

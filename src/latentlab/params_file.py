@@ -1,4 +1,4 @@
-"""Reading `params.yaml`: its schema, and what only the whole file can tell of the search."""
+"""Reading `params.yaml`: its schema, and what only the whole file can tell."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,16 @@ from typing import Any
 from pydantic import TypeAdapter
 from ruamel.yaml.comments import CommentedMap
 
-from latentlab.params import SEARCH, Params, SearchParams, TrainParams, flatten
+from latentlab.architecture import Architecture
+from latentlab.params import (
+    SEARCH,
+    Comparison,
+    ConvolutionParams,
+    Params,
+    SearchParams,
+    TrainParams,
+    flatten,
+)
 from latentlab.yaml_files import (
     Mistakes,
     Schema,
@@ -18,6 +27,9 @@ from latentlab.yaml_files import (
     refused,
     sections,
 )
+
+NOT_COMPARED = ("epochs", "folds")
+"""Parameters of train that a comparison has of its own, or not at all."""
 
 
 def load_params(path: Path) -> Params:
@@ -33,23 +45,65 @@ def validate_params(document: CommentedMap, source: CommentedMap, path: Path) ->
     """
     mistakes = find_mistakes(Params, document)
     mistakes |= _mistakes_in_search(document, mistakes)
-    mistakes = mistakes or _vanishing_images(Params.model_validate(document))
+    mistakes |= _mistakes_in_compare(document, mistakes)
+    mistakes = mistakes or _impossible_architectures(Params.model_validate(document))
     if mistakes:
         raise refusal(mistakes, source, path)
     return Params.model_validate(document)
 
 
-def _vanishing_images(params: Params) -> Mistakes:
-    """Encoders with more layers than an image can be halved."""
+def _impossible_architectures(params: Params) -> Mistakes:
+    """Encoders that leave nothing of the image, or whose lists do not fit each other."""
+    size = params.data.image_size
+    models = {("train", "model", "channels"): params.train.model}
+    models["vae", "model", "channels"] = params.vae.model
+    for name, comparison in params.compare.items():
+        for variant, values in comparison.variants.items():
+            changed = {
+                path.removeprefix("train.model."): value
+                for path, value in values.items()
+                if path.startswith("train.model.")
+            }
+            place = ("compare", name, "values", variant)
+            models[place] = params.train.model.model_copy(update=changed)
     mistakes: Mistakes = {}
-    for name, model in (("train", params.train.model), ("vae", params.vae.model)):
-        layers = 0 if model.channels == SEARCH else len(model.channels)
-        if params.data.image_size >> layers < 1:
-            mistakes[name, "model", "channels"] = (
-                f" = {list(model.channels)}: has {layers} layers, but an image of "
-                f"{params.data.image_size} pixels can be halved "
-                f"{params.data.image_size.bit_length() - 1} times"
-            )
+    for place, model in models.items():
+        if fault := _fault_of_architecture(model, size):
+            mistakes[place] = f": {fault}"
+    return mistakes
+
+
+def _fault_of_architecture(model: ConvolutionParams, image_size: int) -> str | None:
+    geometry = (model.channels, model.kernel, model.stride, model.padding)
+    if SEARCH in geometry:  # the study finds out, and prunes what cannot be built
+        return None
+    tree = {name: value for name, value in model.tree().items() if name != "normalize"}
+    try:
+        Architecture(image_shape=(1, image_size, image_size), **tree).convolutions()
+    except ValueError as impossible:
+        return str(impossible)
+    return None
+
+
+def _mistakes_in_compare(document: CommentedMap, known: Mistakes) -> Mistakes:
+    """Comparisons of what is no parameter of train, or of values that it does not take."""
+    mistakes: Mistakes = {}
+    names = [f"train.{name}" for name in _leaves(TrainParams) if name not in NOT_COMPARED]
+    for name, entry in (document.get("compare") or {}).items():
+        if any(location[:2] == ("compare", name) for location in known):
+            continue
+        for variant, values in Comparison.model_validate(entry).variants.items():
+            place = ("compare", name, "values", variant)
+            for path, value in values.items():
+                if path not in names:
+                    words = f"'{path}' is not a parameter to compare; {nearest(path, names)}"
+                elif value == SEARCH:
+                    words = "'search' is no value to compare; write one"
+                elif refusals := refused(Params, tuple(path.split(".")), value):
+                    words = f"{path} = {value!r} {refusals[0]}"
+                else:
+                    continue
+                mistakes[place] = f": {words}"
     return mistakes
 
 
@@ -71,6 +125,8 @@ def _mistakes_in_search(document: CommentedMap, known: Mistakes) -> Mistakes:
         place = tuple(name.split("."))
         if value != SEARCH or place in known or name in space:
             continue
+        if name.startswith("compare."):
+            continue  # has a message of its own
         advice = "search.space has no range for it; add one there, or write a value here"
         if place[0] != "train":
             advice = "only parameters of train are searched; write a value here"

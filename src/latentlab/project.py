@@ -38,6 +38,10 @@ class Project:
         """Settings per dataset, to merge into `params.yaml`."""
         return self.root / "profiles"
 
+    def checkpoints(self, stage: str, key: str) -> Path:
+        """Where a stage keeps the state of its trainings while it runs; `key` decides them."""
+        return self.home / ".latentlab" / "checkpoints" / f"{stage}-{key[:20]}"
+
     def outputs(self, stage: str) -> Path:
         """What a stage writes; nothing else writes there."""
         return self.root / "outputs" / stage

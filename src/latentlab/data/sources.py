@@ -31,7 +31,8 @@ def read_dataset(name: str, image_size: int, channels: int | str, data_folder: P
     """Find, check and decode the dataset `name`.
 
     Looked for in `data_folder/name`, `$LATENTLAB_DATA/name`, the per-user cache, then the
-    mirrors; your own images in `data_folder` alone. Raises DataError when it is nowhere, or when a file is not what it should be.
+    mirrors; your own images in `data_folder` alone. Raises DataError when it is nowhere, or when a
+    file is not what it should be.
     """
     folder = locate(name, data_folder)
     if name in KNOWN:

@@ -1,49 +1,45 @@
 """The convolutional autoencoder."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from latentlab.architecture import Architecture
 from latentlab.models.convolution import Decoder, Encoder, mean_squared_error
 
 
 class Autoencoder(nn.Module):
-    """A symmetric encoder and decoder with a linear code between them; sigmoid output."""
+    """A symmetric encoder and decoder with a linear code between them."""
 
     family = "autoencoder"
 
-    def __init__(
-        self,
-        image_shape: Sequence[int],
-        channels: Sequence[int],
-        hidden: int,
-        latent_dim: int,
-        activation: str,
-        upsampling: str,
-    ) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.config = {
-            "image_shape": list(image_shape),
-            "channels": list(channels),
-            "hidden": hidden,
-            "latent_dim": latent_dim,
-            "activation": activation,
-            "upsampling": upsampling,
-        }
-        self.encoder = Encoder(image_shape, channels, hidden, activation)
-        self.to_code = nn.Linear(hidden, latent_dim)
-        self.decoder = Decoder(image_shape, channels, hidden, latent_dim, activation, upsampling)
+        self.architecture = architecture
+        self.encoder = Encoder(architecture)
+        self.to_code = nn.Linear(self.encoder.features, architecture.latent_dim)
+        self.decoder = Decoder(architecture)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` builds it from."""
+        return self.architecture.config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Autoencoder":
+        """The same network, with fresh weights."""
+        return cls(Architecture(**config))
 
     def encode(self, images: Tensor) -> Tensor:
         """Images [N, C, S, S] in [0, 1] to codes [N, latent_dim]."""
         return self.to_code(self.encoder(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [N, latent_dim] to images [N, C, S, S] in [0, 1]."""
-        return self.decoder(codes).sigmoid()
+        """Codes [N, latent_dim] to images [N, C, S, S]."""
+        return self.decoder(codes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstructions [N, C, S, S] in [0, 1]."""
+        """Reconstructions [N, C, S, S]."""
         return self.decode(self.encode(images))
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
 
 
@@ -15,18 +16,18 @@ class Classifier(nn.Module):
     family = "classifier"
 
     def __init__(
-        self, autoencoder: dict[str, Any], head: Sequence[int], classes: int, freeze_encoder: bool
+        self, architecture: Architecture, head: Sequence[int], classes: int, freeze_encoder: bool
     ) -> None:
         super().__init__()
         self.config = {
-            "autoencoder": autoencoder,
+            "architecture": architecture.config,
             "head": list(head),
             "classes": classes,
             "freeze_encoder": freeze_encoder,
         }
-        donor = Autoencoder(**autoencoder)
+        donor = Autoencoder(architecture)
         self.encoder = nn.Sequential(donor.encoder, donor.to_code)
-        widths = (autoencoder["latent_dim"], *head)
+        widths = (architecture.latent_dim, *head)
         layers: list[nn.Module] = []
         for inputs, outputs in zip(widths, head, strict=False):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -36,11 +37,16 @@ class Classifier(nn.Module):
             self.encoder.requires_grad_(False)
 
     @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Classifier":
+        """The same network, with fresh weights."""
+        return cls(**config | {"architecture": Architecture(**config["architecture"])})
+
+    @classmethod
     def from_autoencoder(
         cls, donor: Autoencoder, head: Sequence[int], classes: int, freeze_encoder: bool
     ) -> "Classifier":
         """A classifier that starts from the encoder weights of `donor`."""
-        classifier = cls(donor.config, head, classes, freeze_encoder)
+        classifier = cls(donor.architecture, head, classes, freeze_encoder)
         classifier.encoder.load_state_dict(nn.Sequential(donor.encoder, donor.to_code).state_dict())
         return classifier
 

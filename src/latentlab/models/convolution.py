@@ -1,14 +1,12 @@
-"""The convolutional encoder and its mirror image, shared by the families that have them.
-
-Every layer has kernel 3 and stride 2. The padding is 1 where the size n is even and 0 where it is
-odd, so that a layer takes n to n // 2 and its mirror image takes it back exactly. For 28 pixels:
-28, 14, 7, 3, which is the network of the usual course exercise.
-"""
+"""The convolutional encoder and its mirror image, shared by the families that have them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from latentlab.architecture import Architecture, Convolution
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -19,77 +17,103 @@ ACTIVATIONS = {
 }
 
 
-def layer_sizes(image_size: int, layers: int) -> list[int]:
-    """Height after each layer, the image itself first; ValueError where the image vanishes."""
-    sizes = [image_size]
-    for layer in range(1, layers + 1):
-        if sizes[-1] < 2:
-            raise ValueError(
-                f"convolution {layer} of {layers} has nothing left to halve: "
-                f"an image of {image_size} pixels shrinks to {sizes[-1]} before it"
-            )
-        sizes.append(sizes[-1] // 2)
-    return sizes
-
-
 class Encoder(nn.Sequential):
-    """Images [N, C, S, S] to features [N, hidden]."""
+    """Images [N, C, S, S] in [0, 1] to features [N, F]; F is `features`."""
 
-    def __init__(
-        self, image_shape: Sequence[int], channels: Sequence[int], hidden: int, activation: str
-    ) -> None:
-        depth, image_size, _ = image_shape
-        sizes = layer_sizes(image_size, len(channels))
+    def __init__(self, architecture: Architecture) -> None:
         layers: list[nn.Module] = []
-        for size, inputs, outputs in zip(sizes, (depth, *channels), channels, strict=False):
+        if architecture.mean is not None:
+            layers.append(Standardize(architecture.mean, architecture.std))
+        for layer in architecture.convolutions():
             layers += [
-                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1 - size % 2),
-                ACTIVATIONS[activation](),
+                nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, layer.stride, layer.padding),
+                *_after(architecture, nn.BatchNorm2d(layer.outputs)),
             ]
-        flat = channels[-1] * sizes[-1] ** 2
-        super().__init__(*layers, nn.Flatten(), nn.Linear(flat, hidden), ACTIVATIONS[activation]())
+        layers.append(nn.Flatten())
+        widths = (architecture.flat, *architecture.widths)
+        for inputs, outputs in pairwise(widths):
+            layers += [
+                nn.Linear(inputs, outputs),
+                *_after(architecture, nn.BatchNorm1d(outputs)),
+            ]
+        super().__init__(*layers)
+        self.features = widths[-1]
 
 
 class Decoder(nn.Sequential):
-    """Codes [N, latent_dim] to images [N, C, S, S]; without an output nonlinearity."""
+    """Codes [N, latent_dim] to images [N, C, S, S]; in [0, 1] where the output is a sigmoid."""
 
-    def __init__(
-        self,
-        image_shape: Sequence[int],
-        channels: Sequence[int],
-        hidden: int,
-        latent_dim: int,
-        activation: str,
-        upsampling: str,
-    ) -> None:
-        depth, image_size, _ = image_shape
-        sizes = layer_sizes(image_size, len(channels))
-        flat = channels[-1] * sizes[-1] ** 2
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, hidden),
-            ACTIVATIONS[activation](),
-            nn.Linear(hidden, flat),
-            ACTIVATIONS[activation](),
-            nn.Unflatten(1, (channels[-1], sizes[-1], sizes[-1])),
-        ]
-        widths = (depth, *channels)
-        for layer in reversed(range(len(channels))):
-            layers.append(_doubling(sizes[layer], widths[layer + 1], widths[layer], upsampling))
-            if layer:
-                layers.append(ACTIVATIONS[activation]())
+    def __init__(self, architecture: Architecture) -> None:
+        convolutions = architecture.convolutions()
+        widths = (architecture.latent_dim, *reversed(architecture.widths), architecture.flat)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [
+                nn.Linear(inputs, outputs),
+                *_after(architecture, nn.BatchNorm1d(outputs)),
+            ]
+        last = convolutions[-1]
+        layers.append(nn.Unflatten(1, (last.outputs, last.output_size, last.output_size)))
+        for layer in reversed(convolutions):
+            layers.append(_mirrored(layer, architecture.upsampling))
+            if layer is not convolutions[0]:
+                layers += _after(architecture, nn.BatchNorm2d(layer.inputs))
+        if architecture.output == "sigmoid":
+            layers.append(nn.Sigmoid())
+        elif architecture.mean is not None:
+            layers.append(Unstandardize(architecture.mean, architecture.std))
         super().__init__(*layers)
 
 
-def _doubling(size: int, inputs: int, outputs: int, upsampling: str) -> nn.Module:
-    """A layer whose output has `size` pixels a side: the mirror of the one that halved it.
+class Standardize(nn.Module):
+    """(images - mean) / std, per channel."""
 
-    Sub-pixel convolution (Shi et al. 2016) leaves no checkerboard; it can only double, so odd
-    sizes are always transposed.
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardised images [N, C, S, S]."""
+        return (images - self.mean) / self.std
+
+
+class Unstandardize(Standardize):
+    """images * std + mean, per channel: the way back."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, S, S] around [0, 1]."""
+        return images * self.std + self.mean
+
+
+def _after(architecture: Architecture, norm: nn.Module) -> list[nn.Module]:
+    """What follows a layer that is not the last."""
+    layers: list[nn.Module] = [norm] if architecture.batch_norm else []
+    layers.append(ACTIVATIONS[architecture.activation]())
+    if architecture.dropout:
+        layers.append(nn.Dropout(architecture.dropout))
+    return layers
+
+
+def _mirrored(layer: Convolution, upsampling: str) -> nn.Module:
+    """The decoder's counterpart of a layer: from `output_size` back to exactly `size` pixels.
+
+    Sub-pixel convolution (Shi et al. 2016) leaves no checkerboard; it can only multiply sizes, so
+    where the size is no multiple the convolution is transposed.
     """
-    if upsampling == "subpixel" and size % 2 == 0:
-        return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
+    multiplies = layer.stride > 1 and layer.output_size * layer.stride == layer.size
+    if upsampling == "subpixel" and multiplies:
+        return nn.Sequential(
+            nn.Conv2d(layer.outputs, layer.inputs * layer.stride**2, 3, padding=1),
+            nn.PixelShuffle(layer.stride),
+        )
     return nn.ConvTranspose2d(
-        inputs, outputs, 3, stride=2, padding=1 - size % 2, output_padding=1 - size % 2
+        layer.outputs,
+        layer.inputs,
+        layer.kernel,
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
     )
 
 

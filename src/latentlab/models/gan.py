@@ -1,6 +1,7 @@
 """The deep convolutional GAN (Radford, Metz and Chintala 2016): a generator and a discriminator."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,11 @@ class Generator(nn.Module):
             nn.Tanh(),
         )
         self.apply(_initialise)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Generator":
+        """The same network, with fresh weights."""
+        return cls(**config)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Images [N, C, S, S] in [-1, 1]."""

@@ -1,16 +1,29 @@
 """Applying a trained model to many images, a batch at a time, without gradients."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from latentlab.data.image_set import ImageSet
+from latentlab.models.means import Means
 from latentlab.runtime import mixed_precision
 
-BATCH = 1000
-"""Images at a time; large enough to be fast, small enough for any memory."""
+MOST_IMAGES = 1000
+MOST_PIXELS = 1 << 23
+"""At a time: large enough to be fast, small enough for any memory."""
+
+
+def batch_size(image_shape: Sequence[int]) -> int:
+    """How many images [C, S, S] to look at in one go."""
+    return max(1, min(MOST_IMAGES, MOST_PIXELS // math.prod(image_shape)))
+
+
+def in_batches(images: ImageSet) -> Iterator[Tensor]:
+    """Float images [B, C, S, S] in [0, 1], in order."""
+    for batch, _ in images.batches(batch_size(images.images.shape[1:])):
+        yield batch
 
 
 @torch.inference_mode()
@@ -18,13 +31,12 @@ def mean_terms(model: nn.Module, images: ImageSet) -> dict[str, float]:
     """The loss terms of a model over a whole split, averaged per image."""
     model.eval()
     device = next(model.parameters()).device
-    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
-    for batch, labels in images.to(device).batches(BATCH):
+    means = Means()
+    for batch, labels in images.to(device).batches(batch_size(images.images.shape[1:])):
         with mixed_precision(device):
             terms = model.loss_terms(batch, labels)
-        for name, value in terms.items():
-            sums[name] += value * len(batch)
-    return {name: float(total) / len(images) for name, total in sums.items()}
+        means.add(terms, len(batch))
+    return means.take()
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """Models on disk: `weights.safetensors` beside `model.json`, which says how to build the network.
 
-A model that is stored has `family` (a name) and `config` (the arguments that built it).
+A model that is stored has `family` (a name), `config` (plain values) and `from_config`.
 """
 
 from pathlib import Path
@@ -37,6 +37,6 @@ def load_model(kind: type[Model], folder: Path) -> Model:
         raise EnvironmentProblem(
             f"{folder} holds a model of family '{description['family']}', not '{kind.family}'"
         )
-    model = kind(**description["config"])
+    model = kind.from_config(description["config"])
     model.load_state_dict(weights)
     return model.eval()

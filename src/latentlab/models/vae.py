@@ -1,11 +1,12 @@
 """The variational autoencoder with a Gaussian posterior (Kingma and Welling 2014)."""
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from latentlab.architecture import Architecture
 from latentlab.models.convolution import Decoder, Encoder, mean_squared_error
 
 SMALLEST_LOG_SCALE = -4.0
@@ -21,36 +22,31 @@ class Vae(nn.Module):
 
     family = "vae"
 
-    def __init__(
-        self,
-        image_shape: Sequence[int],
-        channels: Sequence[int],
-        hidden: int,
-        latent_dim: int,
-        activation: str,
-        upsampling: str,
-        likelihood: str,
-        beta: float,
-    ) -> None:
+    def __init__(self, architecture: Architecture, likelihood: str, beta: float) -> None:
         super().__init__()
-        self.config = {
-            "image_shape": list(image_shape),
-            "channels": list(channels),
-            "hidden": hidden,
-            "latent_dim": latent_dim,
-            "activation": activation,
-            "upsampling": upsampling,
-            "likelihood": likelihood,
-            "beta": beta,
-        }
-        self.encoder = Encoder(image_shape, channels, hidden, activation)
-        self.to_mean = nn.Linear(hidden, latent_dim)
-        self.to_log_variance = nn.Linear(hidden, latent_dim)
-        self.decoder = Decoder(image_shape, channels, hidden, latent_dim, activation, upsampling)
+        self.architecture = architecture
+        self.encoder = Encoder(architecture)
+        self.to_mean = nn.Linear(self.encoder.features, architecture.latent_dim)
+        self.to_log_variance = nn.Linear(self.encoder.features, architecture.latent_dim)
+        self.decoder = Decoder(architecture)
         self.likelihood = likelihood
         self.beta = beta
         if likelihood == "gaussian":
             self.log_scale = nn.Parameter(torch.tensor(-1.0))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` builds it from."""
+        return {
+            "architecture": self.architecture.config,
+            "likelihood": self.likelihood,
+            "beta": self.beta,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Vae":
+        """The same network, with fresh weights."""
+        return cls(**config | {"architecture": Architecture(**config["architecture"])})
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log-variance [N, latent_dim] of images [N, C, S, S]."""
@@ -59,8 +55,8 @@ class Vae(nn.Module):
         return self.to_mean(features), self.to_log_variance(features).clamp(-12, 6)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Mean images [N, C, S, S] in [0, 1] of codes [N, latent_dim]."""
-        return self.decoder(codes).sigmoid()
+        """Mean images [N, C, S, S] of codes [N, latent_dim]."""
+        return self.decoder(codes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions [N, C, S, S] from the posterior mean."""
@@ -68,7 +64,7 @@ class Vae(nn.Module):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Mean images [count, C, S, S] of codes drawn from the prior."""
-        codes = torch.randn(count, self.config["latent_dim"], generator=generator)
+        codes = torch.randn(count, self.architecture.latent_dim, generator=generator)
         return self.decode(codes.to(next(self.parameters()).device))
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

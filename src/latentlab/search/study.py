@@ -13,7 +13,8 @@ from typing import Any
 import optuna
 import torch
 
-from latentlab.data.image_set import ImageSet, stratified_sample
+from latentlab.architecture import Architecture
+from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
 from latentlab.errors import EnvironmentProblem, TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params import Choices, FloatRange, IntegerRange, Params, with_values
@@ -35,7 +36,7 @@ class Trial:
 
 def run_study(
     params: Params,
-    image_shape: list[int],
+    info: DatasetInfo,
     train: ImageSet,
     validation: ImageSet,
     device: torch.device,
@@ -51,7 +52,7 @@ def run_study(
         pruner=optuna.pruners.MedianPruner(4, n_warmup_steps=params.search.epochs // 2),
     )
     train = train.take(stratified_sample(train.labels, params.search.images, seed))
-    objective = Objective(params, image_shape, train, validation, device)
+    objective = Objective(params, info, train, validation, device)
     for _ in range(params.search.trials if params.search.space else 0):
         asked = study.ask()
         trial = objective(asked)
@@ -69,7 +70,7 @@ class Objective:
     """Trains one trial; the same values give the same result whatever was tried before."""
 
     params: Params
-    image_shape: list[int]
+    info: DatasetInfo
     train: ImageSet
     validation: ImageSet
     device: torch.device
@@ -88,7 +89,7 @@ class Objective:
         seed = self.params.runtime.seed
         torch.manual_seed(seed)
         try:
-            model = Autoencoder(self.image_shape, **settings.model.tree())
+            model = Autoencoder(Architecture.of(settings.model, self.info))
         except ValueError as impossible:
             return ended("pruned", str(impossible))
         training = Training(model, budget, self.train, self.validation, seed, self.device)

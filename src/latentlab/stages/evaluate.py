@@ -19,12 +19,13 @@ from latentlab.latent.projection import pca, tsne
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.gan import Generator
-from latentlab.models.inference import BATCH, apply_in_batches, mean_terms
+from latentlab.models.inference import apply_in_batches, batch_size, in_batches, mean_terms
 from latentlab.models.store import load_model
 from latentlab.models.vae import Vae
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.images import plot_rows
 from latentlab.plots.maps import plot_latent_map
+from latentlab.progress import progress_bar
 from latentlab.stages.stage import Stage
 
 SHOWN = 12
@@ -48,16 +49,21 @@ def run(stage: Stage) -> None:
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
     models = _load_models(stage)
 
-    metrics = {
-        "autoencoder": _reconstruct(models.autoencoder, test),
-        "vae": _reconstruct(models.vae, test) | _elbo(models.vae, test, stage.seed),
-        "classifier": _classify(stage, models.classifier, info, test),
-    }
-    samples = _sample(stage, models)
-    for name, judged in _judge(models.classifier, samples, test).items():
-        metrics[name] = metrics.get(name, {}) | judged
-    _plot_images(stage, models, test, samples)
-    _plot_codes(stage, models, info, test)
+    with progress_bar(stage.name, 4, "parts") as bar:
+        metrics = {
+            "autoencoder": reconstruction_metrics(models.autoencoder, test),
+            "vae": reconstruction_metrics(models.vae, test) | _elbo(models.vae, test, stage.seed),
+        }
+        bar.advance(1)
+        metrics["classifier"] = _classify(stage, models.classifier, info, test)
+        bar.advance(1)
+        samples = {name: _sample(stage, models, name) for name in ("vae", "gan")}
+        for name, judged in _judge(models.classifier, samples, test).items():
+            metrics[name] = metrics.get(name, {}) | judged
+        _plot_images(stage, models, test, {n: s.shown for n, s in samples.items()})
+        bar.advance(1)
+        _plot_codes(stage, models, info, test)
+        bar.advance(1)
     stage.write_metrics({"test": metrics})
 
 
@@ -71,11 +77,6 @@ def _load_models(stage: Stage) -> Models:
     )
 
 
-def _reconstruct(model: torch.nn.Module, test: ImageSet) -> dict[str, float]:
-    outputs = apply_in_batches(model, (images for images, _ in test.batches(BATCH)))
-    return reconstruction_metrics(outputs, test.floats())
-
-
 def _elbo(vae: Vae, test: ImageSet, seed: int) -> dict[str, float]:
     """ELBO and KL in nats per image, one posterior sample each."""
     torch.manual_seed(seed)  # whatever was drawn for other models before
@@ -86,7 +87,7 @@ def _elbo(vae: Vae, test: ImageSet, seed: int) -> dict[str, float]:
 def _classify(
     stage: Stage, classifier: Classifier, info: DatasetInfo, test: ImageSet
 ) -> dict[str, float]:
-    logits = apply_in_batches(classifier, (images for images, _ in test.batches(BATCH)))
+    logits = apply_in_batches(classifier, in_batches(test))
     predicted, actual = logits.argmax(1).numpy(), test.labels.numpy()
     write_csv(stage.output / "confusion.csv", confusion_rows(predicted, actual, info.classes))
     plot_confusion(
@@ -98,33 +99,46 @@ def _classify(
     return classification_metrics(predicted, actual)
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Generated images as the classifier sees them, and a few to look at."""
+
+    features: np.ndarray
+    logits: Tensor
+    shown: Tensor
+
+
 @torch.inference_mode()
-def _sample(stage: Stage, models: Models) -> dict[str, Tensor]:
-    """Images [samples, C, S, S] from each generator."""
+def _sample(stage: Stage, models: Models, name: str) -> Samples:
+    """Draw `evaluate.samples` images from a generator, never more at a time than memory holds."""
+    generator = {"vae": models.vae, "gan": models.generator}[name]
     random = torch.Generator().manual_seed(stage.seed)
-    count = stage.params.evaluate.samples
-    return {"vae": models.vae.sample(count, random), "gan": models.generator.sample(count, random)}
+    at_once = batch_size(models.autoencoder.architecture.image_shape)
+    features, logits, shown = [], [], None
+    for start in range(0, stage.params.evaluate.samples, at_once):
+        count = min(at_once, stage.params.evaluate.samples - start)
+        images = generator.sample(count, random)
+        seen = models.classifier.features(images)
+        features.append(seen)
+        logits.append(models.classifier.to_logits(seen))
+        shown = images[: 2 * SHOWN] if shown is None else shown
+    return Samples(torch.cat(features).numpy(), torch.cat(logits), shown)
 
 
 def _judge(
-    classifier: Classifier, samples: dict[str, Tensor], test: ImageSet
+    classifier: Classifier, samples: dict[str, Samples], test: ImageSet
 ) -> dict[str, dict[str, float]]:
     """Fréchet distance of samples to the test images in the classifier's features.
 
     `real` is the floor: one half of the test images against the other.
     """
-
-    def features(images: Tensor) -> np.ndarray:
-        return apply_in_batches(classifier.features, images.split(BATCH)).numpy()
-
-    real = features(test.floats())
+    real = apply_in_batches(classifier.features, in_batches(test)).numpy()
     half = np.random.default_rng(0).permutation(len(real))
     judged = {"real": {"frechet_distance": frechet_distance(real[half[::2]], real[half[1::2]])}}
-    for name, images in samples.items():
-        logits = apply_in_batches(classifier, images.split(BATCH))
+    for name, drawn in samples.items():
         judged[name] = {
-            "frechet_distance": frechet_distance(features(images), real),
-            "class_entropy": class_entropy(logits),
+            "frechet_distance": frechet_distance(drawn.features, real),
+            "class_entropy": class_entropy(drawn.logits),
         }
     return judged
 
@@ -147,10 +161,11 @@ def _plot_images(stage: Stage, models: Models, test: ImageSet, samples: dict[str
 def _plot_codes(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> None:
     settings = stage.params.evaluate
     chosen = stratified_sample(test.labels, settings.projected_images, stage.seed)
-    images, labels = test.floats(chosen), test.labels[chosen].numpy()
+    labels = test.labels[chosen].numpy()
+    batches = list(in_batches(test.take(chosen)))
     codes = {
-        "autoencoder": models.autoencoder.encode(images).numpy(),
-        "vae": models.vae.encode(images)[0].numpy(),
+        "autoencoder": apply_in_batches(models.autoencoder.encode, batches).numpy(),
+        "vae": apply_in_batches(lambda batch: models.vae.encode(batch)[0], batches).numpy(),
     }
     for name, values in codes.items():
         about = f"{CALLED[name]}, {values.shape[1]} dimensions, {len(values)} test images"

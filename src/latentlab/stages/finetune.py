@@ -3,10 +3,11 @@
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
-from latentlab.models.inference import BATCH, apply_in_batches
+from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.store import load_model, save_model
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
+from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage, count_parameters
 from latentlab.training.loop import Training
 
@@ -22,12 +23,13 @@ def run(stage: Stage) -> None:
     model = Classifier.from_autoencoder(
         donor, settings.head, len(info.classes), settings.freeze_encoder
     )
-    training = Training(model, settings, train, validation, stage.seed, stage.device)
-    stage.follow(training.epochs(), settings.epochs)
+    training = Training(
+        model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
+    )
+    follow(stage, training)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
-    stage.write_history(training.history)
     kind = "frozen" if settings.freeze_encoder else "fine-tuned"
     for term, ylabel in (("loss", "cross-entropy (nats)"), ("accuracy", "accuracy")):
         plot_history(
@@ -38,7 +40,7 @@ def run(stage: Stage) -> None:
             f"classifier on the {kind} encoder, {info.name}",
             training.best_epoch,
         )
-    logits = apply_in_batches(model, (images for images, _ in validation.batches(BATCH)))
+    logits = apply_in_batches(model, in_batches(validation))
     predicted, actual = logits.argmax(1).numpy(), validation.labels.numpy()
     plot_confusion(
         stage.plots / "confusion.png",

@@ -6,6 +6,7 @@ from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.store import save_model
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid
+from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage, count_parameters
 from latentlab.training.adversarial import AdversarialTraining
 
@@ -21,13 +22,18 @@ def run(stage: Stage) -> None:
     generator = Generator(info.image_shape, settings.noise_dim, settings.channels)
     discriminator = Discriminator(info.image_shape, settings.channels)
     training = AdversarialTraining(
-        generator, discriminator, settings, stage.load_split("train"), stage.seed, stage.device
+        generator,
+        discriminator,
+        settings,
+        stage.load_split("train"),
+        stage.seed,
+        stage.device,
+        checkpoint_of(stage),
     )
-    stage.follow(training.epochs(), settings.epochs)
-    generator = generator.cpu().eval()
+    follow(stage, training)
+    generator = training.restore_best().cpu()
 
     save_model(generator, stage.output / "model")
-    stage.write_history(training.history)
     plot_history(
         stage.plots / "loss.png",
         training.history,

@@ -22,7 +22,7 @@ def run(stage: Stage) -> None:
     stage.run.log_params({"search": settings.search.tree()})
     study = run_study(
         settings,
-        info.image_shape,
+        info,
         stage.load_split("train"),
         stage.load_split("validation"),
         stage.device,

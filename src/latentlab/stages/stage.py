@@ -1,6 +1,6 @@
 """What every stage has: its folder, its device, its dataset and its MLflow run."""
 
-from collections.abc import Iterable
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,11 @@ from typing import Any
 import torch
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
-from latentlab.files import write_csv, write_json
+from latentlab.files import write_json
 from latentlab.params import Params
-from latentlab.progress import progress_bar
 from latentlab.project import Project
 from latentlab.runtime import prepare
 from latentlab.tracking.run import Run
-from latentlab.training.record import Record
 
 ON_CPU = ("fetch", "evaluate")
 """Stages whose figures must not depend on where a model was trained."""
@@ -22,18 +20,24 @@ ON_CPU = ("fetch", "evaluate")
 
 @dataclass(frozen=True)
 class Stage:
-    """One execution of a stage."""
+    """One execution of a stage; `name` as in `dvc.yaml`, `key` from `identity.identify`."""
 
     name: str
+    key: str
     project: Project
     params: Params
     device: torch.device
     run: Run
 
     @property
+    def member(self) -> str:
+        """Which of several it is: `latent_dim` of `compare@latent_dim`."""
+        return self.name.partition("@")[2]
+
+    @property
     def output(self) -> Path:
         """The folder this stage writes to."""
-        return self.project.outputs(self.name)
+        return self.project.outputs(self.name.replace("@", "/"))
 
     @property
     def plots(self) -> Path:
@@ -55,16 +59,14 @@ class Stage:
         """One split that `fetch` wrote."""
         return load_split(self.project.outputs("fetch"), split)
 
-    def follow(self, epochs: Iterable[Record], total: int) -> None:
-        """Run a training to its end, each epoch shown and told to MLflow."""
-        with progress_bar(self.name, total, "epochs") as bar:
-            for record in epochs:
-                self.run.log_epoch(record)
-                bar.advance(1)
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.project.checkpoints(self.name, self.key)
 
-    def write_history(self, history: list[Record]) -> None:
-        """Write the learning curve, one row per epoch."""
-        write_csv(self.output / "history.csv", history)
+    def forget_checkpoints(self) -> None:
+        """Delete what nobody will go on with."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`; tell MLflow the figures and keep the pictures there."""
@@ -74,13 +76,13 @@ class Stage:
             self.run.log_files(self.plots)
 
 
-def prepare_stage(name: str, project: Project, params: Params, run: Run) -> Stage:
+def prepare_stage(name: str, key: str, project: Project, params: Params, run: Run) -> Stage:
     """Seed and set up this process for a stage; its run is told where it computes."""
     device = prepare(params.runtime)
     if name in ON_CPU:
         device = torch.device("cpu")
     run.set_tags({"device": str(device), "seed": params.runtime.seed})
-    return Stage(name, project, params, device, run)
+    return Stage(name, key, project, params, device, run)
 
 
 def count_parameters(model: torch.nn.Module, trained_only: bool = False) -> int:

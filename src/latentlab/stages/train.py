@@ -1,16 +1,23 @@
 """train: the convolutional autoencoder, with what the search found."""
 
-from latentlab.errors import EnvironmentProblem
+import torch
+
+from latentlab.architecture import Architecture
+from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.inference import BATCH, apply_in_batches
 from latentlab.models.store import save_model
-from latentlab.params import Params, resolve
+from latentlab.params import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
-from latentlab.project import Project
+from latentlab.stages.follow import checkpoint_of, follow
+from latentlab.stages.found import resolved_params
+from latentlab.stages.jobs import follow_jobs
 from latentlab.stages.stage import Stage, count_parameters
+from latentlab.training.folds import stratified_folds
+from latentlab.training.jobs import Job
 from latentlab.training.loop import Training
+from latentlab.training.pruning import sparsity
 
 SHOWN = 12
 
@@ -19,16 +26,17 @@ def run(stage: Stage) -> None:
     """Write the model, its learning curve and reconstructions of validation images."""
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
-    settings = resolve(stage.params, _found_by_search(stage.project, stage.params)).train
+    settings = resolved_params(stage).train
     stage.run.log_params({"train": settings.tree()})
 
-    model = Autoencoder(info.image_shape, **settings.model.tree())
-    training = Training(model, settings, train, validation, stage.seed, stage.device)
-    stage.follow(training.epochs(), settings.epochs)
+    model = Autoencoder(Architecture.of(settings.model, info))
+    training = Training(
+        model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
+    )
+    follow(stage, training)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
-    stage.write_history(training.history)
     plot_history(
         stage.plots / "loss.png",
         training.history,
@@ -37,36 +45,47 @@ def run(stage: Stage) -> None:
         f"autoencoder on {info.name}",
         training.best_epoch,
     )
-    outputs = apply_in_batches(model, (images for images, _ in validation.batches(BATCH)))
     shown = validation.floats(slice(SHOWN))
+    with torch.inference_mode():
+        outputs = model(shown)
     plot_rows(
         stage.plots / "reconstructions.png",
-        {"original": shown, "reconstructed": outputs[:SHOWN]},
+        {"original": shown, "reconstructed": outputs},
         f"validation images through {settings.model.latent_dim} dimensions",
     )
-    stage.run.log_model(stage.output / "model", shown, outputs[:SHOWN])
-    stage.write_metrics(
-        {
-            "validation": reconstruction_metrics(outputs, validation.floats()),
-            "epochs": len(training.history),
-            "best_epoch": training.best_epoch,
-            "parameters": count_parameters(model),
-        }
-    )
+    stage.run.log_model(stage.output / "model", shown, outputs)
+    metrics = {
+        "validation": reconstruction_metrics(model, validation),
+        "epochs": len(training.history),
+        "best_epoch": training.best_epoch,
+        "parameters": count_parameters(model),
+        "sparsity": sparsity(model),
+    }
+    if settings.folds is not None:
+        metrics["folds"] = _cross_validate(stage, settings, settings.folds, info)
+    stage.write_metrics(metrics)
 
 
-def _found_by_search(project: Project, params: Params) -> dict:
-    """The values that the study chose."""
-    from ruamel.yaml import YAML
-
-    source = project.outputs("search") / "best_params.yaml"
-    try:
-        found = YAML(typ="safe").load(source.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise EnvironmentProblem(f"{source} is missing; run `dvc repro search` first") from None
-    missing = [path for path in params.searched if path not in found]
-    if missing:
-        raise EnvironmentProblem(
-            f"{source} has no value for {', '.join(missing)}; run `dvc repro search` again"
+def _cross_validate(
+    stage: Stage, settings: TrainParams, folds: int, info: DatasetInfo
+) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of the MSE on each part of the training split, held out."""
+    labels = stage.load_split("train").labels
+    jobs = [
+        Job(
+            name=f"fold {number}",
+            architecture=Architecture.of(settings.model, info),
+            settings=settings,
+            fetched=stage.project.outputs("fetch"),
+            seed=stage.seed,
+            device=str(stage.device),
+            checkpoint=stage.checkpoints / f"fold-{number}.pt",
+            train_indices=kept,
+            held_out=held_out,
         )
-    return found
+        for number, (kept, held_out) in enumerate(
+            stratified_folds(labels, folds, stage.seed), start=1
+        )
+    ]
+    losses = torch.tensor([outcome.best_loss for outcome in follow_jobs(stage, jobs)])
+    return {"mse": {"mean": float(losses.mean()), "std": float(losses.std())}}

@@ -2,12 +2,13 @@
 
 import torch
 
+from latentlab.architecture import Architecture
 from latentlab.evaluation.reconstruction import reconstruction_metrics
-from latentlab.models.inference import BATCH, apply_in_batches
 from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_rows
+from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage, count_parameters
 from latentlab.training.loop import Training
 
@@ -22,18 +23,14 @@ def run(stage: Stage) -> None:
     settings = stage.params.vae
     stage.run.log_params({"vae": settings.tree()})
 
-    model = Vae(
-        info.image_shape,
-        **settings.model.tree(),
-        likelihood=settings.likelihood,
-        beta=settings.beta,
+    model = Vae(Architecture.of(settings.model, info), settings.likelihood, settings.beta)
+    training = Training(
+        model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
-    training = Training(model, settings, train, validation, stage.seed, stage.device)
-    stage.follow(training.epochs(), settings.epochs)
+    follow(stage, training)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
-    stage.write_history(training.history)
     _plot_curves(stage, training, info.name)
     shown = validation.floats(slice(SHOWN))
     with torch.inference_mode():
@@ -47,11 +44,10 @@ def run(stage: Stage) -> None:
     stage.run.log_model(stage.output / "model", shown, shown)
     best = training.history[training.best_epoch - 1]
     terms = ("loss", "elbo", "reconstruction", "kl")
-    outputs = apply_in_batches(model, (images for images, _ in validation.batches(BATCH)))
     stage.write_metrics(
         {
             "validation": {term: best[f"validation/{term}"] for term in terms}
-            | reconstruction_metrics(outputs, validation.floats()),
+            | reconstruction_metrics(model, validation),
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
             "parameters": count_parameters(model),

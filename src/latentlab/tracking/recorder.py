@@ -59,9 +59,11 @@ class Recording:
     def __init__(self) -> None:
         self._ids: dict[str | None, str] = {}
         self._experiment = ""
+        self._epochs: dict[str | None, int] = {}
+        """The last epoch logged, by run."""
 
-    def start(self, project: Project, stage: str, dataset: str) -> None:
-        """Open the store, end what a killed process left running, and start the stage's run."""
+    def start(self, project: Project, stage: str, dataset: str, key: str, resume: bool) -> None:
+        """Open the store, end what a killed process left running, start or continue the run."""
         import mlflow
 
         self._experiment = connect(project, f"latentlab/{dataset}")
@@ -69,8 +71,14 @@ class Recording:
         tags = {"stage": stage, "dataset": dataset} | _git_commit(project) | process_tags()
         if "DVC_EXP_NAME" in os.environ:
             tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
-        active = mlflow.start_run(experiment_id=self._experiment, run_name=stage, tags=tags)
-        self._ids[None] = active.info.run_id
+        tags["input_hash"] = key
+        stopped = self._find(f"tags.input_hash = '{key}'") if resume else None
+        if stopped is None:
+            active = mlflow.start_run(experiment_id=self._experiment, run_name=stage, tags=tags)
+            self._ids[None] = active.info.run_id
+        else:
+            mlflow.start_run(run_id=stopped)
+            self._continue(None, stopped)
 
     def log_params(self, run: str | None, params: dict[str, Any]) -> None:
         """Log flat parameters."""
@@ -83,6 +91,12 @@ class Recording:
         import mlflow
 
         mlflow.log_metrics(metrics, step=step, run_id=self._ids[run])
+
+    def log_epoch(self, run: str | None, metrics: dict[str, float], epoch: int) -> None:
+        """Log the figures of an epoch, unless they are there."""
+        if epoch > self._epochs.get(run, 0):
+            self.log_metrics(run, metrics, epoch)
+            self._epochs[run] = epoch
 
     def set_tags(self, run: str | None, tags: dict[str, Any]) -> None:
         """Tag a run."""
@@ -140,10 +154,18 @@ class Recording:
         )
 
     def start_child(self, name: str) -> None:
-        """Start a nested run."""
+        """Start a nested run, or continue the one of this name."""
         import mlflow
 
-        tags = {"mlflow.parentRunId": self._ids[None]} | process_tags()
+        parent = self._ids[None]
+        known = self._find(
+            f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
+        )
+        if known is not None:
+            mlflow.MlflowClient().update_run(known, status="RUNNING")
+            self._continue(name, known)
+            return
+        tags = {"mlflow.parentRunId": parent} | process_tags()
         run = mlflow.MlflowClient().create_run(self._experiment, tags=tags, run_name=name)
         self._ids[name] = run.info.run_id
 
@@ -152,6 +174,25 @@ class Recording:
         import mlflow
 
         mlflow.MlflowClient().set_terminated(self._ids.pop(name), status)
+
+    def _find(self, filter_string: str) -> str | None:
+        """The latest run that is not running."""
+        import mlflow
+
+        runs = mlflow.MlflowClient().search_runs([self._experiment], filter_string)
+        return next((r.info.run_id for r in runs if r.info.status != "RUNNING"), None)
+
+    def _continue(self, name: str | None, run_id: str) -> None:
+        """Log to a run that was stopped, after the last epoch that it has."""
+        import mlflow
+
+        self._ids[name] = run_id
+        self.set_tags(name, process_tags())
+        client = mlflow.MlflowClient()
+        per_epoch = [key for key in client.get_run(run_id).data.metrics if key.startswith("train/")]
+        if per_epoch:
+            history = client.get_metric_history(run_id, per_epoch[0])
+            self._epochs[name] = max(metric.step for metric in history)
 
     def end(self, status: str, reason: str | None) -> None:
         """End every run that is open, the stage's own last."""

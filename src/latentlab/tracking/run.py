@@ -40,9 +40,9 @@ class Run:
         self.recorder.tell("log_params", self.child, flatten(params))
 
     def log_epoch(self, record: dict[str, float]) -> None:
-        """Log the record of one epoch, with the epoch as its step."""
+        """Log the record of one epoch, with the epoch as its step; once, however often told."""
         figures = {name: value for name, value in record.items() if name != "epoch"}
-        self.recorder.tell("log_metrics", self.child, figures, int(record["epoch"]))
+        self.recorder.tell("log_epoch", self.child, figures, int(record["epoch"]))
 
     def log_metrics(self, metrics: dict[str, Any], step: int) -> None:
         """Log nested figures under names such as `test/mse`.
@@ -50,8 +50,7 @@ class Run:
         MLflow shows the value of the latest step: `step` is the last epoch, so that the figure of
         the model that was kept stands in the table.
         """
-        figures = {name.replace(".", "/"): value for name, value in flatten(metrics).items()}
-        self.recorder.tell("log_metrics", self.child, figures, step)
+        self.recorder.tell("log_metrics", self.child, flatten(metrics, separator="/"), step)
 
     def set_tags(self, tags: dict[str, Any]) -> None:
         """Tag the run."""
@@ -125,14 +124,18 @@ class Recorder:
 
 
 @contextmanager
-def track(project: Project, stage: str, dataset: str) -> Iterator[Run]:
+def track(project: Project, stage: str, dataset: str, key: str) -> Iterator[Run]:
     """Open the run of a stage; it ends FINISHED, FAILED with the reason, or KILLED.
+
+    `key` stands for all that decides the result. The run of an execution with the same key that
+    was stopped is continued where it left checkpoints.
 
     Raises EnvironmentProblem where the store cannot be used.
     """
     recorder = Recorder(project)
     try:
-        recorder.tell("start", project, stage, dataset)
+        resume = project.checkpoints(stage, key).is_dir()
+        recorder.tell("start", project, stage, dataset, key, resume)
         yield Run(recorder)
     except BaseException as reason:
         status = "FAILED" if isinstance(reason, Exception) else "KILLED"

@@ -4,25 +4,41 @@ A model has `loss_terms(images, labels)`: named scalars with `loss` among them. 
 differentiates `loss` and records every term.
 """
 
-import copy
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.inference import mean_terms
+from latentlab.models.means import Means
 from latentlab.params import OptimizationParams
 from latentlab.runtime import mixed_precision
-from latentlab.training.optimization import make_optimizer, make_schedule
+from latentlab.training.checkpoint import Checkpoint, State
+from latentlab.training.optimization import Optimization
+from latentlab.training.pruning import (
+    copy_masks,
+    plain_weights,
+    prune_smallest,
+    take_masks_off,
+    wear_masks,
+)
+from latentlab.training.random_state import random_state, set_random_state
 from latentlab.training.record import Record
+from latentlab.training.sweep import Sweep
+
+STEPS_BETWEEN_CHECKS = 50
+"""How often losses are looked at while an epoch runs: a look makes a GPU wait."""
 
 
 class Training:
-    """One training of one model; `epochs()` does the work, one record at a time."""
+    """One training of one model; `epochs()` does the work, one record at a time.
+
+    After `resume` it goes on where a killed one stood, and ends with the same bits.
+    """
 
     def __init__(
         self,
@@ -32,73 +48,161 @@ class Training:
         validation: ImageSet,
         seed: int,
         device: torch.device,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)
         self.settings = settings
-        self.train = train.to(device)
         self.validation = validation.to(device)
         self.device = device
-        self.steps_per_epoch = math.ceil(len(train) / settings.batch_size)
-        self.optimizer = make_optimizer(settings, model.parameters())
-        self.schedule = make_schedule(
-            settings, self.optimizer, settings.epochs * self.steps_per_epoch
-        )
-        self.order = torch.Generator().manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
+        self.sweep = Sweep(train.to(device), settings.batch_size, order)
+        self.optimization = Optimization(settings, self.model, self.sweep.steps)
+        self.averaged = _averaged(self.model, settings.ema_decay)
+        self.means = Means()
+        self.losses = torch.zeros(self.sweep.steps, device=device)
+        self.checkpoint = checkpoint or Checkpoint()
         self.history: list[Record] = []
         self.best_epoch = 0
         self.best_loss = math.inf
-        self._best_weights = copy.deepcopy(model.state_dict())
+        self._best_weights = plain_weights(self.judged)
+        self._patience_epoch = 0
+        self._patience_loss = math.inf
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and kept: the average of the weights where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def resume(self) -> None:
+        """Go on where the checkpoint stands, if there is one."""
+        if (state := self.checkpoint.read()) is not None:
+            self._restore(state)
 
     def epochs(self) -> Iterator[Record]:
         """Train; yield the record of each epoch until the budget or the patience is spent.
 
-        Raises TrainingDiverged where a loss is NaN or infinite.
+        Epochs from before a `resume` are in `history` and not yielded again. Raises
+        TrainingDiverged where a loss is NaN or infinite.
         """
-        for epoch in range(1, self.settings.epochs + 1):
-            train_terms = self._train_epoch()
-            validation_terms = mean_terms(self.model, self.validation)
+        while len(self.history) < self.settings.epochs and not self._out_of_patience():
+            epoch = len(self.history) + 1
+            train_terms = self._train_epoch(epoch)
+            self._prune_after(epoch)
+            validation_terms = mean_terms(self.judged, self.validation)
             record = {
                 "epoch": epoch,
-                "learning_rate": self.schedule.get_last_lr()[0],
+                "learning_rate": self.optimization.learning_rate,
                 **{f"train/{name}": value for name, value in train_terms.items()},
                 **{f"validation/{name}": value for name, value in validation_terms.items()},
             }
-            self._stop_if_diverged(record)
+            self._stop_if_validation_diverged(record)
             self._keep_if_best(epoch, validation_terms["loss"])
             self.history.append(record)
+            if self.checkpoint.due or epoch == self.settings.epochs or self._out_of_patience():
+                self.checkpoint.write(self._state())
             yield record
-            if self.settings.patience and epoch - self.best_epoch >= self.settings.patience:
-                return
 
     def restore_best(self) -> nn.Module:
-        """Put back the weights of the epoch with the lowest validation loss."""
+        """Put the weights of the epoch with the lowest validation loss into the model."""
+        take_masks_off(self.model)
         self.model.load_state_dict(self._best_weights)
         return self.model.eval()
 
-    def _train_epoch(self) -> Record:
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for images, labels in self.train.batches(self.settings.batch_size, self.order):
-            self.optimizer.zero_grad(set_to_none=True)
+        for images, labels in self.sweep.batches():
             with mixed_precision(self.device):
                 terms = self.model.loss_terms(images, labels)
             terms["loss"].backward()
-            self.optimizer.step()
-            self.schedule.step()
-            for name, value in terms.items():
-                sums[name] += value.detach() * len(images)
-        return {name: float(total) / len(self.train) for name, total in sums.items()}
+            self.optimization.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.model)
+            self.means.add(terms, len(images))
+            self.losses[self.sweep.step - 1] = terms["loss"].detach()
+            if self.sweep.step % STEPS_BETWEEN_CHECKS == 0:
+                self._stop_if_diverged(epoch)
+                if self.checkpoint.due:
+                    self.checkpoint.write(self._state())
+        self._stop_if_diverged(epoch)
+        return self.means.take()
 
-    def _stop_if_diverged(self, record: Record) -> None:
-        if all(math.isfinite(value) for value in record.values()):
+    def _prune_after(self, epoch: int) -> None:
+        """Prune where the settings say so; what was best before had weights that are gone."""
+        if epoch not in self.settings.prune_epochs or not self.settings.prune_fraction:
             return
-        last = self.history[-1]["train/loss"] if self.history else "none"
-        raise TrainingDiverged(
-            f"the loss is not finite in epoch {record['epoch']:.0f} (learning rate "
-            f"{record['learning_rate']:.3g}, last finite loss {last}); lower learning_rate"
-        )
+        prune_smallest(self.model, self.settings.prune_fraction)
+        if self.averaged is not None:
+            copy_masks(self.model, self.averaged.module)
+        self.best_loss = self._patience_loss = math.inf
 
     def _keep_if_best(self, epoch: int, loss: float) -> None:
+        if loss < self._patience_loss - self.settings.min_delta:
+            self._patience_epoch, self._patience_loss = epoch, loss
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = epoch, loss
-            self._best_weights = copy.deepcopy(self.model.state_dict())
+            self._best_weights = plain_weights(self.judged)
+
+    def _out_of_patience(self) -> bool:
+        waited = len(self.history) - self._patience_epoch
+        return self.settings.patience is not None and waited >= self.settings.patience
+
+    def _stop_if_diverged(self, epoch: int) -> None:
+        done = self.losses[: self.sweep.step or self.sweep.steps]
+        if bool(done.isfinite().all()):
+            return
+        step = int(done.isfinite().logical_not().nonzero()[0, 0])
+        overall = (epoch - 1) * self.sweep.steps + step
+        rate = self.optimization.rate_at(overall)
+        last = f"{done[step - 1]:.4g}" if step else self._last_loss()
+        raise TrainingDiverged(
+            f"the loss is not finite in epoch {epoch}, step {step + 1} of {self.sweep.steps} "
+            f"(learning rate {rate:.3g}, last finite loss {last}); lower learning_rate"
+        )
+
+    def _stop_if_validation_diverged(self, record: Record) -> None:
+        if not all(math.isfinite(value) for value in record.values()):
+            raise TrainingDiverged(
+                f"the validation loss is not finite after epoch {record['epoch']} (learning rate "
+                f"{record['learning_rate']:.3g}, last finite training loss "
+                f"{record['train/loss']:.4g}); lower learning_rate"
+            )
+
+    def _last_loss(self) -> str:
+        return f"{self.history[-1]['train/loss']:.4g}" if self.history else "none"
+
+    def _state(self) -> State:
+        """Everything that the rest of the training depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged and self.averaged.state_dict(),
+            "optimization": self.optimization.state_dict(),
+            "sweep": self.sweep.state_dict(),
+            "means": self.means.state_dict(),
+            "losses": self.losses,
+            "random": random_state(self.device),
+            "history": self.history,
+            "best": (self.best_epoch, self.best_loss, self._best_weights),
+            "patience": (self._patience_epoch, self._patience_loss),
+        }
+
+    def _restore(self, state: State) -> None:
+        wear_masks(self.model, state["model"])
+        self.model.load_state_dict(state["model"])
+        if self.averaged is not None:
+            wear_masks(self.averaged, state["averaged"])
+            self.averaged.load_state_dict(state["averaged"])
+        self.optimization.load_state_dict(state["optimization"])
+        self.sweep.load_state_dict(state["sweep"])
+        self.means.load_state_dict(state["means"])
+        self.losses.copy_(state["losses"])
+        set_random_state(state["random"], self.device)
+        self.history = state["history"]
+        self.best_epoch, self.best_loss, self._best_weights = state["best"]
+        self._patience_epoch, self._patience_loss = state["patience"]
+
+
+def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """The exponential moving average of the weights."""
+    if decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

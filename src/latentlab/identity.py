@@ -1,0 +1,52 @@
+"""What decides the result of a stage, as one hash: its parameters, its inputs and the code."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from latentlab.files import sha256_of
+from latentlab.params import Params
+from latentlab.project import Project
+from latentlab.yaml_files import read_yaml
+
+PACKAGE = Path(__file__).parent
+PIXELS = ("data", "outputs/fetch/train", "outputs/fetch/validation", "outputs/fetch/test")
+"""Not read: `outputs/fetch/dataset.json` has their hash."""
+
+
+def identify(project: Project, stage: str, params: Params) -> str:
+    """Hexadecimal SHA-256 of all that `dvc.yaml` declares for a stage, of the package, of torch.
+
+    `stage` is a name in `dvc.yaml`, or `compare@<name>`.
+    """
+    group, _, member = stage.partition("@")
+    declared = read_yaml(project.root / "dvc.yaml")["stages"][group]
+    declared = declared.get("do", declared)
+    values = [_value(params.tree(), name.replace("${key}", member)) for name in declared["params"]]
+    inputs = [dep for dep in declared["deps"] if dep not in PIXELS and not dep.startswith("src/")]
+    made_of = {
+        "stage": stage,
+        "params": values,
+        "inputs": [_digest(project.root / dep) for dep in inputs],
+        "code": _digest(PACKAGE),
+        "torch": version("torch"),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _value(tree: dict[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree
+
+
+def _digest(path: Path) -> list[str]:
+    """The name and hash of a file, or of every file in a folder that is not compiled code."""
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return [
+        f"{file.relative_to(path.parent).as_posix()} {sha256_of(file)}"
+        for file in files
+        if file.is_file() and file.suffix != ".pyc"
+    ]

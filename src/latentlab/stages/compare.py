@@ -1,0 +1,82 @@
+"""compare: the autoencoder trained anew for each of several values, everything else equal."""
+
+from typing import Any
+
+from latentlab.architecture import Architecture
+from latentlab.data.image_set import DatasetInfo, stratified_sample
+from latentlab.files import write_csv
+from latentlab.params import Comparison, with_values
+from latentlab.plots.comparison import plot_against_value, plot_overlaid
+from latentlab.stages.found import resolved_params
+from latentlab.stages.jobs import follow_jobs
+from latentlab.stages.stage import Stage
+from latentlab.training.jobs import Job, Outcome
+
+TERM = "validation/mse"
+
+
+def run(stage: Stage) -> None:
+    """Write a table of the values, their learning curves, and the loss against the value."""
+    info = stage.load_info()
+    name = stage.member
+    comparison = stage.params.compare[name]
+    stage.run.log_params({"compare": {name: comparison.tree()}})
+    outcomes = follow_jobs(stage, _jobs(stage, comparison, info))
+
+    title = f"{name.replace('_', ' ')}: autoencoders on {info.name}"
+    histories = {outcome.name: outcome.history for outcome in outcomes if outcome.history}
+    ylabel = "validation MSE per pixel"
+    plot_overlaid(stage.plots / "curves.png", histories, TERM, ylabel, title)
+    if comparison.numeric:
+        best = {float(outcome.name): outcome.best_loss for outcome in outcomes if outcome.history}
+        xlabel = str(comparison.parameter)
+        plot_against_value(stage.plots / "values.png", best, xlabel, ylabel, title)
+    write_csv(stage.output / "table.csv", [_row(outcome) for outcome in outcomes])
+    stage.run.log_files(stage.output / "table.csv")
+    stage.write_metrics({outcome.name: _figures(outcome) for outcome in outcomes})
+
+
+def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
+    base = with_values(resolved_params(stage), {"train.epochs": comparison.epochs})
+    labels = stage.load_split("train").labels
+    images = comparison.images or len(labels)
+    chosen = stratified_sample(labels, images, stage.seed) if images < len(labels) else None
+    jobs = []
+    for number, (variant, values) in enumerate(comparison.variants.items()):
+        settings = with_values(base, values).train
+        jobs.append(
+            Job(
+                name=variant,
+                architecture=Architecture.of(settings.model, info),
+                settings=settings,
+                fetched=stage.project.outputs("fetch"),
+                seed=stage.seed,
+                device=str(stage.device),
+                checkpoint=stage.checkpoints / f"{number}.pt",
+                train_indices=chosen,
+            )
+        )
+    return jobs
+
+
+def _figures(outcome: Outcome) -> dict[str, Any]:
+    figures: dict[str, Any] = {"epochs": len(outcome.history), "parameters": outcome.parameters}
+    if outcome.history:
+        final = outcome.history[-1][TERM]
+        figures["validation"] = {"mse": outcome.best_loss, "final_mse": final}
+    if outcome.sparsity:
+        figures["sparsity"] = outcome.sparsity
+    return figures
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "value": outcome.name,
+        "best_mse": outcome.best_loss if outcome.history else "",
+        "final_mse": outcome.history[-1][TERM] if outcome.history else "",
+        "best_epoch": outcome.best_epoch,
+        "epochs": len(outcome.history),
+        "parameters": outcome.parameters,
+        "sparsity": outcome.sparsity,
+        "fault": outcome.fault or "",
+    }

@@ -1,0 +1,44 @@
+"""Following the training of a stage: shown, told to MLflow, gone on with after a kill."""
+
+from latentlab.errors import TrainingDiverged
+from latentlab.files import write_csv
+from latentlab.models.store import save_model
+from latentlab.progress import progress_bar
+from latentlab.stages.stage import Stage
+from latentlab.training.checkpoint import Checkpoint
+from latentlab.training.record import FollowedTraining
+
+
+def checkpoint_of(stage: Stage) -> Checkpoint:
+    """Where the training of a stage keeps its state until the stage completes."""
+    return Checkpoint(stage.checkpoints / "training.pt")
+
+
+def follow(stage: Stage, training: FollowedTraining) -> None:
+    """Run a training to its end, each epoch shown and told to MLflow, and write its history.
+
+    Where it diverges, the best weights so far are kept in `model/`.
+    """
+    training.resume()
+    for record in training.history:
+        stage.run.log_epoch(record)
+    with progress_bar(stage.name, training.settings.epochs, "epochs") as bar:
+        bar.advance(len(training.history))
+        try:
+            for record in training.epochs():
+                stage.run.log_epoch(record)
+                bar.advance(1)
+        except TrainingDiverged as diverged:
+            raise TrainingDiverged(f"{diverged}{_keep_best(stage, training)}") from None
+    write_csv(stage.output / "history.csv", training.history)
+
+
+def _keep_best(stage: Stage, training: FollowedTraining) -> str:
+    """Store what a training reached before it diverged; say where."""
+    stage.forget_checkpoints()  # they lead nowhere
+    if not training.history:
+        return ""
+    kept = stage.output / "model"
+    save_model(training.restore_best().cpu(), kept)
+    write_csv(stage.output / "history.csv", training.history)
+    return f"; the best weights so far, of epoch {training.best_epoch}, are in {kept}"
