@@ -2,8 +2,10 @@
 
 import gc
 import json
+import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -176,3 +178,19 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except _Terminated:
         sys.exit(TERMINATED)
+
+
+def run() -> None:
+    """The console script: `main`, then out at once.
+
+    Python would take torch apart first, which takes a second and changes nothing.
+    """
+    try:
+        main()
+        code = 0
+    except SystemExit as left:
+        code = left.code
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -90,13 +90,14 @@ def _classify(
     logits = apply_in_batches(classifier, in_batches(test))
     predicted, actual = logits.argmax(1).numpy(), test.labels.numpy()
     write_csv(stage.output / "confusion.csv", confusion_rows(predicted, actual, info.classes))
+    counts = confusion_counts(predicted, actual, len(info.classes))
     plot_confusion(
         stage.plots / "confusion.png",
-        confusion_counts(predicted, actual, len(info.classes)),
+        counts,
         info.classes,
         f"{info.name}, test split",
     )
-    return classification_metrics(predicted, actual)
+    return classification_metrics(counts)
 
 
 @dataclass(frozen=True)

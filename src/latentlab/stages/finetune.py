@@ -42,16 +42,17 @@ def run(stage: Stage) -> None:
         )
     logits = apply_in_batches(model, in_batches(validation))
     predicted, actual = logits.argmax(1).numpy(), validation.labels.numpy()
+    counts = confusion_counts(predicted, actual, len(info.classes))
     plot_confusion(
         stage.plots / "confusion.png",
-        confusion_counts(predicted, actual, len(info.classes)),
+        counts,
         info.classes,
         f"{info.name}, validation split",
     )
     stage.run.log_model(stage.output / "model", validation.floats(slice(1)), logits[:1])
     stage.write_metrics(
         {
-            "validation": classification_metrics(predicted, actual),
+            "validation": classification_metrics(counts),
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
             "trained_parameters": count_parameters(model, trained_only=True),

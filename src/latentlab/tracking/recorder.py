@@ -26,7 +26,7 @@ def serve(pipe: Connection) -> None:
     """Do what comes through the pipe until "end", or until the stage is gone.
 
     Each message is a method of `Recording` with its arguments. The first fault is sent back, and
-    nothing is recorded after it; "end" is answered by the fault or None.
+    nothing is recorded after it; "end" is answered by the fault or None. Ends its process.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the stage, which then says so
@@ -47,10 +47,11 @@ def serve(pipe: Connection) -> None:
                         pipe.send(fault)
             if command == "end":
                 pipe.send(fault)
-                return
+                break
     except (EOFError, OSError):
         with suppress(Exception):
             recording.end("KILLED", "its process was killed")
+    os._exit(0)  # all is recorded; taking MLflow down in good order takes most of a second
 
 
 class Recording:
