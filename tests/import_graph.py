@@ -10,6 +10,7 @@ PLUMBING = {
     "errors",
     "files",
     "identity",
+    "parallel",
     "params",
     "params_file",
     "progress",

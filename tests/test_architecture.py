@@ -20,9 +20,11 @@ FLOORS = [
         "gate",
         "profile",
         "doctor",
+        "describe",
     },
     {"models", "data", "runtime"},
-    {"params", "params_file", "yaml_files", "project", "files", "progress", "errors"},
+    {"architecture", "found", "identity", "parallel", "params", "params_file", "yaml_files"}
+    | {"project", "files", "progress", "errors"},
 ]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

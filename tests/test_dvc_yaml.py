@@ -20,7 +20,7 @@ def sections_read(stage):
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in Params.model_fields
-        and ast.unparse(node.value).split("(")[0] in ("stage.params", "settings", "resolve")
+        and ast.unparse(node.value).split("(")[0] in ("stage.params", "settings", "resolved_params")
     }
 
 

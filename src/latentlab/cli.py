@@ -28,6 +28,8 @@ STAGES = {
 OF_SEVERAL = ("compare",)
 """Stages of which `params.yaml` may hold several."""
 
+DESCRIBED = ("train", "finetune", "vae", "gan")
+
 INTERRUPTED = 130
 TERMINATED = 143
 KNOCK_SECONDS = 10.0
@@ -82,6 +84,10 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
     from latentlab.identity import identify
     from latentlab.tracking.run import track
 
+    if verb == "compare" or (verb == "train" and params.train.folds):
+        from latentlab.parallel import warm_up
+
+        warm_up()
     key = identify(project, name, params)
     with track(project, name, params.data.name, key) as run:
         # torch is imported from here on, while the recorder opens the store
@@ -134,6 +140,26 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
     else:
         gate_module.print_table(dataset, verdicts)
     sys.exit(1 if any(verdict.worse for verdict in verdicts) else 0)
+
+
+@cli.command()
+@click.argument("section", type=click.Choice(DESCRIBED), default=DESCRIBED[0])
+@click.option("--json", "as_json", is_flag=True, help="Print the layers as JSON.")
+def describe(section: str, as_json: bool) -> None:
+    """Print the network of a SECTION of params.yaml, layer by layer (train where none is named).
+
+    Shapes are without the batch; an operation is one multiplication or one addition.
+    """
+    from latentlab import describe as describe_module
+    from latentlab.params_file import load_params
+    from latentlab.project import find_project
+
+    project = find_project()
+    layers = describe_module.describe(project, load_params(project.params), section)
+    if as_json:
+        click.echo(json.dumps(describe_module.as_tree(layers), indent=2))
+    else:
+        describe_module.print_layers(section, layers)
 
 
 @cli.command()

@@ -5,9 +5,9 @@ from typing import Any
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo, stratified_sample
 from latentlab.files import write_csv
+from latentlab.found import resolved_params
 from latentlab.params import Comparison, with_values
 from latentlab.plots.comparison import plot_against_value, plot_overlaid
-from latentlab.stages.found import resolved_params
 from latentlab.stages.jobs import follow_jobs
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
@@ -37,7 +37,9 @@ def run(stage: Stage) -> None:
 
 
 def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
-    base = with_values(resolved_params(stage), {"train.epochs": comparison.epochs})
+    base = with_values(
+        resolved_params(stage.project, stage.params), {"train.epochs": comparison.epochs}
+    )
     labels = stage.load_split("train").labels
     images = comparison.images or len(labels)
     chosen = stratified_sample(labels, images, stage.seed) if images < len(labels) else None

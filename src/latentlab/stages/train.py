@@ -5,13 +5,13 @@ import torch
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.reconstruction import reconstruction_metrics
+from latentlab.found import resolved_params
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.store import save_model
 from latentlab.params import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.found import resolved_params
 from latentlab.stages.jobs import follow_jobs
 from latentlab.stages.stage import Stage, count_parameters
 from latentlab.training.folds import stratified_folds
@@ -26,7 +26,7 @@ def run(stage: Stage) -> None:
     """Write the model, its learning curve and reconstructions of validation images."""
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
-    settings = resolved_params(stage).train
+    settings = resolved_params(stage.project, stage.params).train
     stage.run.log_params({"train": settings.tree()})
 
     model = Autoencoder(Architecture.of(settings.model, info))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet, load_split
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.parallel import worker_context
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import available_cores, prepare
 from latentlab.training.checkpoint import Checkpoint
@@ -79,8 +80,7 @@ def run_side_by_side(jobs: list[Job]) -> Iterator[Outcome]:
         yield from map(run_job, jobs)
         return
     workers = min(available_cores(), len(jobs))
-    # spawned: a fork of a process that has computed can hang in its threads
-    with ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker) as pool:
+    with ProcessPoolExecutor(workers, worker_context(), _prepare_worker) as pool:
         yield from pool.map(run_job, jobs)
 
 

@@ -1,0 +1,109 @@
+"""`latentlab describe`: the networks that `params.yaml` asks for, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from latentlab.architecture import Architecture
+from latentlab.errors import LatentlabError
+from latentlab.found import resolved_params
+from latentlab.params import Params
+from latentlab.project import Project
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from latentlab.data.image_set import DatasetInfo
+    from latentlab.models.description import Layer
+
+
+def describe(project: Project, params: Params, section: str) -> list[Layer]:
+    """The layers of the network of a section: train, finetune, vae or gan."""
+    from latentlab.models.description import describe_layers
+
+    info = _dataset(project, params)
+    return describe_layers(*_build(resolved_params(project, params), section, info))
+
+
+def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, Tensor]:
+    """The network of a section, and an input for it."""
+    import torch
+
+    from latentlab.models.autoencoder import Autoencoder
+    from latentlab.models.classifier import Classifier
+    from latentlab.models.gan import Generator
+    from latentlab.models.vae import Vae
+
+    image = torch.zeros(1, *info.image_shape)
+    if section == "gan":
+        settings = params.gan
+        network = Generator(info.image_shape, settings.noise_dim, settings.channels)
+        return network, torch.zeros(1, settings.noise_dim)
+    if section == "vae":
+        architecture = Architecture.of(params.vae.model, info)
+        return Vae(architecture, params.vae.likelihood, params.vae.beta), image
+    architecture = Architecture.of(params.train.model, info)
+    if section == "finetune":
+        head = params.finetune.head
+        return Classifier(architecture, head, len(info.classes), freeze_encoder=False), image
+    return Autoencoder(architecture), image
+
+
+def _dataset(project: Project, params: Params) -> DatasetInfo:
+    """What `fetch` knows of the images; before its first run a grey set of ten classes."""
+    from latentlab.data.image_set import DatasetInfo, load_info
+
+    try:
+        info = load_info(project.outputs("fetch"))
+        if info.name == params.data.name and info.image_shape[1] == params.data.image_size:
+            return info
+    except LatentlabError:
+        pass
+    size = params.data.image_size
+    depth = 1 if params.data.channels == "auto" else params.data.channels
+    return DatasetInfo(
+        name=params.data.name,
+        classes=[str(number) for number in range(10)],
+        image_shape=[depth, size, size],
+        sizes={},
+        mean=[0.5] * depth,
+        std=[0.5] * depth,
+        sha256={},
+        digest="",
+    )
+
+
+def as_tree(layers: list[Layer]) -> dict[str, Any]:
+    """For programs: every layer, and the totals."""
+    return {"layers": [asdict(layer) for layer in layers], "total": _total(layers)}
+
+
+def print_layers(section: str, layers: list[Layer]) -> None:
+    """For people: a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{section}: {layers[-1].output_shape} out", box=None, show_footer=True)
+    total = _total(layers)
+    table.add_column("layer", footer="total")
+    table.add_column("kind")
+    table.add_column("output", justify="right")
+    table.add_column("parameters", justify="right", footer=f"{total['parameters']:,}")
+    table.add_column("operations per image", justify="right", footer=f"{total['operations']:,}")
+    for layer in layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.output_shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.operations:,}" if layer.operations else "",
+        )
+    Console().print(table)
+
+
+def _total(layers: list[Layer]) -> dict[str, int]:
+    return {
+        "parameters": sum(layer.parameters for layer in layers),
+        "operations": sum(layer.operations for layer in layers),
+    }
