@@ -12,7 +12,7 @@ export LATENTLAB_DATA := $(abspath $(LATENTLAB_DATA))
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test lint format gate ui bench lock clean help
+.PHONY: env repro test test-all lint format gate ui bench lock clean help
 
 env: $(READY)  ## build the environment (done by the others when needed)
 
@@ -28,6 +28,9 @@ repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile 
 
 test: $(READY)  ## run the tests
 	pytest -n auto --dist loadfile
+
+test-all: $(READY)  ## run the tests and those that take minutes
+	pytest -n auto --dist loadfile -m "slow or not slow"
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

@@ -8,5 +8,5 @@ sh scripts/build-environment.sh "$venv"
 echo "adding benchmarks/requirements.txt"
 "$(command -v uv || echo "$venv/bin/uv")" pip install --quiet --python "$venv/bin/python" \
     --compile-bytecode --requirements benchmarks/requirements.txt
-"$venv/bin/python" benchmarks/epoch_throughput.py "$@"
+"$venv/bin/python" benchmarks "$@"
 "$venv/bin/python" benchmarks/table.py

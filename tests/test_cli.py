@@ -1,13 +1,18 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
 from latentlab import __version__
 from latentlab.cli import STAGES, cli
+from latentlab.project import OF_SEVERAL
 
-VERBS = [*STAGES, "profile", "gate", "doctor"]
+VERBS = [*STAGES, "profile", "gate", "describe", "doctor"]
+TYPED = {stage: [stage, "depth"] if stage in OF_SEVERAL else [stage] for stage in STAGES}
+"""How a person runs each stage."""
+
 HEAVY = ["torch", "mlflow", "sklearn", "matplotlib", "optuna", "pydantic", "numpy", "dvc"]
 
 
@@ -40,6 +45,8 @@ def test_the_version_is_told(latentlab):
         (["train", "--dyr-run"], "Did you mean '--dry-run'?"),
         (["train", "now"], "Got unexpected extra argument (now)"),
         (["profile"], "Missing argument 'NAME'"),
+        (["compare"], "Missing argument 'NAME'"),
+        (["describe", "evaluate"], "'evaluate' is not one of 'train', 'finetune', 'vae', 'gan'"),
         (["gate", "--add"], "--add goes with --accept"),
     ],
 )
@@ -51,7 +58,7 @@ def test_a_wrong_command_line_is_a_mistake_of_the_user(checkout, latentlab, argu
     assert told in answer.err
 
 
-@pytest.mark.parametrize("arguments", [*([stage] for stage in STAGES), ["profile", "x"], ["gate"]])
+@pytest.mark.parametrize("arguments", [*TYPED.values(), ["profile", "x"], ["gate"], ["describe"]])
 def test_outside_of_a_repository_there_is_one_clear_line(
     latentlab, tmp_path, monkeypatch, arguments
 ):
@@ -75,11 +82,23 @@ def test_a_verb_may_be_typed_in_a_folder_of_the_repository(checkout, latentlab, 
 def test_a_dry_run_prints_the_parameters_and_runs_nothing(checkout, latentlab, stage):
     before = everything(checkout)
 
-    answer = latentlab(stage, "--dry-run")
+    answer = latentlab(*TYPED[stage], "--dry-run")
 
     assert answer.code == 0
-    assert list(json.loads(answer.out)) == ["runtime", "data" if stage == "fetch" else stage]
+    section = {"fetch": "data", "compare": "compare.depth"}.get(stage, stage)
+    assert list(json.loads(answer.out)) == ["runtime", section]
     assert everything(checkout) == before
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_comparison_that_is_not_there_is_told_with_those_that_are(checkout, latentlab, options):
+    answer = latentlab("compare", "deepness", *options)
+
+    assert answer.code == 2
+    assert answer.err == (
+        f"error: {checkout.params} has no compare.deepness; "
+        "there are: latent_dim, optimizer, depth, regularization\n"
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -92,7 +111,7 @@ def test_a_mistake_in_params_yaml_stops_a_stage_before_anything_is_written(
     line = len(checkout.params.read_text().splitlines())
     before = everything(checkout)
 
-    answer = latentlab(stage, *options)
+    answer = latentlab(*TYPED[stage], *options)
 
     assert answer.code == 2
     assert answer.err.startswith("error: 1 mistake, nothing was done:\n")
@@ -137,18 +156,29 @@ def test_nothing_heavy_is_imported_before_a_verb_needs_it():
 
 
 def test_the_installed_command_ends_in_one_line_and_an_exit_code(tmp_path):
-    program = (
-        "import sys; sys.argv = ['latentlab', 'train']; from latentlab.cli import main; main()"
-    )
-
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
-    )
+    ended = installed("train", cwd=tmp_path)
 
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("error: no dvc.yaml in ")
     assert ended.stderr.count("\n") == 1
+
+
+def test_the_installed_command_says_everything_before_it_leaves_at_once(checkout):
+    shown = installed("train", "--dry-run", cwd=checkout.root)
+
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout)["train"]["epochs"] > 0
+    assert shown.stderr == ""
+
+
+def installed(*arguments, cwd):
+    """The command as the package installs it."""
+    (script,) = entry_points(group="console_scripts", name="latentlab")
+    program = f"import sys; from {script.module} import {script.attr}; sys.exit({script.attr}())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def everything(checkout):

@@ -8,8 +8,17 @@ from ruamel.yaml import YAML
 from import_graph import PLUMBING, SOURCE, deciding_modules, path_of
 from latentlab.cli import STAGES
 from latentlab.params import Params, SearchParams, TrainParams
+from latentlab.project import OF_SEVERAL
 
-PIPELINE = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]
+WRITTEN = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]
+PIPELINE = {name: declared.get("do", declared) for name, declared in WRITTEN.items()}
+"""Every stage; of those that `foreach` multiplies the one that it makes for each `${key}`."""
+KEY = "${key}"
+BUDGET = {"epochs", "patience", "min_delta", "folds"}
+"""Parameters of train of which a trial has its own, or that mean nothing to it."""
+
+
+READ_FROM = ("stage.params", "settings", "resolved_params", "with_values")
 
 
 def sections_read(stage):
@@ -20,7 +29,7 @@ def sections_read(stage):
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in Params.model_fields
-        and ast.unparse(node.value).split("(")[0] in ("stage.params", "settings", "resolved_params")
+        and ast.unparse(node.value).split("(")[0] in READ_FROM
     }
 
 
@@ -38,9 +47,20 @@ def test_a_stage_runs_its_verb_and_writes_into_its_folder_alone(stage):
         for path in ([entry] if isinstance(entry, str) else entry)
     ]
 
-    assert declared["cmd"] == f"latentlab {stage}"
+    several = stage in OF_SEVERAL
+    assert declared["cmd"] == f"latentlab {stage} {KEY}" if several else f"latentlab {stage}"
     assert written
-    assert all(path.startswith(f"outputs/{stage}/") for path in written)
+    folder = f"outputs/{stage}/{KEY}/" if several else f"outputs/{stage}/"
+    assert all(path.startswith(folder) for path in written)
+
+
+def test_a_stage_of_which_there_are_several_is_made_for_every_entry_of_its_section():
+    multiplied = {name: each["foreach"] for name, each in WRITTEN.items() if "foreach" in each}
+
+    assert multiplied == {name: f"${{{name}}}" for name in OF_SEVERAL}
+    for name in multiplied:
+        assert f"{name}.{KEY}" in PIPELINE[name]["params"]
+        assert name not in PIPELINE[name]["params"]
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
@@ -71,8 +91,19 @@ def test_search_depends_on_all_of_train_but_its_budget():
         if name.startswith("train.")
     }
 
-    assert declared == set(TrainParams.model_fields) - {"epochs", "patience"}
+    assert declared == set(TrainParams.model_fields) - BUDGET
     assert "epochs" in SearchParams.model_fields
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_every_parameter_that_is_named_is_written_in_params_yaml(stage, repository):
+    """DVC stops where it finds none, whatever default the schema has."""
+    written = YAML(typ="safe").load((repository / "params.yaml").read_text())
+    for name in PIPELINE[stage]["params"]:
+        value = written
+        for key in name.removesuffix(f".{KEY}").split("."):
+            assert key in value, name
+            value = value[key]
 
 
 @pytest.mark.parametrize("stage", PIPELINE)

@@ -3,6 +3,7 @@
 One clone is built once and the tests tell one story on it, in their order.
 """
 
+import csv
 import json
 import os
 import re
@@ -21,17 +22,33 @@ from ruamel.yaml import YAML
 # SQLAlchemy's, for a query of MLflow's
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-STAGES = ["fetch", "search", "train", "finetune", "vae", "gan", "evaluate"]
+COMPARISONS = ["compare@latent_dim", "compare@pruning"]
+MODELS = ["train", "finetune", "vae", "gan"]
+STAGES = ["fetch", "search", *COMPARISONS, *MODELS, "evaluate"]
 SMALL = {
     # threads of two processes that share a core wait for each other
     "runtime": {"threads": 1},
     "search": {"trials": 2, "epochs": 1},
     "train": {"epochs": 2},
+    "compare": {
+        "latent_dim": {"parameter": "train.model.latent_dim", "values": [2, 3], "epochs": 1},
+        "pruning": {
+            "values": {
+                "none": {},
+                "half": {"train.prune_fraction": 0.5, "train.prune_epochs": [1]},
+            },
+            "epochs": 1,
+            "images": 200,
+        },
+    },
     "finetune": {"epochs": 2},
     "vae": {"epochs": 2},
     "gan": {"epochs": 1, "channels": 4},
     "evaluate": {"projected_images": 120, "samples": 64},
 }
+
+
+VARIANTS = list(SMALL["compare"]["pruning"]["values"])
 
 
 class Clone:
@@ -62,19 +79,41 @@ class Clone:
         path = self.root / "params.yaml"
         document = yaml.load(path)
         for section, values in changes.items():
+            if section == "compare":
+                document[section].clear()
             document[section].update(values)
         yaml.dump(document, path)
 
     def repro(self):
-        """Run `dvc repro`; return the stages that really ran."""
-        return re.findall(r"Running stage '(\w+)'", self("dvc", "repro"))
+        """Run `dvc repro`; return the stages that really ran, in their order."""
+        return re.findall(r"Running stage '([\w@]+)'", self("dvc", "repro"))
+
+    def start(self, *command):
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.environment, stderr=subprocess.PIPE, text=True
+        )
+
+    @property
+    def client(self):
+        return mlflow.MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
 
     def runs(self, dataset):
         """The top-level MLflow runs of a dataset, newest first."""
-        client = mlflow.MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name(f"latentlab/{dataset}")
-        found = client.search_runs([experiment.experiment_id])
+        experiment = self.client.get_experiment_by_name(f"latentlab/{dataset}")
+        found = self.client.search_runs([experiment.experiment_id])
         return [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+
+    def newest(self, dataset="digits"):
+        """The newest top-level run of each name."""
+        return {run.info.run_name: run for run in reversed(self.runs(dataset))}
+
+    def nested(self, parent):
+        """The runs nested in another, by name."""
+        children = self.client.search_runs(
+            [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        )
+        return {child.info.run_name: child for child in children}
 
     def lock(self):
         return YAML(typ="safe").load(self.root / "dvc.lock")["stages"]
@@ -104,8 +143,17 @@ def clone(repository, tmp_path_factory):
         clone("git", *command.split())
     clone("dvc", "pull", "data.dvc")
     clone.edit(SMALL)
-    assert clone.repro() == STAGES
+    assert sorted(clone.repro()) == sorted(STAGES)
     return clone
+
+
+def wait_until(condition):
+    """Poll until something is true, and return it."""
+    deadline = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
 
 
 def test_a_second_repro_does_nothing(clone):
@@ -116,19 +164,20 @@ def test_every_stage_is_one_finished_run_with_parameters_metrics_and_pictures(cl
     runs = {run.info.run_name: run for run in clone.runs("digits")}
 
     assert sorted(runs) == sorted(STAGES)
-    client = mlflow.MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
     commit = clone("git", "rev-parse", "HEAD").strip()
     for name, run in runs.items():
         assert run.info.status == "FINISHED"
         assert run.data.metrics
-        assert any(param.startswith(("data.", f"{name}.")) for param in run.data.params)
+        assert any(
+            param.startswith(("data.", f"{name.replace('@', '.')}.")) for param in run.data.params
+        )
         assert run.data.tags["git_commit"] == commit
         assert run.data.tags["stage"] == name
         assert len(run.data.tags["data_hash"]) == 64
         assert run.inputs.dataset_inputs[0].dataset.name == "digits"
-        assert client.list_artifacts(run.info.run_id, "plots"), name
+        assert clone.client.list_artifacts(run.info.run_id, "plots"), name
         models = run.outputs.model_outputs if run.outputs else []
-        assert bool(models) == (name in ("train", "finetune", "vae", "gan"))
+        assert bool(models) == (name in MODELS)
 
 
 def test_figures_in_mlflow_are_those_in_metrics_json(clone):
@@ -142,20 +191,45 @@ def test_figures_in_mlflow_are_those_in_metrics_json(clone):
 
 
 def test_search_trials_are_nested_runs(clone):
-    client = mlflow.MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
-    parent = next(run for run in clone.runs("digits") if run.info.run_name == "search")
-    children = client.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    )
+    trials = clone.nested(clone.newest()["search"])
 
-    assert len(children) == 2
-    assert all("train.learning_rate" in child.data.params for child in children)
+    assert set(trials) == {"trial 0", "trial 1"}
+    assert all("train.learning_rate" in trial.data.params for trial in trials.values())
+
+
+@pytest.mark.parametrize(("name", "variants"), [("latent_dim", "23"), ("pruning", VARIANTS)])
+def test_the_values_of_a_comparison_are_nested_runs_and_rows(clone, name, variants):
+    nested = clone.nested(clone.newest()[f"compare@{name}"])
+    metrics = clone.metrics(f"compare/{name}")
+    with (clone.root / "outputs" / "compare" / name / "table.csv").open() as file:
+        table = {row["value"]: row for row in csv.DictReader(file)}
+
+    assert list(metrics) == list(table) == list(variants)
+    assert set(nested) == set(variants)
+    for variant, run in nested.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.params["epochs"] == "1"
+        mse = metrics[variant]["validation"]["mse"]
+        assert run.data.metrics["validation/mse"] == mse == float(table[variant]["best_mse"])
+        assert metrics[variant]["epochs"] == 1
+    pictures = {path.name for path in (clone.root / "outputs/compare" / name / "plots").iterdir()}
+    assert pictures == {"curves.png", *(["values.png"] if name == "latent_dim" else [])}
+
+
+def test_variants_differ_in_what_is_compared_alone(clone):
+    nested = clone.nested(clone.newest()["compare@latent_dim"])
+    two, three = (nested[name].data.params for name in ("2", "3"))
+
+    assert {name for name in two if two[name] != three[name]} == {"model.latent_dim"}
+    pruned = clone.metrics("compare/pruning")
+    assert "sparsity" not in pruned["none"]
+    assert pruned["half"]["sparsity"] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_dvc_shows_metrics_params_and_plots(clone):
     shown = json.loads(clone("dvc", "metrics", "show", "--json"))
     files = shown[""]["data"]
-    assert set(files) == {f"outputs/{stage}/metrics.json" for stage in STAGES}
+    assert set(files) == {f"outputs/{s.replace('@', '/')}/metrics.json" for s in STAGES}
 
     page = clone("dvc", "plots", "show").strip().splitlines()[-1].removeprefix("file://")
     html = Path(page).read_text()
@@ -166,7 +240,7 @@ def test_dvc_shows_metrics_params_and_plots(clone):
 
 def test_two_runs_give_the_same_hashes_for_every_output(clone):
     before = clone.lock()
-    clone("dvc", "repro", "--force", "train", "vae", "gan", "evaluate")
+    clone("dvc", "repro", "--force", "evaluate", *COMPARISONS)
 
     assert clone.lock() == before
 
@@ -189,17 +263,23 @@ def test_editing_a_section_runs_its_stage_and_what_depends_on_it_alone(clone):
     clone.edit({"gan": {"learning_rate": 0.0003}})
     assert clone.repro() == ["gan", "evaluate"]
 
+    comparisons = SMALL["compare"]
+    longer = comparisons["latent_dim"] | {"values": [2, 3, 4]}
+    clone.edit({"compare": comparisons | {"latent_dim": longer}})
+    assert clone.repro() == ["compare@latent_dim"]
+
     clone.edit({"runtime": {"threads": 2}})
     assert clone.repro() == []
 
 
 def test_undoing_an_edit_restores_everything_from_the_cache(clone):
     clone.edit({"train": {"learning_rate": 0.01}})
-    assert clone.repro() == ["search", "train", "finetune", "evaluate"]
+    rerun = ["search", *COMPARISONS, "train", "finetune", "evaluate"]
+    assert sorted(clone.repro()) == sorted(rerun)
     runs = len(clone.runs("digits"))
 
     clone.edit({"gan": {"learning_rate": 0.0004}, "train": {"learning_rate": "search"}})
-    clone.edit({"runtime": {"threads": 1}})
+    clone.edit({"runtime": {"threads": 1}, "compare": SMALL["compare"]})
 
     assert clone.repro() == []
     assert len(clone.runs("digits")) == runs
@@ -218,7 +298,7 @@ def test_editing_the_gan_s_model_does_not_touch_training(clone):
 def test_an_experiment_in_a_copy_leaves_its_run_beside_the_others(clone):
     clone("dvc", "exp", "run", "--temp", "--name", "slower-gan", "-S", "gan.learning_rate=0.0001")
 
-    newest = {run.info.run_name: run for run in reversed(clone.runs("digits"))}
+    newest = clone.newest()
     assert newest["gan"].data.params["gan.learning_rate"] == "0.0001"
     assert newest["gan"].data.tags["dvc_exp_name"] == "slower-gan"
     assert "slower-gan" in clone("dvc", "exp", "show", "--csv")
@@ -254,29 +334,43 @@ def test_a_mistake_in_params_stops_everything_before_it_starts(clone):
     assert len(clone.runs("digits")) == runs
 
 
-def test_a_stage_that_fails_or_is_terminated_never_stays_running(clone):
+def test_a_stage_that_fails_says_why_in_its_run(clone):
     weights = clone.root / "outputs" / "train" / "model" / "model.json"
     description = weights.read_text()
     weights.unlink()
     assert "run `dvc repro`" in clone("latentlab", "finetune", expect=4)
     weights.write_text(description)
 
-    clone.edit({"vae": {"epochs": 5000}})
-    process = subprocess.Popen(
-        ["latentlab", "vae"], cwd=clone.root, env=clone.environment, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not any(run.info.status == "RUNNING" for run in clone.runs("digits")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    failed = clone.newest()["finetune"]
+    assert failed.info.status == "FAILED"
+    assert "run `dvc repro`" in failed.data.tags["reason"]
 
-    assert process.returncode == 143, told
-    newest = {run.info.run_name: run for run in reversed(clone.runs("digits"))}
-    assert newest["finetune"].info.status == "FAILED"
-    assert "run `dvc repro`" in newest["finetune"].data.tags["reason"]
-    assert newest["vae"].info.status == "KILLED"
+
+def test_a_killed_stage_goes_on_where_it_stood_and_never_stays_running(clone):
+    clone.edit({"vae": {"epochs": 5000}})
+    killed = clone.start("latentlab", "vae")
+    wait_until(lambda: list(clone.root.glob(".latentlab/checkpoints/vae-*/training.pt")))
+    killed.kill()
+    killed.communicate(timeout=60)
+    wait_until(lambda: clone.newest()["vae"].info.status == "KILLED")
+    run = clone.newest()["vae"]
+    before = epochs_of(clone, run)
+
+    terminated = clone.start("latentlab", "vae")
+    wait_until(lambda: epochs_of(clone, run) > before)
+    terminated.send_signal(signal.SIGTERM)
+    _, told = terminated.communicate(timeout=60)
+
+    assert terminated.returncode == 143, told
+    newest = clone.newest()["vae"]
+    assert newest.info.run_id == run.info.run_id
+    assert newest.info.status == "KILLED"
+    history = clone.client.get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in history] == list(range(1, len(history) + 1))
+
+
+def epochs_of(clone, run):
+    return len(clone.client.get_metric_history(run.info.run_id, "train/loss"))
 
 
 def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
@@ -291,9 +385,11 @@ def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
             Image.fromarray(picture).save(folder / f"{number:02}.{suffix}")
     clone("dvc", "add", "data")
     learn = {"epochs": 15, "batch_size": 16}
-    clone.edit(SMALL | {"data": {"name": "shapes", "image_size": 32}, "finetune": learn})
+    folds = SMALL["train"] | {"folds": 2}
+    shapes = {"name": "shapes", "image_size": 32}
+    clone.edit(SMALL | {"data": shapes, "finetune": learn, "train": folds})
 
-    assert clone.repro() == STAGES
+    assert sorted(clone.repro()) == sorted(STAGES)
 
     info = json.loads((clone.root / "outputs" / "fetch" / "dataset.json").read_text())
     assert info["classes"] == ["blue noise", "green bars", "red squares"]
@@ -301,3 +397,5 @@ def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
     assert sum(info["sizes"].values()) == 90
     assert {run.info.run_name for run in clone.runs("shapes")} == set(STAGES)
     assert clone.metrics("evaluate")["test"]["classifier"]["accuracy"] > 0.5
+    assert set(clone.nested(clone.newest("shapes")["train"])) == {"fold 1", "fold 2"}
+    assert 0 < clone.metrics("train")["folds"]["mse"]["mean"] < 0.2

@@ -151,6 +151,18 @@ class TestWhatCannotBeJudged:
         (gated.outputs("train") / "metrics.json").unlink(missing_ok=True)
         assert "train/metrics.json is missing: its stage did not finish" in refusal(gated)
 
+    def test_a_comparison_has_a_folder_in_that_of_all_comparisons(self, gated):
+        figures = {"8-16-32": {"validation": {"mse": 0.1}}}
+        write_json(gated.outputs("compare/depth") / "metrics.json", figures)
+        (gated.outputs("compare/optimizer") / "plots").mkdir(parents=True)
+        assert "compare/optimizer/metrics.json is missing: its stage did not fi" in refusal(gated)
+
+        write_json(gated.outputs("compare/optimizer") / "metrics.json", {})
+
+        metrics = read_metrics(gated, "digits")
+        assert metrics["compare/depth/8-16-32/validation/mse"] == 0.1
+        assert verdict(gated).worse is False
+
     def test_no_baseline_is_told_with_the_way_to_one(self, gated):
         (gated.baselines / "digits.json").unlink()
         message = refusal(gated)

@@ -13,6 +13,7 @@ import click
 
 from latentlab import __version__
 from latentlab.errors import LatentlabError, ParamsError
+from latentlab.project import OF_SEVERAL, find_project
 
 STAGES = {
     "fetch": "Find, check and split the dataset named in params.yaml.",
@@ -24,9 +25,6 @@ STAGES = {
     "gan": "Train the deep convolutional GAN.",
     "evaluate": "Judge every model on the test split.",
 }
-
-OF_SEVERAL = ("compare",)
-"""Stages of which `params.yaml` may hold several."""
 
 DESCRIBED = ("train", "finetune", "vae", "gan")
 
@@ -65,11 +63,11 @@ for _name, _summary in STAGES.items():
 
 def _run_stage(verb: str, member: str, dry_run: bool) -> None:
     from latentlab.params_file import load_params
-    from latentlab.project import find_project
 
     project = find_project()
     params = load_params(project.params)
-    section = params.tree()["data" if verb == "fetch" else verb]
+    steered_by = "data" if verb == "fetch" else verb
+    section = params.tree()[steered_by]
     if member:
         if member not in section:
             raise ParamsError(
@@ -77,7 +75,7 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
             )
         section = section[member]
     if dry_run:
-        shown = {"runtime": params.tree()["runtime"], f"{verb}.{member}".rstrip("."): section}
+        shown = {"runtime": params.tree()["runtime"], f"{steered_by}.{member}".rstrip("."): section}
         click.echo(json.dumps(shown, indent=2))
         return
     name = f"{verb}@{member}" if member else verb
@@ -106,7 +104,6 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
 def profile(name: str) -> None:
     """Merge profiles/NAME.yaml into params.yaml, keeping its comments."""
     from latentlab.profile import apply_profile
-    from latentlab.project import find_project
 
     changes = apply_profile(find_project(), name)
     for change in changes:
@@ -125,7 +122,6 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
     """
     from latentlab import gate as gate_module
     from latentlab.params_file import load_params
-    from latentlab.project import find_project
 
     if add and not accept:
         raise click.UsageError("--add goes with --accept")
@@ -152,7 +148,6 @@ def describe(section: str, as_json: bool) -> None:
     """
     from latentlab import describe as describe_module
     from latentlab.params_file import load_params
-    from latentlab.project import find_project
 
     project = find_project()
     layers = describe_module.describe(project, load_params(project.params), section)
@@ -166,7 +161,6 @@ def describe(section: str, as_json: bool) -> None:
 def doctor() -> None:
     """Say what is wrong with this checkout and machine, and how to mend it."""
     from latentlab.doctor import examine
-    from latentlab.project import find_project
 
     findings = examine(find_project())
     for finding in findings:

@@ -23,7 +23,9 @@ def describe(project: Project, params: Params, section: str) -> list[Layer]:
     from latentlab.models.description import describe_layers
 
     info = _dataset(project, params)
-    return describe_layers(*_build(resolved_params(project, params), section, info))
+    if section in ("train", "finetune"):
+        params = resolved_params(project, params)
+    return describe_layers(*_build(params, section, info))
 
 
 def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, Tensor]:
@@ -84,7 +86,7 @@ def print_layers(section: str, layers: list[Layer]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{section}: {layers[-1].output_shape} out", box=None, show_footer=True)
+    table = Table(title=f"the network of {section}", box=None, show_footer=True)
     total = _total(layers)
     table.add_column("layer", footer="total")
     table.add_column("kind")

@@ -135,13 +135,13 @@ def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
             "run `dvc repro` first"
         )
     values: dict[str, Any] = {}
-    for folder in sorted((project.root / "outputs").glob("*/")):
+    for folder in project.output_folders():
         source = folder / "metrics.json"
         if not source.is_file():  # DVC clears a stage before it runs
             raise ParamsError(f"{source} is missing: its stage did not finish; run `dvc repro`")
         tree = _read_mapping(source)
-        for path, value in flatten(tree, f"{source.parent.name}.").items():
-            values[path.replace(".", "/")] = value
+        stage = folder.relative_to(project.root / "outputs").as_posix()
+        values |= flatten(tree, f"{stage}/", "/")
     return values
 
 

@@ -15,6 +15,7 @@ Searchable = WrapValidator(lambda value, handler: value if value == SEARCH else 
 """Marks a field that accepts the word `search` beside its own type."""
 
 # strict: without it `true` is 1, and a quoted number a number
+Flag = Annotated[bool, Strict()]
 Integer = Annotated[int, Strict()]
 Count = Annotated[int, Strict(), Field(gt=0)]
 Real = Annotated[float, Strict()]
@@ -76,9 +77,9 @@ class ConvolutionParams(Section):
     latent_dim: Annotated[int, Strict(), Field(ge=1, le=4096), Searchable]
     activation: Annotated[Activation, Searchable]
     dropout: Annotated[Share, Searchable] = 0.0
-    batch_norm: Annotated[bool, Searchable] = False
+    batch_norm: Annotated[Flag, Searchable] = False
     upsampling: Annotated[Literal["subpixel", "transposed"], Searchable]
-    normalize: bool = False
+    normalize: Flag = False
     output: Literal["sigmoid", "linear"] = "sigmoid"
 
 
@@ -92,7 +93,7 @@ class OptimizationParams(Section):
     optimizer: Annotated[Optimizer, Searchable]
     learning_rate: Annotated[Positive, Searchable]
     momentum: Annotated[Share, Searchable] = 0.9
-    nesterov: Annotated[bool, Searchable] = False
+    nesterov: Annotated[Flag, Searchable] = False
     weight_decay: Annotated[NotNegative, Searchable]
     l1: Annotated[NotNegative, Searchable] = 0.0
     clip_norm: Annotated[Positive | None, Searchable] = None
@@ -111,7 +112,7 @@ class IntegerRange(Section):
     type: Literal["int"]
     low: Integer
     high: Integer
-    log: bool = False
+    log: Flag = False
 
     @property
     def examples(self) -> list[Any]:
@@ -131,7 +132,7 @@ class FloatRange(Section):
     type: Literal["float"]
     low: Real
     high: Real
-    log: bool = False
+    log: Flag = False
 
     @property
     def examples(self) -> list[Any]:
@@ -178,9 +179,10 @@ class Comparison(Section):
     """What `compare` varies: one parameter of train, or several at once under names.
 
     `values` is a list for `parameter`, or a mapping of names to {parameter: value}. Everything
-    else is as in `train`; `epochs` and `images` are the budget of each value.
+    else is as in `train`, changed by `base`; `epochs` and `images` are the budget of each value.
     """
 
+    base: dict[str, Any] = {}
     parameter: str | None = None
     values: Annotated[list[Any], Field(min_length=1)] | dict[str, dict[str, Any]]
     epochs: Count
@@ -192,6 +194,8 @@ class Comparison(Section):
             raise ValueError(
                 "a list of values goes with a parameter, a mapping of names to values without"
             )
+        if len(self.variants) < len(self.values):
+            raise ValueError("values must differ from each other")
         return self
 
     @property
@@ -205,15 +209,15 @@ class Comparison(Section):
     def variants(self) -> dict[str, dict[str, Any]]:
         """What each variant sets, by its name."""
         if isinstance(self.values, dict):
-            return self.values
-        return {_short(value): {str(self.parameter): value} for value in self.values}
+            return {name: self.base | values for name, values in self.values.items()}
+        return {_short(value): self.base | {str(self.parameter): value} for value in self.values}
 
 
 class FinetuneParams(OptimizationParams):
     """A classifier on the trained encoder."""
 
     head: tuple[Count, ...]
-    freeze_encoder: bool
+    freeze_encoder: Flag
 
 
 class VaeParams(OptimizationParams):

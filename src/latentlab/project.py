@@ -6,6 +6,9 @@ from pathlib import Path
 
 from latentlab.errors import ParamsError
 
+OF_SEVERAL = ("compare",)
+"""Stages of which `params.yaml` may hold several, each with a folder in that of the stage."""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -41,6 +44,13 @@ class Project:
     def checkpoints(self, stage: str, key: str) -> Path:
         """Where a stage keeps the state of its trainings while it runs; `key` decides them."""
         return self.home / ".latentlab" / "checkpoints" / f"{stage}-{key[:20]}"
+
+    def output_folders(self) -> list[Path]:
+        """The folder of every stage that wrote anything, in alphabetical order."""
+        folders: list[Path] = []
+        for folder in sorted((self.root / "outputs").glob("*/")):
+            folders += sorted(folder.glob("*/")) if folder.name in OF_SEVERAL else [folder]
+        return folders
 
     def outputs(self, stage: str) -> Path:
         """What a stage writes; nothing else writes there."""

@@ -12,6 +12,7 @@ from latentlab.data.download import RETRIES, download
 from latentlab.data.sources import read_dataset
 from latentlab.errors import DataError
 from latentlab.files import sha256_of
+from latentlab.progress import progress_bar
 
 ATTEMPTS = 1 + RETRIES
 
@@ -99,6 +100,25 @@ def test_every_file_is_fetched_and_checked(pets, good, tmp_path):
 
     found = {path.name: sha256_of(path) for path in (tmp_path / "cache").iterdir()}
     assert found == dataset.sha256
+
+
+def test_the_bar_counts_the_bytes_of_all_files(pets, good, tmp_path, monkeypatch):
+    dataset = pets(good)
+    sizes = [(tmp_path / "good" / name).stat().st_size for name in dataset.sha256]
+    bars = []
+
+    @contextmanager
+    def watched(*arguments):
+        with progress_bar(*arguments) as bar:
+            bars.append(bar)
+            yield bar
+
+    monkeypatch.setattr("latentlab.data.download.progress_bar", watched)
+    download("pets", dataset, tmp_path / "cache")
+
+    (task,) = bars[0].progress.tasks
+    assert task.total == sum(sizes)
+    assert task.completed == task.total
 
 
 def test_what_is_there_already_is_not_fetched_again(pets, good, tmp_path):

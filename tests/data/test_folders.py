@@ -67,6 +67,18 @@ class TestListing:
         (pictures / "bird").mkdir()
         assert list(list_classes(pictures)) == ["cat", "dog"]
 
+    @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".gif"])
+    def test_a_class_with_pictures_of_other_formats_alone_is_refused(self, pictures, suffix):
+        write_pictures(pictures / "bird", 5, suffix=suffix)
+        write_pictures(pictures / "cow", 5, suffix=suffix)
+        with pytest.raises(DataError, match=r"no .png or .jpg files in 'bird', 'cow', .* convert"):
+            list_classes(pictures)
+
+    def test_hidden_files_alone_make_an_empty_class(self, pictures):
+        (pictures / "bird").mkdir()
+        (pictures / "bird/.DS_Store").write_bytes(b"macOS")
+        assert list(list_classes(pictures)) == ["cat", "dog"]
+
     def test_a_single_class_is_too_few(self, pictures):
         shutil.rmtree(pictures / "dog")
         with pytest.raises(DataError, match=r"found 1 classes .* at least 2 .*/<class>/"):

@@ -1,12 +1,13 @@
 import torch
 from torch.nn.functional import mse_loss
 
+from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
 
 
 def test_the_loss_is_the_mean_squared_error_per_pixel():
     torch.manual_seed(0)
-    model = Autoencoder((1, 28, 28), [8, 16, 32], 64, 8, "silu", "subpixel")
+    model = Autoencoder(Architecture((1, 28, 28), [8, 16, 32], 64, 8))
     images = torch.rand(5, 1, 28, 28)
 
     terms = model.loss_terms(images, torch.zeros(5))
@@ -16,7 +17,7 @@ def test_the_loss_is_the_mean_squared_error_per_pixel():
 
 
 def test_reconstruction_is_decoding_the_code():
-    model = Autoencoder((3, 32, 32), [8, 16], 32, 5, "relu", "subpixel").eval()
+    model = Autoencoder(Architecture((3, 32, 32), [8, 16], 32, 5, activation="relu")).eval()
     images = torch.rand(2, 3, 32, 32)
 
     codes = model.encode(images)

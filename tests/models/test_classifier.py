@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 
@@ -9,7 +10,7 @@ from latentlab.models.classifier import Classifier
 @pytest.fixture
 def donor():
     torch.manual_seed(0)
-    return Autoencoder((1, 28, 28), [8, 16, 32], 64, 8, "silu", "subpixel").eval()
+    return Autoencoder(Architecture((1, 28, 28), [8, 16, 32], 64, 8)).eval()
 
 
 @pytest.mark.parametrize("head", [[], [16], [30, 60]])

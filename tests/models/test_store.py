@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from latentlab.architecture import Architecture
 from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -10,21 +11,31 @@ from latentlab.models.gan import Generator
 from latentlab.models.store import load_model, save_model
 from latentlab.models.vae import Vae
 
-ENCODER = {
-    "channels": [4, 8],
-    "hidden": 16,
-    "latent_dim": 3,
-    "activation": "silu",
-    "upsampling": "subpixel",
-}
 SHAPE = (1, 28, 28)
+PLAIN = Architecture(SHAPE, channels=[4, 8], hidden=16, latent_dim=3)
+RICH = Architecture(
+    SHAPE,
+    channels=[4, 8],
+    hidden=[16, 12],
+    latent_dim=3,
+    kernel=[5, 3],
+    stride=[1, 2],
+    padding=[2, 1],
+    dropout=0.2,
+    batch_norm=True,
+    upsampling="transposed",
+    output="linear",
+    mean=[0.2],
+    std=[0.3],
+)
 
 
 def make_models():
-    autoencoder = Autoencoder(SHAPE, **ENCODER)
-    yield autoencoder, torch.rand(2, *SHAPE)
-    yield Vae(SHAPE, **ENCODER, likelihood="gaussian", beta=1.0), torch.rand(2, *SHAPE)
-    yield Classifier.from_autoencoder(autoencoder, [5], 10, False), torch.rand(2, *SHAPE)
+    for architecture in (PLAIN, RICH):
+        autoencoder = Autoencoder(architecture)
+        yield autoencoder, torch.rand(2, *SHAPE)
+        yield Vae(architecture, likelihood="gaussian", beta=1.0), torch.rand(2, *SHAPE)
+        yield Classifier.from_autoencoder(autoencoder, [5], 10, False), torch.rand(2, *SHAPE)
     yield Generator(SHAPE, 6, 4), torch.randn(2, 6)
 
 
@@ -39,7 +50,7 @@ def test_a_stored_model_comes_back_the_same(model, inputs, tmp_path):
 
 
 def test_the_same_model_is_stored_as_the_same_bytes(tmp_path):
-    model = Autoencoder(SHAPE, **ENCODER)
+    model = Autoencoder(PLAIN)
     for name in ("a", "b"):
         save_model(model, tmp_path / name)
 
@@ -60,7 +71,7 @@ def test_a_missing_model_says_what_to_run(tmp_path):
 
 
 def test_the_description_is_plain_json(tmp_path):
-    save_model(Autoencoder(SHAPE, **ENCODER), tmp_path)
+    save_model(Autoencoder(PLAIN), tmp_path)
 
     description = json.loads((tmp_path / "model.json").read_text())
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from latentlab.architecture import Architecture
 from latentlab.models.vae import Vae, gaussian_kl
 
 
 def make_vae(likelihood="gaussian", beta=1.0):
     torch.manual_seed(0)
-    return Vae((1, 28, 28), [8, 16], 32, 4, "silu", "subpixel", likelihood, beta)
+    return Vae(Architecture((1, 28, 28), [8, 16], 32, 4), likelihood, beta)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from latentlab.data.image_set import ImageSet
+from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.errors import EnvironmentProblem
 from latentlab.params import with_values
 from latentlab.params_file import load_params
@@ -31,11 +31,14 @@ def params(repository):
     )
 
 
+INFO = DatasetInfo("shapes", ["a", "b", "c"], [1, 8, 8], {}, [0.5], [0.3], {}, "")
+
+
 def study(params):
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (120, 1, 8, 8), generator=random, dtype=torch.uint8)
     split = ImageSet(pixels, torch.arange(120) % 3)
-    return list(run_study(params, [1, 8, 8], split, split, torch.device("cpu")))
+    return list(run_study(params, INFO, split, split, torch.device("cpu")))
 
 
 def test_trials_draw_from_every_range(params):
@@ -80,7 +83,7 @@ def test_an_architecture_that_cannot_be_built_is_pruned_with_its_reason(params):
     trials = study(impossible)
 
     assert {trial.state for trial in trials} == {"pruned"}
-    assert "nothing left to halve" in trials[0].reason
+    assert "the image vanishes at convolution 4 of 5" in trials[0].reason
     with pytest.raises(EnvironmentProblem, match="none of 4 trials completed"):
         best_of(trials)
 

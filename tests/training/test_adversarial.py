@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from latentlab.data.image_set import ImageSet
+from latentlab.errors import TrainingDiverged
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.params import GanParams
 from latentlab.training.adversarial import AdversarialTraining
@@ -72,6 +73,48 @@ def test_the_same_seed_gives_the_same_generator_bit_by_bit():
         states.append(training.generator.state_dict())
 
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_records_are_the_history_and_the_last_epoch_is_kept():
+    training = make_training(epochs=3)
+
+    records = list(training.epochs())
+
+    assert records == training.history
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert training.best_epoch == 3
+    last = {name: value.clone() for name, value in training.generator.state_dict().items()}
+    kept = training.restore_best()
+    assert not kept.training
+    assert all(torch.equal(last[name], value) for name, value in kept.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_stops_and_the_weights_from_before_are_kept():
+    training = make_training(epochs=3)
+    epochs = training.epochs()
+    next(epochs)
+    finite = {name: value.clone() for name, value in training.generator.state_dict().items()}
+    next(training.discriminator.parameters()).data.fill_(math.nan)
+
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 2 \(learning rate 0\.001\); lower gan\.learning_rate"
+    ):
+        next(epochs)
+
+    assert training.best_epoch == 1
+    kept = training.restore_best().state_dict()
+    assert all(torch.equal(finite[name], value) for name, value in kept.items())
+
+
+def test_the_short_rest_of_an_epoch_is_left_out():
+    training = make_training(epochs=1, count=40)
+    seen = []
+    step = training.step_discriminator
+    training.step_discriminator = lambda real: seen.append(len(real)) or step(real)
+
+    list(training.epochs())
+
+    assert seen == [16, 16]
 
 
 def test_a_set_smaller_than_a_batch_still_trains():

@@ -1,15 +1,18 @@
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
+from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params import OptimizationParams
-from latentlab.training.loop import Training
+from latentlab.training.loop import STEPS_BETWEEN_CHECKS, Training
 
 CPU = torch.device("cpu")
 
@@ -35,13 +38,12 @@ def images(count, seed):
 
 def autoencoder():
     torch.manual_seed(0)
-    return Autoencoder((1, 8, 8), [4, 8], 16, 4, "silu", "subpixel")
+    return Autoencoder(Architecture((1, 8, 8), [4, 8], 16, 4))
 
 
 def train(**changes):
     training = Training(autoencoder(), settings(**changes), images(50, 0), images(20, 1), 0, CPU)
-    for _ in training.epochs():
-        pass
+    assert list(training.epochs()) == training.history
     return training
 
 
@@ -146,9 +148,147 @@ def test_patience_stops_the_training():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_with_epoch_rate_and_last_loss(value):
-    with pytest.raises(TrainingDiverged, match=r"epoch 2 \(learning rate .*last finite loss"):
-        train_constant([1.0, value, 1.0])
+def test_a_validation_loss_that_is_not_finite_stops_with_epoch_rate_and_last_loss(value):
+    with pytest.raises(
+        TrainingDiverged,
+        match=r"validation loss is not finite after epoch 2 \(learning rate 0\.01, "
+        r"last finite training loss -?[\d.]+\); lower learning_rate",
+    ):
+        train_constant([1.0, value, 1.0], schedule="constant")
+
+
+class Exploding(Constant):
+    """A model whose training losses are written down in advance."""
+
+    def loss_terms(self, images, labels):
+        value = next(self.losses) if self.training else 1.0
+        return {"loss": self.weight * 0.0 + value}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (4, r"epoch 1, step 5 of 5 \(learning rate 0\.25, last finite loss 5\)"),
+        (5, r"epoch 2, step 1 of 5 \(learning rate 0\.125, last finite loss 4\)"),
+        (7, r"epoch 2, step 3 of 5 \(learning rate 0\.125, last finite loss 8\)"),
+        (0, r"epoch 1, step 1 of 5 \(learning rate 0\.25, last finite loss none\)"),
+    ],
+)
+def test_a_training_loss_that_is_not_finite_stops_with_the_step_at_which_it_was(
+    before, told, value
+):
+    losses = [*(2.0 + step for step in range(before)), value, *[1.0] * 9]
+    training = Training(
+        Exploding(losses),
+        settings(
+            epochs=2,
+            batch_size=10,
+            learning_rate=0.25,
+            schedule="step",
+            step_epochs=1,
+            step_factor=0.5,
+        ),
+        images(50, 0),
+        images(8, 1),
+        0,
+        CPU,
+    )
+
+    with pytest.raises(TrainingDiverged, match=f"the loss is not finite in {told}; lower"):
+        list(training.epochs())
+
+
+def test_a_loss_that_is_not_finite_is_noticed_while_a_long_epoch_runs():
+    steps = 3 * STEPS_BETWEEN_CHECKS
+    losses = iter([1.0, math.nan, *[1.0] * steps])
+    training = Training(
+        Exploding(losses), settings(batch_size=1), images(steps, 0), images(8, 1), 0, CPU
+    )
+
+    with pytest.raises(TrainingDiverged, match=r"epoch 1, step 2 of 150"):
+        list(training.epochs())
+
+    assert len(list(losses)) == 2 + steps - STEPS_BETWEEN_CHECKS
+
+
+def test_an_improvement_below_min_delta_does_not_renew_the_patience_but_is_kept():
+    losses = [3.0, 1.0, 0.9, 0.8, 0.7, 0.6]
+    patient = train_constant(losses, patience=2, min_delta=0.05)
+    strict = train_constant(losses, patience=2, min_delta=0.5)
+
+    assert len(patient.history) == 6
+    assert len(strict.history) == 4
+    assert strict.best_epoch == 4
+
+
+def test_small_improvements_add_up_to_min_delta():
+    training = train_constant([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], patience=3, min_delta=0.25)
+
+    assert len(training.history) == 6
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_kept():
+    training = Training(
+        autoencoder(),
+        settings(schedule="constant", ema_decay=0.9),
+        images(50, 0),
+        images(20, 1),
+        0,
+        CPU,
+    )
+    average = {}
+    step = training.optimization.step  # the average starts with the weights after the first
+
+    def follow():
+        step()
+        for name, weight in training.model.named_parameters():
+            weight = weight.detach()
+            before = average.get(name, weight)
+            average[name] = 0.9 * before + 0.1 * weight
+
+    training.optimization.step = follow
+    list(training.epochs())
+    last = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
+    kept = training.restore_best()
+
+    assert training.best_epoch == 3
+    for name, weight in kept.named_parameters():
+        assert (weight - last[name]).abs().max() > 1e-3, name
+        torch.testing.assert_close(weight, average[name], msg=name)
+    held_out = training.validation
+    with torch.no_grad():
+        loss = kept.loss_terms(held_out.floats(), held_out.labels)["loss"]
+    assert training.best_loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_training_does_not_import_the_compiler_of_torch():
+    """It takes seconds to import and is not used."""
+    code = """
+import sys
+import torch
+from latentlab.architecture import Architecture
+from latentlab.data.image_set import ImageSet
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.runtime import prepare
+from latentlab.training.loop import Training
+
+device = prepare(RuntimeParams(seed=0, device="cpu", threads=1))
+images = ImageSet(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
+for optimizer in ("adamw", "radam", "muon"):
+    settings = OptimizationParams(
+        epochs=1, patience=None, batch_size=4, optimizer=optimizer, learning_rate=0.01,
+        weight_decay=0.0, schedule="one_cycle", ema_decay=0.9, l1=0.1, clip_norm=1.0,
+    )
+    model = Autoencoder(Architecture((1, 8, 8), [4], 8, 2))
+    training = Training(model, settings, images, images, 0, device)
+    print(len(list(training.epochs())))
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stdout.split() == ["1", "1", "1", "False"], done.stderr
 
 
 def test_the_best_weights_are_a_copy():

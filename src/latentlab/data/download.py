@@ -18,7 +18,7 @@ class _Bar:
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
         self._advance = bar.advance
-        self._total = 0
+        self._total = self._seen = 0
 
     @property
     def total(self) -> int:
@@ -27,10 +27,12 @@ class _Bar:
 
     @total.setter
     def total(self, size: int) -> None:
-        self._total = size
+        self._total, self._seen = size, 0
         self._bar.expect(size)
 
     def update(self, amount: int) -> None:
+        amount = min(amount, self._total - self._seen)  # pooch counts whole chunks
+        self._seen += amount
         self._advance(amount)
 
     def reset(self) -> None:

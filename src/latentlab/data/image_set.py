@@ -103,7 +103,7 @@ def load_split(fetched: Path, split: str) -> ImageSet:
     try:
         # copy-on-write: torch wants writable memory, the file stays as it is
         images = np.load(folder / "images.npy", mmap_mode="c")
-        labels = np.load(folder / "labels.npy")
+        labels = np.load(folder / "labels.npy", mmap_mode="c")
     except (FileNotFoundError, EOFError, ValueError) as fault:
         raise EnvironmentProblem(f"{folder}: {fault}; run `dvc repro fetch` first") from None
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))

@@ -39,7 +39,7 @@ def describe_layers(model: nn.Module, example: Tensor) -> list[Layer]:
         model.eval()(example)
     counts = counter.get_flop_counts()
     root = type(model).__name__
-    return [
+    layers = [
         Layer(
             name,
             type(leaves[name]).__name__,
@@ -49,3 +49,6 @@ def describe_layers(model: nn.Module, example: Tensor) -> list[Layer]:
         )
         for name, shape in shapes.items()
     ]
+    for name, value in model.named_parameters(recurse=False):  # a learned scale, for example
+        layers.append(Layer(name, "Parameter", tuple(value.shape), value.numel(), 0))
+    return layers

@@ -4,6 +4,7 @@ from typing import Any
 
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo, stratified_sample
+from latentlab.errors import ParamsError
 from latentlab.files import write_csv
 from latentlab.found import resolved_params
 from latentlab.params import Comparison, with_values
@@ -46,10 +47,15 @@ def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
     jobs = []
     for number, (variant, values) in enumerate(comparison.variants.items()):
         settings = with_values(base, values).train
+        architecture = Architecture.of(settings.model, info)
+        try:
+            architecture.convolutions()
+        except ValueError as impossible:  # with what the search found
+            raise ParamsError(f"{stage.name}, {variant}: {impossible}") from None
         jobs.append(
             Job(
                 name=variant,
-                architecture=Architecture.of(settings.model, info),
+                architecture=architecture,
                 settings=settings,
                 fetched=stage.project.outputs("fetch"),
                 seed=stage.seed,

@@ -4,6 +4,7 @@ import torch
 
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo
+from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.found import resolved_params
 from latentlab.models.autoencoder import Autoencoder
@@ -87,5 +88,9 @@ def _cross_validate(
             stratified_folds(labels, folds, stage.seed), start=1
         )
     ]
-    losses = torch.tensor([outcome.best_loss for outcome in follow_jobs(stage, jobs)])
+    outcomes = follow_jobs(stage, jobs)
+    for outcome in outcomes:
+        if outcome.fault is not None:
+            raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
+    losses = torch.tensor([outcome.best_loss for outcome in outcomes])
     return {"mse": {"mean": float(losses.mean()), "std": float(losses.std())}}

@@ -38,6 +38,8 @@ def serve(pipe: Connection) -> None:
     try:
         while True:
             command, arguments = pipe.recv()
+            if command == "end" and fault is not None and arguments[0] == "FINISHED":
+                arguments = ("FAILED", fault)
             if fault is None or command == "end":
                 try:
                     getattr(recording, command)(*arguments)
@@ -46,7 +48,8 @@ def serve(pipe: Connection) -> None:
                     if command != "end":
                         pipe.send(fault)
             if command == "end":
-                pipe.send(fault)
+                with suppress(OSError):  # nobody may be waiting any more
+                    pipe.send(fault)
                 break
     except (EOFError, OSError):
         with suppress(Exception):
@@ -190,6 +193,8 @@ class Recording:
         self._ids[name] = run_id
         self.set_tags(name, process_tags())
         client = mlflow.MlflowClient()
+        if "reason" in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, "reason")  # why it stopped
         per_epoch = [key for key in client.get_run(run_id).data.metrics if key.startswith("train/")]
         if per_epoch:
             history = client.get_metric_history(run_id, per_epoch[0])

@@ -5,8 +5,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet, load_split
-from latentlab.errors import TrainingDiverged
+from latentlab.errors import EnvironmentProblem, TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.parallel import worker_context
 from latentlab.params import OptimizationParams, RuntimeParams
@@ -80,8 +81,19 @@ def run_side_by_side(jobs: list[Job]) -> Iterator[Outcome]:
         yield from map(run_job, jobs)
         return
     workers = min(available_cores(), len(jobs))
-    with ProcessPoolExecutor(workers, worker_context(), _prepare_worker) as pool:
+    pool = ProcessPoolExecutor(workers, worker_context(), _prepare_worker)
+    try:
         yield from pool.map(run_job, jobs)
+    except BrokenProcessPool:
+        raise EnvironmentProblem(
+            "a training process was killed, perhaps for want of memory; run again to go on"
+        ) from None
+    except BaseException:
+        for process in active_children():  # not the recorder: it ignores what ends these
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def run_job(job: Job) -> Outcome:

@@ -1,0 +1,78 @@
+"""Run the benchmarks, all or those named; write results.json. `make bench` does all of it."""
+
+import argparse
+import platform
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import growth
+import quality
+import throughput
+import tracking
+
+from data import prepare_data
+from latentlab.errors import LatentlabError
+from latentlab.files import read_json, write_json
+from latentlab.runtime import available_cores
+
+RESULTS = Path(__file__).with_name("results.json")
+PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow")
+
+PARTS: dict[str, Callable[[Path, int], dict]] = {
+    "throughput": throughput.measure,
+    "quality": lambda folder, rounds: quality.measure(folder),
+    "growth": lambda folder, rounds: growth.measure(),
+    "tracking": lambda folder, rounds: tracking.measure(),
+}
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all where none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="of the epochs, after one to warm up")
+    options = parser.parse_args()
+    results = read_json(RESULTS) if RESULTS.exists() and options.parts else {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            prepare_data(Path(folder))
+        except LatentlabError as fault:
+            raise SystemExit(str(fault)) from None
+        for part in options.parts or PARTS:
+            results |= PARTS[part](Path(folder), options.rounds)
+            if part == "throughput":
+                results["n"] = options.rounds
+            write_json(
+                RESULTS, {name: rounded(value) for name, value in results.items()} | machine()
+            )
+
+
+def rounded(value: float | str) -> float | str:
+    """Four significant digits."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def machine() -> dict[str, str | int]:
+    """What it ran on."""
+    return {
+        "cpu": cpu_model(),
+        "cores": available_cores(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    told = Path("/proc/cpuinfo")
+    if told.exists():
+        for line in told.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

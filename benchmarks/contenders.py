@@ -1,0 +1,184 @@
+"""One training epoch, the way each contender does it."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from turns import Epoch
+
+from data import open_ours, open_theirs
+from latentlab.architecture import Architecture
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.convolution import Decoder, Encoder
+from latentlab.models.vae import Vae
+from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.runtime import prepare
+from latentlab.training.loop import Training
+
+CPU = torch.device("cpu")
+BATCH_SIZE = 256
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-4
+MANY = 1000
+SMALL = Architecture([1, 28, 28], [8, 16, 32], 64, 8, activation="relu")
+WIDE = Architecture([1, 28, 28], [16, 32, 64], 128, 8)
+
+
+class LightningAutoencoder(lightning.LightningModule):
+    """The autoencoder as a LightningModule that notes when its epochs end."""
+
+    def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.ends: list[float] = []
+
+    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+        """The loss of one batch."""
+        return self.model.loss_terms(*batch)["loss"]
+
+    def on_train_epoch_end(self) -> None:
+        """Note the time."""
+        self.ends.append(time.perf_counter())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimiser that was given."""
+        return self.optimizer
+
+
+def make_latentlab(folder: Path, architecture: Architecture, vae: bool = False) -> Epoch:
+    """Our own loop, as a stage runs it; one validation image, since the others do not validate."""
+    prepare(RuntimeParams(seed=0, device="cpu", threads="auto"))
+    settings = OptimizationParams(
+        epochs=MANY,
+        patience=None,
+        batch_size=BATCH_SIZE,
+        optimizer="adamw",
+        learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        schedule="constant",
+    )
+    images = open_ours(folder)
+    model = Vae(architecture, "mse", 1.0) if vae else Autoencoder(architecture)
+    training = Training(model, settings, images, images.take(torch.arange(1)), 0, CPU)
+    epochs = training.epochs()
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        next(epochs)
+        return time.perf_counter() - start
+
+    return epoch
+
+
+def make_lightning(folder: Path, workers: int) -> Epoch:
+    """Lightning with everything off that costs time; the second epoch is free of set-up."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    model = Autoencoder(SMALL)
+    module = LightningAutoencoder(model, _adamw(model))
+    loader = _loader(folder, workers)
+
+    def epoch() -> float:
+        trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=2, barebones=True)
+        trainer.fit(module, loader)
+        first, second = module.ends[-2:]
+        return second - first
+
+    return epoch
+
+
+def make_torch(folder: Path, workers: int) -> Epoch:
+    """The loop that one would write by hand."""
+    model = Autoencoder(SMALL)
+    optimizer = _adamw(model)
+    loader = _loader(folder, workers)
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        for images, labels in loader:
+            optimizer.zero_grad()
+            model.loss_terms(images, labels)["loss"].backward()
+            optimizer.step()
+        return time.perf_counter() - start
+
+    return epoch
+
+
+def make_pythae(folder: Path) -> Epoch:
+    """Pythae's VAE and trainer on the same encoder and decoder; float images in memory."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    class PythaeEncoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = Encoder(SMALL)
+            self.mean = nn.Linear(self.features.features, SMALL.latent_dim)
+            self.log_variance = nn.Linear(self.features.features, SMALL.latent_dim)
+
+        def forward(self, images: Tensor) -> ModelOutput:
+            features = self.features(images)
+            return ModelOutput(
+                embedding=self.mean(features), log_covariance=self.log_variance(features)
+            )
+
+    class PythaeDecoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = Decoder(SMALL)
+
+        def forward(self, codes: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.layers(codes))
+
+    logging.getLogger("pythae").setLevel(logging.ERROR)
+    images = open_ours(folder)
+    dataset = BaseDataset(images.floats().contiguous(), images.labels)
+    model = VAE(
+        VAEConfig(input_dim=(1, 28, 28), latent_dim=SMALL.latent_dim, reconstruction_loss="mse"),
+        PythaeEncoder(),
+        PythaeDecoder(),
+    )
+    config = BaseTrainerConfig(
+        output_dir=str(folder / "pythae"),
+        num_epochs=MANY,
+        learning_rate=LEARNING_RATE,
+        per_device_train_batch_size=BATCH_SIZE,
+        optimizer_cls="AdamW",
+        optimizer_params={"weight_decay": WEIGHT_DECAY, "fused": True},
+        no_cuda=True,
+    )
+    trainer = BaseTrainer(model, dataset, training_config=config)
+    trainer.prepare_training()
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        trainer.train_step(1)
+        return time.perf_counter() - start
+
+    return epoch
+
+
+def _adamw(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+    )
+
+
+def _loader(folder: Path, workers: int) -> DataLoader:
+    """Shuffled batches; workers outlive an epoch."""
+    return DataLoader(
+        open_theirs(folder),
+        BATCH_SIZE,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )

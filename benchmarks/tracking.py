@@ -1,0 +1,74 @@
+"""How much of a training on Fashion-MNIST is MLflow's."""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contenders import WIDE
+
+from data import describe_data, prepare_data
+from latentlab.params import Params, with_values
+from latentlab.params_file import load_params
+from latentlab.project import Project
+from latentlab.runtime import available_cores
+from latentlab.stages import train
+from latentlab.stages.stage import prepare_stage
+from latentlab.tracking.run import Recorder, track
+
+
+def measure() -> dict[str, float]:
+    """Seconds that the stage `train` waits for the recorder, and its processor time, as a share."""
+    waited = 0.0
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal waited
+            start = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                waited += time.perf_counter() - start
+
+        return call
+
+    Recorder.tell, Recorder.end = timed(Recorder.tell), timed(Recorder.end)
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder), Path(folder))
+        prepare_data(project.outputs("fetch"))
+        describe_data(project.outputs("fetch"))
+        (project.outputs("fetch") / "test").rename(project.outputs("fetch") / "validation")
+        before = _seconds_of_children()
+        start = time.perf_counter()
+        with track(project, "train", "fashion-mnist", "benchmark") as run:
+            train.run(prepare_stage("train", "benchmark", project, settings(), run))
+        seconds = time.perf_counter() - start
+    recorder = (_seconds_of_children() - before) / available_cores()
+    return {
+        "mlflow_share": (waited + recorder) / seconds,
+        "mlflow_seconds_waited": waited,
+        "mlflow_seconds_of_all_cores": recorder,
+        "mlflow_seconds_in_all": seconds,
+    }
+
+
+def _seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def settings() -> Params:
+    """The shipped parameters with the training of the Fashion-MNIST profile."""
+    written = {
+        "train.model.channels": list(WIDE.channels),
+        "train.model.hidden": WIDE.hidden,
+        "train.model.latent_dim": WIDE.latent_dim,
+        "train.optimizer": "adamw",
+        "train.learning_rate": 0.004,
+        "train.weight_decay": 0.0001,
+        "train.batch_size": 128,
+        "train.epochs": 15,
+    }
+    return with_values(load_params(Path("params.yaml")), written)

@@ -1,0 +1,123 @@
+import shutil
+
+import pytest
+
+from latentlab import identity as module
+from latentlab.files import write_json, write_text
+from latentlab.identity import identify
+from latentlab.params import with_values
+from latentlab.params_file import load_params
+from latentlab.yaml_files import read_yaml
+
+
+@pytest.fixture
+def project(checkout, tmp_path, monkeypatch):
+    """A checkout that has fetched and searched, with a package of its own."""
+    package = shutil.copytree(module.PACKAGE, tmp_path / "latentlab")
+    monkeypatch.setattr(module, "PACKAGE", package)
+    write_json(checkout.outputs("fetch") / "dataset.json", {"digest": "a"})
+    write_text(checkout.outputs("search") / "best_params.yaml", "train.learning_rate: 0.001\n")
+    return checkout
+
+
+@pytest.fixture
+def params(project):
+    return load_params(project.params)
+
+
+def key(project, params, stage="train", **changes):
+    return identify(project, stage, with_values(params, changes))
+
+
+def test_it_is_a_sha256_and_the_same_for_the_same(project, params):
+    assert key(project, params) == key(project, params)
+    assert len(bytes.fromhex(key(project, params))) == 32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"train.epochs": 7}, {"train.model.dropout": 0.25}, {"runtime.seed": 9}],
+    ids=lambda change: next(iter(change)),
+)
+def test_it_changes_with_a_parameter_of_the_stage(project, params, change):
+    assert key(project, params, **change) != key(project, params)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"vae.epochs": 7}, {"gan.epochs": 7}, {"search.trials": 1}, {"runtime.threads": 1}],
+    ids=lambda change: next(iter(change)),
+)
+def test_it_does_not_change_with_another_section(project, params, change):
+    assert key(project, params, **change) == key(project, params)
+
+
+def test_it_changes_with_what_fetch_wrote(project, params):
+    before = key(project, params)
+    write_json(project.outputs("fetch") / "dataset.json", {"digest": "b"})
+
+    assert key(project, params) != before
+
+
+def test_it_changes_with_what_the_search_found_where_that_is_declared(project, params):
+    before = {stage: key(project, params, stage) for stage in ("train", "vae")}
+    write_text(project.outputs("search") / "best_params.yaml", "train.learning_rate: 0.002\n")
+
+    assert key(project, params, "train") != before["train"]
+    assert key(project, params, "vae") == before["vae"]
+
+
+def test_it_changes_with_a_source_file(project, params):
+    before = key(project, params)
+    source = module.PACKAGE / "training" / "loop.py"
+    source.write_text(source.read_text() + "\n")
+
+    assert key(project, params) != before
+
+
+def test_it_changes_with_the_name_of_a_source_file(project, params):
+    before = key(project, params)
+    source = module.PACKAGE / "training" / "loop.py"
+    source.rename(source.with_name("lap.py"))
+
+    assert key(project, params) != before
+
+
+def test_compiled_code_does_not_count(project, params):
+    before = key(project, params)
+    cache = module.PACKAGE / "__pycache__"
+    cache.mkdir(exist_ok=True)
+    (cache / "new.cpython-311.pyc").write_bytes(b"anything")
+
+    assert key(project, params) == before
+
+
+def test_it_changes_with_the_version_of_torch(project, params, monkeypatch):
+    before = key(project, params)
+    monkeypatch.setattr(module, "version", lambda package: "0.1")
+
+    assert key(project, params) != before
+
+
+def test_the_stages_of_dvc_yaml_all_have_one_of_their_own(project, params):
+    stages = [name for name in read_yaml(project.root / "dvc.yaml")["stages"] if name != "compare"]
+    stages += [f"compare@{name}" for name in params.compare]
+
+    assert len({key(project, params, stage) for stage in stages}) == len(stages)
+
+
+def test_a_comparison_has_its_own_entry_alone(project, params):
+    change = {"compare.depth.epochs": 3}
+
+    assert key(project, params, "compare@depth") != key(project, params, "compare@depth", **change)
+    assert key(project, params, "compare@optimizer") == key(
+        project, params, "compare@optimizer", **change
+    )
+
+
+def test_the_pixels_themselves_are_not_read(project, params):
+    """Their hash is in dataset.json."""
+    before = key(project, params)
+    write_text(project.outputs("fetch") / "train" / "images.npy", "anything")
+
+    assert key(project, params) == before
