@@ -131,7 +131,7 @@ def test_a_person_sees_a_table_with_the_totals_at_its_foot(searched, latentlab, 
     assert answer.code == 0
     assert answer.err == ""
     lines = [line.split() for line in answer.out.splitlines() if line.strip()]
-    assert lines[0][0] == "train:"
+    assert lines[0] == ["the", "network", "of", "train"]
     assert ["encoder.0", "Conv2d", "4", "x", "14", "x", "14", "40", "14,112"] in lines
     totals = [f"{tree['total'][name]:,}" for name in ("parameters", "operations")]
     assert lines[-1] == ["total", *totals]

@@ -5,6 +5,7 @@ from torch import nn
 from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.description import describe_layers
+from latentlab.models.vae import Vae
 
 SHAPE = (1, 28, 28)
 
@@ -82,6 +83,14 @@ def test_parameters_sum_to_those_of_the_network(upsampling):
     layers = describe_layers(model, torch.rand(1, *SHAPE))
 
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_learned_scale_of_a_vae_is_counted():
+    model = Vae(Architecture(SHAPE, [4, 8], 16, 2), "gaussian", beta=1.0)
+    layers = describe_layers(model, torch.rand(1, *SHAPE))
+
+    assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in model.parameters())
+    assert not any(layer.operations for layer in of_kind(layers, "Parameter"))
 
 
 def test_names_lead_to_the_layers(model, layers):

@@ -50,6 +50,13 @@ class Classifier(nn.Module):
         classifier.encoder.load_state_dict(nn.Sequential(donor.encoder, donor.to_code).state_dict())
         return classifier
 
+    def train(self, mode: bool = True) -> "Classifier":
+        """Training mode; a frozen encoder stays as it is, its dropout and batch norm too."""
+        super().train(mode)
+        if self.config["freeze_encoder"]:
+            self.encoder.eval()
+        return self
+
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees [N, F]."""
         return self.head(self.encoder(images))

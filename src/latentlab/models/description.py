@@ -24,19 +24,18 @@ def describe_layers(model: nn.Module, example: Tensor) -> list[Layer]:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    leaves = {name: m for name, m in model.named_modules() if not list(m.children())}
+    names = {module: name for name, module in leaves.items()}
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str) -> None:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            shapes[name] = tuple(output.shape[1:])
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        shapes[names[module]] = tuple(output.shape[1:])
 
-        leaves[name].register_forward_hook(hook)
-
-    leaves = {name: m for name, m in model.named_modules() if not list(m.children())}
-    for name in leaves:
-        note(name)
+    hooks = [module.register_forward_hook(note) for module in names]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(example)
+    for hook in hooks:
+        hook.remove()
     counts = counter.get_flop_counts()
     root = type(model).__name__
     layers = [

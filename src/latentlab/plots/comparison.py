@@ -20,7 +20,7 @@ def plot_overlaid(
 
     The running mean is over a fifth of the epochs, at least three, ending at the one shown.
     """
-    figure = new_figure(7, 4)
+    figure = new_figure(7, max(4, 1 + 0.25 * len(histories)))  # room for the legend
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         epochs = [record["epoch"] for record in history]

@@ -4,7 +4,7 @@ from typing import Any
 
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo, stratified_sample
-from latentlab.errors import ParamsError
+from latentlab.errors import ParamsError, TrainingDiverged
 from latentlab.files import write_csv
 from latentlab.found import resolved_params
 from latentlab.params import Comparison, with_values
@@ -25,6 +25,8 @@ def run(stage: Stage) -> None:
     outcomes = follow_jobs(stage, _jobs(stage, comparison, info))
 
     title = f"{name.replace('_', ' ')}: autoencoders on {info.name}"
+    if all(outcome.fault for outcome in outcomes):
+        raise TrainingDiverged(f"every value diverged, the first: {outcomes[0].fault}")
     histories = {outcome.name: outcome.history for outcome in outcomes if outcome.history}
     ylabel = "validation MSE per pixel"
     plot_overlaid(stage.plots / "curves.png", histories, TERM, ylabel, title)
@@ -60,7 +62,7 @@ def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
                 fetched=stage.project.outputs("fetch"),
                 seed=stage.seed,
                 device=str(stage.device),
-                checkpoint=stage.checkpoints / f"{number}.pt",
+                checkpoint=stage.checkpoints / f"{number}-{stage.device.type}.pt",
                 train_indices=chosen,
             )
         )

@@ -11,7 +11,7 @@ from latentlab.training.record import FollowedTraining
 
 def checkpoint_of(stage: Stage) -> Checkpoint:
     """Where the training of a stage keeps its state until the stage completes."""
-    return Checkpoint(stage.checkpoints / "training.pt")
+    return Checkpoint(stage.checkpoints / f"training-{stage.device.type}.pt")
 
 
 def follow(stage: Stage, training: FollowedTraining) -> None:

@@ -80,7 +80,7 @@ def _cross_validate(
             fetched=stage.project.outputs("fetch"),
             seed=stage.seed,
             device=str(stage.device),
-            checkpoint=stage.checkpoints / f"fold-{number}.pt",
+            checkpoint=stage.checkpoints / f"fold-{number}-{stage.device.type}.pt",
             train_indices=kept,
             held_out=held_out,
         )

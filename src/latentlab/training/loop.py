@@ -58,6 +58,9 @@ class Training:
         self.sweep = Sweep(train.to(device), settings.batch_size, order)
         self.optimization = Optimization(settings, self.model, self.sweep.steps)
         self.averaged = _averaged(self.model, settings.ema_decay)
+        self._normalises_batches = any(
+            isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()
+        )
         self.means = Means()
         self.losses = torch.zeros(self.sweep.steps, device=device)
         self.checkpoint = checkpoint or Checkpoint()
@@ -111,6 +114,8 @@ class Training:
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
         for images, labels in self.sweep.batches():
+            if len(images) == 1 and self._normalises_batches:
+                continue  # a rest of one image has no variance
             with mixed_precision(self.device):
                 terms = self.model.loss_terms(images, labels)
             terms["loss"].backward()

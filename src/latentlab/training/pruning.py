@@ -16,10 +16,7 @@ def prune_smallest(model: nn.Module, fraction: float) -> None:
     """
     targets = [(module, NAME) for module in prunable(model)]
     model.to(memory_format=torch.contiguous_format)  # prune strings weights together by `view`
-    magnitudes = {
-        (module, NAME): getattr(module, f"{NAME}_orig", module.weight).detach().abs()
-        for module, _ in targets
-    }
+    magnitudes = {(module, NAME): _own_weight(module).detach().abs() for module, _ in targets}
     prune.global_unstructured(targets, prune.L1Unstructured, magnitudes, amount=fraction)
     model.to(memory_format=torch.channels_last)
 
@@ -28,6 +25,7 @@ def copy_masks(source: nn.Module, target: nn.Module) -> None:
     """Prune in `target` what is pruned in `source`, a network of the same kind."""
     for pruned, module in zip(prunable(source), prunable(target), strict=True):
         prune.custom_from_mask(module, NAME, pruned.weight_mask)
+    target.to(memory_format=torch.channels_last)  # a second mask comes out contiguous
 
 
 def wear_masks(model: nn.Module, state: dict[str, Tensor]) -> None:
@@ -61,6 +59,13 @@ def sparsity(model: nn.Module) -> float:
 
 
 def prunable(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers whose weights are pruned."""
+    """The layers whose weights are pruned: those that are trained."""
     kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
-    return (module for module in model.modules() if isinstance(module, kinds))
+    for module in model.modules():
+        if isinstance(module, kinds) and _own_weight(module).requires_grad:
+            yield module
+
+
+def _own_weight(module: nn.Module) -> Tensor:
+    """The parameter: without its mask where it has one."""
+    return getattr(module, f"{NAME}_orig", module.weight)
