@@ -7,15 +7,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from latentlab.errors import LatentlabError
+from latentlab.files import read_json, write_json
+from latentlab.runtime import available_cores
+
 import growth
 import quality
 import throughput
 import tracking
-
 from data import prepare_data
-from latentlab.errors import LatentlabError
-from latentlab.files import read_json, write_json
-from latentlab.runtime import available_cores
 
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow")

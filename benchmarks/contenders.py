@@ -9,9 +9,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from turns import Epoch
 
-from data import open_ours, open_theirs
 from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.convolution import Decoder, Encoder
@@ -19,6 +17,9 @@ from latentlab.models.vae import Vae
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
+from turns import Epoch
+
+from data import open_ours, open_theirs
 
 CPU = torch.device("cpu")
 BATCH_SIZE = 256

@@ -7,14 +7,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from contenders import CPU, SMALL
 
-from data import write_repeated
+from contenders import CPU, SMALL
 from latentlab.data.image_set import load_split
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
+
+from data import write_repeated
 
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 

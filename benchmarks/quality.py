@@ -4,17 +4,18 @@ import time
 from pathlib import Path
 
 import torch
-from contenders import CPU, WIDE
 from torch import nn
 from torch.utils.data import DataLoader
 
-from data import open_ours, open_theirs
+from contenders import CPU, WIDE
 from latentlab.architecture import Architecture
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
+
+from data import open_ours, open_theirs
 
 TARGET_MSE = 0.0152
 OUR_EPOCHS = 5

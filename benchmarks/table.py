@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from growth import COUNTS
-
 from latentlab.files import read_json, write_text
+
+from growth import COUNTS
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

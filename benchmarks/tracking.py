@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from contenders import WIDE
-
-from data import describe_data, prepare_data
 from latentlab.params import Params, with_values
 from latentlab.params_file import load_params
 from latentlab.project import Project
@@ -17,6 +15,8 @@ from latentlab.runtime import available_cores
 from latentlab.stages import train
 from latentlab.stages.stage import prepare_stage
 from latentlab.tracking.run import Recorder, track
+
+from data import describe_data, prepare_data
 
 
 def measure() -> dict[str, float]:
