@@ -349,7 +349,7 @@ def test_a_stage_that_fails_says_why_in_its_run(clone):
 def test_a_killed_stage_goes_on_where_it_stood_and_never_stays_running(clone):
     clone.edit({"vae": {"epochs": 5000}})
     killed = clone.start("latentlab", "vae")
-    wait_until(lambda: list(clone.root.glob(".latentlab/checkpoints/vae-*/training.pt")))
+    wait_until(lambda: list(clone.root.glob(".latentlab/checkpoints/vae-*/training-cpu.pt")))
     killed.kill()
     killed.communicate(timeout=60)
     wait_until(lambda: clone.newest()["vae"].info.status == "KILLED")
