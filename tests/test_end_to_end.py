@@ -56,6 +56,7 @@ class Clone:
 
     def __init__(self, root):
         self.root = root
+        self.started = []
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -89,10 +90,17 @@ class Clone:
         return re.findall(r"Running stage '([\w@]+)'", self("dvc", "repro"))
 
     def start(self, *command):
-        """Start a command and leave it running."""
-        return subprocess.Popen(
+        """Start a command and leave it running, until the tests are over at the latest."""
+        process = subprocess.Popen(
             command, cwd=self.root, env=self.environment, stderr=subprocess.PIPE, text=True
         )
+        self.started.append(process)
+        return process
+
+    def stop(self):
+        """End what was started and is still there."""
+        for process in self.started:
+            process.kill()
 
     @property
     def client(self):
@@ -123,7 +131,7 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def clone(repository, tmp_path_factory):
+def clone(repository, tmp_path_factory, request):
     root = tmp_path_factory.mktemp("clone")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -139,6 +147,7 @@ def clone(repository, tmp_path_factory):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes((repository / name).read_bytes())
     clone = Clone(root)
+    request.addfinalizer(clone.stop)
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@t commit -qm clone"):
         clone("git", *command.split())
     clone("dvc", "pull", "data.dvc")

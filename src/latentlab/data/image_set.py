@@ -59,14 +59,14 @@ class ImageSet:
         return as_floats(self.images[indices])
 
     def batches(
-        self, batch_size: int, shuffle: torch.Generator | None = None
+        self, batch_size: int, order: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Float images [B, C, S, S] in [0, 1] with labels [B]; in order unless shuffled."""
-        if shuffle is None:
+        """Float images [B, C, S, S] in [0, 1] with labels [B]: those at `order`, else all."""
+        if order is None:
             order = torch.arange(len(self))
-        else:
-            order = torch.randperm(len(self), generator=shuffle)
-        for indices in order.to(self.images.device).split(batch_size):
+        order = order.to(self.images.device)
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
             yield self.floats(indices), self.labels[indices]
 
 

@@ -35,10 +35,9 @@ class Sweep:
         else:
             self._start = self._random.get_state()
             order = torch.randperm(len(self._images), generator=self._random)
-        order = order.to(self._images.images.device)
-        for indices in order.split(self._batch_size)[self.step :]:
+        for batch in self._images.batches(self._batch_size, order[self.step * self._batch_size :]):
             self.step += 1
-            yield self._images.floats(indices), self._images.labels[indices]
+            yield batch
         self.step = 0
 
     def state_dict(self) -> dict[str, Any]:
