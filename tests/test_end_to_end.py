@@ -131,7 +131,7 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def clone(repository, tmp_path_factory, request):
+def clone(repository, tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -147,13 +147,13 @@ def clone(repository, tmp_path_factory, request):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes((repository / name).read_bytes())
     clone = Clone(root)
-    request.addfinalizer(clone.stop)
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@t commit -qm clone"):
         clone("git", *command.split())
     clone("dvc", "pull", "data.dvc")
     clone.edit(SMALL)
     assert sorted(clone.repro()) == sorted(STAGES)
-    return clone
+    yield clone
+    clone.stop()
 
 
 def wait_until(condition):
