@@ -9,6 +9,7 @@ from PIL import Image
 
 from latentlab.data.catalogue import KnownDataset
 from latentlab.data.idx import write_idx
+from latentlab.params import OptimizationParams
 
 IMAGES = "train-images.gz"
 LABELS = "train-labels.gz"
@@ -39,6 +40,20 @@ def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirr
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (IMAGES, LABELS)
     }
     return KnownDataset(tuple(classes), {"train": (IMAGES, LABELS)}, digests, tuple(mirrors))
+
+
+def optimization_settings(**changes):
+    """A short training, but for what is asked for."""
+    base = {
+        "epochs": 3,
+        "patience": None,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "schedule": "one_cycle",
+    }
+    return OptimizationParams(**base | changes)
 
 
 def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0):

@@ -3,11 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from crafting import random_images
+from crafting import optimization_settings, random_images
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import load_split, write_split
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import OptimizationParams
 from latentlab.training import jobs as module
 from latentlab.training.jobs import Job, run_job, run_side_by_side
 from latentlab.training.loop import Training
@@ -22,19 +21,6 @@ def fetched(tmp_path_factory):
     return folder
 
 
-def settings(**changes):
-    base = {
-        "epochs": 3,
-        "patience": None,
-        "batch_size": 16,
-        "optimizer": "adamw",
-        "learning_rate": 0.01,
-        "weight_decay": 0.0,
-        "schedule": "one_cycle",
-    }
-    return OptimizationParams(**base | changes)
-
-
 def job(fetched, latent_dim=2, output="sigmoid", seed=0, **changes):
     architecture = Architecture([1, 8, 8], [4, 8], 16, latent_dim, dropout=0.1, output=output)
     fields = {"settings", "checkpoint", "train_indices", "held_out"} & set(changes)
@@ -43,7 +29,7 @@ def job(fetched, latent_dim=2, output="sigmoid", seed=0, **changes):
         **{
             "name": str(latent_dim),
             "architecture": architecture,
-            "settings": settings(**changes),
+            "settings": optimization_settings(**changes),
             "fetched": fetched,
             "seed": seed,
             "device": "cpu",

@@ -7,27 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from crafting import optimization_settings
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import OptimizationParams
 from latentlab.training.loop import STEPS_BETWEEN_CHECKS, Training
 
 CPU = torch.device("cpu")
-
-
-def settings(**changes):
-    base = {
-        "epochs": 3,
-        "patience": None,
-        "batch_size": 16,
-        "optimizer": "adamw",
-        "learning_rate": 0.01,
-        "weight_decay": 0.0,
-        "schedule": "one_cycle",
-    }
-    return OptimizationParams(**base | changes)
 
 
 def images(count, seed):
@@ -42,7 +29,9 @@ def autoencoder():
 
 
 def train(**changes):
-    training = Training(autoencoder(), settings(**changes), images(50, 0), images(20, 1), 0, CPU)
+    training = Training(
+        autoencoder(), optimization_settings(**changes), images(50, 0), images(20, 1), 0, CPU
+    )
     assert list(training.epochs()) == training.history
     return training
 
@@ -66,7 +55,7 @@ class Constant(nn.Module):
 def train_constant(losses, **changes):
     training = Training(
         Constant(losses),
-        settings(epochs=len(losses), **changes),
+        optimization_settings(epochs=len(losses), **changes),
         images(16, 0),
         images(8, 1),
         0,
@@ -181,7 +170,7 @@ def test_a_training_loss_that_is_not_finite_stops_with_the_step_at_which_it_was(
     losses = [*(2.0 + step for step in range(before)), value, *[1.0] * 9]
     training = Training(
         Exploding(losses),
-        settings(
+        optimization_settings(
             epochs=2,
             batch_size=10,
             learning_rate=0.25,
@@ -203,7 +192,12 @@ def test_a_loss_that_is_not_finite_is_noticed_while_a_long_epoch_runs():
     steps = 3 * STEPS_BETWEEN_CHECKS
     losses = iter([1.0, math.nan, *[1.0] * steps])
     training = Training(
-        Exploding(losses), settings(batch_size=1), images(steps, 0), images(8, 1), 0, CPU
+        Exploding(losses),
+        optimization_settings(batch_size=1),
+        images(steps, 0),
+        images(8, 1),
+        0,
+        CPU,
     )
 
     with pytest.raises(TrainingDiverged, match=r"epoch 1, step 2 of 150"):
@@ -231,7 +225,7 @@ def test_small_improvements_add_up_to_min_delta():
 def test_the_average_of_the_weights_is_what_is_validated_and_kept():
     training = Training(
         autoencoder(),
-        settings(schedule="constant", ema_decay=0.9),
+        optimization_settings(schedule="constant", ema_decay=0.9),
         images(50, 0),
         images(20, 1),
         0,

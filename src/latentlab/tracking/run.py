@@ -70,8 +70,8 @@ class Run:
     def log_model(self, stored: Path, example: Tensor, output: Tensor) -> None:
         """Log a network that `save_model` wrote to `stored`, loadable and servable anywhere.
 
-        The safetensors go with the package's own code, so that neither a checkout nor pickle is
-        needed. `example` and `output` show the shapes; the batch size stays free.
+        The safetensors go with the package's own code, so that no checkout is needed. `example`
+        and `output` show the shapes; the batch size stays free.
         """
         shapes = [tuple(tensor.shape[1:]) for tensor in (example, output)]
         self.recorder.tell("log_model", stored, *shapes)
