@@ -54,8 +54,9 @@ VARIANTS = list(SMALL["compare"]["pruning"]["values"])
 class Clone:
     """A temporary clone of the checkout under test, with commands run as a person would."""
 
-    def __init__(self, root):
+    def __init__(self, root, temporary):
         self.root = root
+        self.temporary = temporary
         self.started = []
         self.environment = {
             name: value
@@ -65,6 +66,7 @@ class Clone:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(root / "src"),
             "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(temporary),
         }
 
     def __call__(self, *command, expect=0):
@@ -146,7 +148,7 @@ def clone(repository, tmp_path_factory):
                 continue
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes((repository / name).read_bytes())
-    clone = Clone(root)
+    clone = Clone(root, tmp_path_factory.mktemp("temporary"))
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@t commit -qm clone"):
         clone("git", *command.split())
     clone("dvc", "pull", "data.dvc")
@@ -167,6 +169,10 @@ def wait_until(condition):
 
 def test_a_second_repro_does_nothing(clone):
     assert clone.repro() == []
+
+
+def test_no_stage_leaves_temporary_files(clone):
+    assert list(clone.temporary.iterdir()) == []
 
 
 def test_every_stage_is_one_finished_run_with_parameters_metrics_and_pictures(clone):

@@ -156,6 +156,14 @@ class TestOneMistake:
         message = refusal({"data.channels": "3"})
         assert "data.channels = '3': must be 'auto', 1 or 3; write it without quotes" in message
 
+    def test_a_flag_where_a_number_belongs(self, refusal):
+        message = refusal({"data.channels": True})
+        assert "data.channels = 'true': must be 'auto', 1 or 3" in message
+
+    def test_batch_norm_of_single_images(self, refusal):
+        message = refusal({"train.model.batch_norm": True, "train.batch_size": 1})
+        assert "train: model.batch_norm needs a batch_size of at least 2" in message
+
     def test_the_word_search_is_suggested_where_it_may_stand(self, refusal):
         assert "did you mean 'search'?" in refusal({"train.optimizer": "serach"})
         assert "did you mean" not in refusal({"train.epochs": "serach"})
@@ -196,8 +204,13 @@ class TestComparisons:
         [
             (
                 {"compare.optimizer.parameter": "train.optimiser"},
-                "compare.optimizer.values.adam: 'train.optimiser' is not a parameter to compare; "
+                "compare.optimizer.parameter = 'train.optimiser' is not a parameter to compare; "
                 "did you mean 'train.optimizer'?",
+            ),
+            (
+                {"compare.optimizer.base": {"train.batchsize": 8}},
+                "compare.optimizer.base.train.batchsize: 'train.batchsize' is not a parameter to "
+                "compare; did you mean 'train.batch_size'?",
             ),
             (
                 {"compare.optimizer.values": ["adam", "adamv"]},
@@ -233,9 +246,11 @@ class TestComparisons:
     def test_a_comparison_of_what_is_none_of_its_business(self, refusal, parameter):
         changes = {"compare.latent_dim.parameter": parameter, "compare.latent_dim.values": [5]}
         message = refusal(changes)
-        assert (
-            f"compare.latent_dim.values.5: '{parameter}' is not a parameter to compare" in message
-        )
+        assert f"compare.latent_dim.parameter = '{parameter}' is not a parameter to" in message
+
+    def test_a_wrong_parameter_is_told_once(self, refusal):
+        changes = {"compare.optimizer.parameter": "train.optimiser"}
+        assert refusal(changes).count("is not a parameter to compare") == 1
 
     @pytest.mark.parametrize(
         "changes",

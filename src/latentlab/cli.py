@@ -1,5 +1,6 @@
 """The command line: parse, validate, launch. Nothing heavy is imported before a verb needs it."""
 
+import atexit
 import gc
 import json
 import os
@@ -201,16 +202,22 @@ def main() -> None:
 
 
 def run() -> None:
-    """The console script: `main`, then out at once.
+    """The console script: `main`, what others registered for the exit, then out at once.
 
     Python would take torch apart first, which takes a second and changes nothing.
     """
+    status = 1
+    # registered before anything else, so that it is called after everything else
+    atexit.register(lambda: _leave(status))
     try:
         main()
-        code = 0
+        status = 0
     except SystemExit as left:
-        code = left.code
+        status = left.code
+
+
+def _leave(status: int) -> None:
     with suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code)
+    os._exit(status)

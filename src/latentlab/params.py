@@ -7,7 +7,15 @@ A value that the study in `search` may choose is either a plain value or the wor
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WrapValidator,
+    model_validator,
+)
 
 SEARCH = "search"
 
@@ -16,6 +24,8 @@ Searchable = WrapValidator(lambda value, handler: value if value == SEARCH else 
 
 # strict: without it `true` is 1, and a quoted number a number
 Flag = Annotated[bool, Strict()]
+NoFlag = BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value)
+"""Has `true` refused beside literal numbers: it equals 1, so that pydantic takes it for one."""
 Integer = Annotated[int, Strict()]
 Count = Annotated[int, Strict(), Field(gt=0)]
 Real = Annotated[float, Strict()]
@@ -53,7 +63,7 @@ class DataParams(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     image_size: Annotated[int, Strict(), Field(ge=8, le=256, multiple_of=4)]
-    channels: Literal["auto", 1, 3]
+    channels: Annotated[Literal["auto", 1, 3], NoFlag]
     validation_fraction: Fraction
     test_fraction: Fraction
 
@@ -168,10 +178,21 @@ class SearchParams(Section):
     space: dict[str, Annotated[IntegerRange | FloatRange | Choices, Field(discriminator="type")]]
 
 
-class TrainParams(OptimizationParams):
-    """The autoencoder and its training."""
+class NetworkParams(OptimizationParams):
+    """A symmetric network and its training."""
 
     model: ConvolutionParams
+
+    @model_validator(mode="after")
+    def _batches_can_be_normalised(self) -> "NetworkParams":
+        if self.model.batch_norm is True and self.batch_size == 1:
+            raise ValueError("model.batch_norm needs a batch_size of at least 2")
+        return self
+
+
+class TrainParams(NetworkParams):
+    """The convolutional autoencoder."""
+
     folds: Annotated[int, Strict(), Field(ge=2)] | None = None
 
 
@@ -206,11 +227,16 @@ class Comparison(Section):
         )
 
     @property
+    def varied(self) -> dict[str, dict[str, Any]]:
+        """What each variant sets for itself, by its name."""
+        if isinstance(self.values, dict):
+            return self.values
+        return {_short(value): {str(self.parameter): value} for value in self.values}
+
+    @property
     def variants(self) -> dict[str, dict[str, Any]]:
         """What each variant sets, by its name."""
-        if isinstance(self.values, dict):
-            return {name: self.base | values for name, values in self.values.items()}
-        return {_short(value): self.base | {str(self.parameter): value} for value in self.values}
+        return {name: self.base | values for name, values in self.varied.items()}
 
 
 class FinetuneParams(OptimizationParams):
@@ -220,10 +246,9 @@ class FinetuneParams(OptimizationParams):
     freeze_encoder: Flag
 
 
-class VaeParams(OptimizationParams):
+class VaeParams(NetworkParams):
     """A variational autoencoder."""
 
-    model: ConvolutionParams
     likelihood: Literal["gaussian", "mse"]
     beta: NotNegative
 

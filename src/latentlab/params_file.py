@@ -18,6 +18,7 @@ from latentlab.params import (
     flatten,
 )
 from latentlab.yaml_files import (
+    Location,
     Mistakes,
     Schema,
     find_mistakes,
@@ -88,23 +89,38 @@ def _fault_of_architecture(model: ConvolutionParams, image_size: int) -> str | N
 def _mistakes_in_compare(document: CommentedMap, known: Mistakes) -> Mistakes:
     """Comparisons of what is no parameter of train, or of values that it does not take."""
     mistakes: Mistakes = {}
-    names = [f"train.{name}" for name in _leaves(TrainParams) if name not in NOT_COMPARED]
     for name, entry in (document.get("compare") or {}).items():
-        if any(location[:2] == ("compare", name) for location in known):
-            continue
-        for variant, values in Comparison.model_validate(entry).variants.items():
-            place = ("compare", name, "values", variant)
-            for path, value in values.items():
-                if path not in names:
-                    words = f"'{path}' is not a parameter to compare; {nearest(path, names)}"
-                elif value == SEARCH:
-                    words = "'search' is no value to compare; write one"
-                elif refusals := refused(Params, tuple(path.split(".")), value):
-                    words = f"{path} = {value!r} {refusals[0]}"
-                else:
-                    continue
-                mistakes[place] = f": {words}"
+        place = ("compare", name)
+        if not any(location[:2] == place for location in known):
+            mistakes |= _mistakes_in_comparison(place, Comparison.model_validate(entry))
     return mistakes
+
+
+def _mistakes_in_comparison(place: Location, comparison: Comparison) -> Mistakes:
+    names = [f"train.{name}" for name in _leaves(TrainParams) if name not in NOT_COMPARED]
+    parameter = comparison.parameter
+    if parameter is not None and parameter not in names:
+        words = f"is not a parameter to compare; {nearest(parameter, names)}"
+        return {(*place, "parameter"): f" = '{parameter}' {words}"}
+    settings = {(*place, "base", path): {path: v} for path, v in comparison.base.items()}
+    settings |= {(*place, "values", name): v for name, v in comparison.varied.items()}
+    mistakes: Mistakes = {}
+    for where, values in settings.items():
+        for path, value in values.items():
+            if words := _fault_of_setting(path, value, names):
+                mistakes[where] = f": {words}"
+    return mistakes
+
+
+def _fault_of_setting(path: str, value: Any, names: list[str]) -> str | None:
+    """What is wrong with a parameter set to a value by a comparison."""
+    if path not in names:
+        return f"'{path}' is not a parameter to compare; {nearest(path, names)}"
+    if value == SEARCH:
+        return "'search' is no value to compare; write one"
+    if refusals := refused(Params, tuple(path.split(".")), value):
+        return f"{path} = {value!r} {refusals[0]}"
+    return None
 
 
 def _mistakes_in_search(document: CommentedMap, known: Mistakes) -> Mistakes:
