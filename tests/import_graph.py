@@ -8,6 +8,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 PLUMBING = {
     "cli",
     "errors",
+    "fields",
     "files",
     "identity",
     "parallel",
@@ -15,7 +16,10 @@ PLUMBING = {
     "params_file",
     "progress",
     "project",
+    "ranges",
     "runtime",
+    "search_mistakes",
+    "search_params",
     "tracking",
     "yaml_files",
 }

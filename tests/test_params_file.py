@@ -5,8 +5,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from latentlab.errors import ParamsError
+from latentlab.fields import SEARCH
 from latentlab.params import (
-    SEARCH,
     ConvolutionParams,
     TrainParams,
     flatten,

@@ -9,12 +9,16 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from latentlab import __version__
 from latentlab.errors import LatentlabError, ParamsError
 from latentlab.project import OF_SEVERAL, find_project
+
+if TYPE_CHECKING:
+    from latentlab.params import Params
 
 STAGES = {
     "fetch": "Find, check and split the dataset named in params.yaml.",
@@ -50,9 +54,15 @@ def cli() -> None:
 
 def _add_stage(name: str, summary: str) -> None:
     @click.option("--dry-run", is_flag=True, help="Validate, print the parameters, run nothing.")
-    def command(dry_run: bool, member: str = "") -> None:
-        _run_stage(name, member, dry_run)
+    def command(dry_run: bool, member: str = "", status: bool = False, json: bool = False) -> None:
+        if status:
+            _print_status(json)
+        else:
+            _run_stage(name, member, dry_run)
 
+    if name == "search":
+        command = click.option("--json", is_flag=True, help="With --status: as JSON.")(command)
+        command = click.option("--status", is_flag=True, help="Say how far the study is.")(command)
     if name in OF_SEVERAL:
         command = click.argument("member", metavar="NAME")(command)
     cli.command(name, help=summary)(command)
@@ -83,7 +93,7 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
     from latentlab.identity import identify
     from latentlab.tracking.run import track
 
-    if verb == "compare" or (verb == "train" and params.train.folds):
+    if _works_side_by_side(verb, params):
         from latentlab.parallel import warm_up
 
         warm_up()
@@ -98,6 +108,37 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
         gc.enable()
         module.run(stage)
     stage.forget_checkpoints()
+
+
+def _works_side_by_side(verb: str, params: "Params") -> bool:
+    """Whether a stage starts processes."""
+    if verb == "finetune":
+        return params.finetune.search is not None
+    return verb in ("search", "compare") or (verb == "train" and params.train.folds is not None)
+
+
+def _print_status(as_json: bool) -> None:
+    """How far the studies are that params.yaml describes."""
+    from latentlab.identity import study_folder
+    from latentlab.params_file import load_params
+    from latentlab.search.status import print_status, read_status
+
+    project = find_project()
+    params = load_params(project.params)
+    studies = {
+        "search": ("search", params.search),
+        "finetune": ("finetune.search", params.finetune.search),
+    }
+    found = {
+        name: read_status(study_folder(project, name, section, params), settings)
+        for name, (section, settings) in studies.items()
+        if settings is not None
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for name, status in found.items():
+        print_status(name, status)
 
 
 @cli.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.files import sha256_of
-from latentlab.params import Params
+from latentlab.params import Params, with_values
 from latentlab.project import Project
 from latentlab.yaml_files import read_yaml
 
@@ -30,10 +30,21 @@ def identify(project: Project, stage: str, params: Params) -> str:
         "stage": stage,
         "params": values,
         "inputs": [_digest(project.root / dep) for dep in inputs],
-        "code": _digest(PACKAGE),
+        "code": code_hash(),
         "torch": version("torch"),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def study_folder(project: Project, stage: str, section: str, params: Params) -> Path:
+    """Where the study of a stage is kept: decided by all that decides it but its length."""
+    endless = with_values(params, {f"{section}.trials": 1})
+    return project.study(stage, identify(project, stage, endless))
+
+
+def code_hash() -> str:
+    """Hexadecimal SHA-256 of the source of the package."""
+    return hashlib.sha256("\n".join(_digest(PACKAGE)).encode()).hexdigest()
 
 
 def _value(tree: dict[str, Any], path: str) -> Any:

@@ -1,9 +1,99 @@
-"""Processes for work side by side, with torch imported once for all of them."""
+"""Work side by side: in processes of this machine, with torch imported once for all of them."""
 
 import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
+from typing import Any
+
+from latentlab.errors import EnvironmentProblem
 
 PRELOADED = ["latentlab.training.jobs"]
+ATTEMPTS = 3
+"""How often work is begun whose process is killed."""
+
+
+class Killed(EnvironmentProblem):
+    """Work whose process was killed each time it was begun."""
+
+
+class InlineExecutor(Executor):
+    """Does work in this process, one after the other: a GPU has room for one."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Do it now."""
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class LocalExecutor(Executor):
+    """Processes of this machine; work whose process is killed is done again in another one.
+
+    Each of its threads has a process of its own, so that a kill costs nothing but the work of the
+    one that was killed. Work that is killed ATTEMPTS times raises Killed.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._threads = ThreadPoolExecutor(workers)
+        self._own = threading.local()
+        self._pools: list[ProcessPoolExecutor] = []
+        self._ended = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Do it when a process is free."""
+        return self._threads.submit(self._do, fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let what runs come to its end."""
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        for pool in self._pools:
+            pool.shutdown(wait)
+
+    def terminate(self) -> None:
+        """End what runs."""
+        self._ended = True
+        for process in multiprocessing.active_children():  # the recorder ignores what ends these
+            process.terminate()
+
+    def _do(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        for _ in range(ATTEMPTS):
+            try:
+                return self._pool().submit(fn, *args, **kwargs).result()
+            except BrokenProcessPool:
+                self._own.pool = None
+                if self._ended:
+                    break
+        raise Killed(f"its process was killed {ATTEMPTS} times, perhaps for want of memory")
+
+    def _pool(self) -> ProcessPoolExecutor:
+        """The process of this thread."""
+        pool = getattr(self._own, "pool", None)
+        if pool is None:
+            pool = ProcessPoolExecutor(1, worker_context(), _watch_parent)
+            self._own.pool = pool
+            self._pools.append(pool)
+        return pool
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[LocalExecutor]:
+    """A LocalExecutor; what leaves the block by an exception ends its processes."""
+    executor = LocalExecutor(workers)
+    try:
+        yield executor
+    except BaseException:
+        executor.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def worker_context() -> BaseContext:
@@ -24,3 +114,24 @@ def warm_up() -> None:
         from multiprocessing.forkserver import ensure_running
 
         ensure_running()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _watch_parent() -> None:
+    """Have this process end with the one that started it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

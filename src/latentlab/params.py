@@ -4,35 +4,23 @@ A value that the study in `search` may choose is either a plain value or the wor
 "take what the study found". `resolve` replaces those words, and from then on everything is plain.
 """
 
-import math
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    WrapValidator,
-    model_validator,
+from pydantic import Field, Strict, model_validator
+
+from latentlab.fields import (
+    SEARCH,
+    Count,
+    Flag,
+    Fraction,
+    NoFlag,
+    NotNegative,
+    Positive,
+    Searchable,
+    Section,
+    Share,
 )
-
-SEARCH = "search"
-
-Searchable = WrapValidator(lambda value, handler: value if value == SEARCH else handler(value))
-"""Marks a field that accepts the word `search` beside its own type."""
-
-# strict: without it `true` is 1, and a quoted number a number
-Flag = Annotated[bool, Strict()]
-NoFlag = BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value)
-"""Has `true` refused beside literal numbers: it equals 1, so that pydantic takes it for one."""
-Integer = Annotated[int, Strict()]
-Count = Annotated[int, Strict(), Field(gt=0)]
-Real = Annotated[float, Strict()]
-Positive = Annotated[float, Strict(), Field(gt=0)]
-NotNegative = Annotated[float, Strict(), Field(ge=0)]
-Fraction = Annotated[float, Strict(), Field(gt=0, lt=1)]
-Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+from latentlab.search_params import SearchParams, StudyParams
 
 MOST_LAYERS = 8
 
@@ -45,17 +33,6 @@ Widths = Count | Annotated[tuple[Count, ...], Field(max_length=MOST_LAYERS)]
 Kernel = Annotated[int, Strict(), Field(ge=1, le=11)]
 Stride = Annotated[int, Strict(), Field(ge=1, le=8)]
 Padding = Annotated[int, Strict(), Field(ge=0, le=10)]
-
-
-class Section(BaseModel):
-    """A mapping in `params.yaml`: unknown keys refused, immutable once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def tree(self) -> dict[str, Any]:
-        """The section as plain mappings, lists and scalars."""
-        # without warnings: the word `search` is not of its field's own type
-        return self.model_dump(mode="json", warnings=False)
 
 
 class DataParams(Section):
@@ -89,16 +66,16 @@ class ConvolutionParams(Section):
     dropout: Annotated[Share, Searchable] = 0.0
     batch_norm: Annotated[Flag, Searchable] = False
     upsampling: Annotated[Literal["subpixel", "transposed"], Searchable]
-    normalize: Flag = False
-    output: Literal["sigmoid", "linear"] = "sigmoid"
+    normalize: Annotated[Flag, Searchable] = False
+    output: Annotated[Literal["sigmoid", "linear"], Searchable] = "sigmoid"
 
 
 class OptimizationParams(Section):
     """What every stage with one loss shares: budget, optimiser, schedule and regularisers."""
 
     epochs: Count
-    patience: Count | None
-    min_delta: NotNegative = 0.0
+    patience: Annotated[Count | None, Searchable]
+    min_delta: Annotated[NotNegative, Searchable] = 0.0
     batch_size: Annotated[Count, Searchable]
     optimizer: Annotated[Optimizer, Searchable]
     learning_rate: Annotated[Positive, Searchable]
@@ -110,72 +87,10 @@ class OptimizationParams(Section):
     ema_decay: Annotated[Fraction | None, Searchable] = None
     schedule: Annotated[Literal["one_cycle", "cosine", "step", "constant"], Searchable]
     warmup: Annotated[Share | None, Searchable] = None
-    step_epochs: Count = 10
-    step_factor: Fraction = 0.1
+    step_epochs: Annotated[Count, Searchable] = 10
+    step_factor: Annotated[Fraction, Searchable] = 0.1
     prune_fraction: Annotated[Share, Searchable] = 0.0
-    prune_epochs: tuple[Count, ...] = ()
-
-
-class IntegerRange(Section):
-    """Integers from `low` to `high`, both included."""
-
-    type: Literal["int"]
-    low: Integer
-    high: Integer
-    log: Flag = False
-
-    @property
-    def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked."""
-        return [self.low, self.high]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "IntegerRange":
-        if self.low > self.high or (self.log and self.low < 1):
-            raise ValueError("low must not exceed high, and must be at least 1 with log")
-        return self
-
-
-class FloatRange(Section):
-    """Real numbers from `low` to `high`."""
-
-    type: Literal["float"]
-    low: Real
-    high: Real
-    log: Flag = False
-
-    @property
-    def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked; one of them is no integer."""
-        return [self.low, math.nextafter(self.low, self.high), self.high]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "FloatRange":
-        if self.low > self.high or (self.log and self.low <= 0):
-            raise ValueError("low must not exceed high, and must be above 0 with log")
-        return self
-
-
-class Choices(Section):
-    """One of a list of values, lists included."""
-
-    type: Literal["categorical"]
-    choices: Annotated[list[Any], Field(min_length=1)]
-
-    @property
-    def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked."""
-        return self.choices
-
-
-class SearchParams(Section):
-    """The study: how many trials, how much training each, and the ranges it explores."""
-
-    trials: Count
-    epochs: Count
-    images: Count
-    sampler: Literal["tpe", "random"]
-    space: dict[str, Annotated[IntegerRange | FloatRange | Choices, Field(discriminator="type")]]
+    prune_epochs: Annotated[tuple[Count, ...], Searchable] = ()
 
 
 class NetworkParams(OptimizationParams):
@@ -203,7 +118,7 @@ class Comparison(Section):
     else is as in `train`, changed by `base`; `epochs` and `images` are the budget of each value.
     """
 
-    base: dict[str, Any] = {}
+    base: dict[str, Any] = Field({})
     parameter: str | None = None
     values: Annotated[list[Any], Field(min_length=1)] | dict[str, dict[str, Any]]
     epochs: Count
@@ -240,10 +155,14 @@ class Comparison(Section):
 
 
 class FinetuneParams(OptimizationParams):
-    """A classifier on the trained encoder."""
+    """A classifier on the trained encoder.
+
+    The best values that a `search` finds take the place of those written here.
+    """
 
     head: tuple[Count, ...]
     freeze_encoder: Flag
+    search: StudyParams | None = None
 
 
 class VaeParams(NetworkParams):
@@ -301,7 +220,7 @@ def flatten(tree: dict[str, Any], prefix: str = "", separator: str = ".") -> dic
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and path != "search.space":
+        if isinstance(value, dict) and key != "space":
             flat |= flatten(value, f"{path}{separator}", separator)
         else:
             flat[path] = value

@@ -1,32 +1,23 @@
 """Reading `params.yaml`: its schema, and what only the whole file can tell."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from ruamel.yaml.comments import CommentedMap
 
 from latentlab.architecture import Architecture
-from latentlab.params import (
-    SEARCH,
-    Comparison,
-    ConvolutionParams,
-    Params,
-    SearchParams,
-    TrainParams,
-    flatten,
-)
+from latentlab.fields import SEARCH
+from latentlab.params import Comparison, ConvolutionParams, Params, TrainParams
+from latentlab.search_mistakes import mistakes_in_search
 from latentlab.yaml_files import (
     Location,
     Mistakes,
-    Schema,
     find_mistakes,
+    leaves,
     nearest,
     read_yaml,
     refusal,
     refused,
-    sections,
 )
 
 NOT_COMPARED = ("epochs", "folds")
@@ -45,7 +36,7 @@ def validate_params(document: CommentedMap, source: CommentedMap, path: Path) ->
     The two differ where `source` is a profile that was merged into `document`.
     """
     mistakes = find_mistakes(Params, document)
-    mistakes |= _mistakes_in_search(document, mistakes)
+    mistakes |= mistakes_in_search(document, mistakes)
     mistakes |= _mistakes_in_compare(document, mistakes)
     mistakes = mistakes or _impossible_architectures(Params.model_validate(document))
     if mistakes:
@@ -97,7 +88,7 @@ def _mistakes_in_compare(document: CommentedMap, known: Mistakes) -> Mistakes:
 
 
 def _mistakes_in_comparison(place: Location, comparison: Comparison) -> Mistakes:
-    names = [f"train.{name}" for name in _leaves(TrainParams) if name not in NOT_COMPARED]
+    names = [f"train.{name}" for name in leaves(TrainParams) if name not in NOT_COMPARED]
     parameter = comparison.parameter
     if parameter is not None and parameter not in names:
         words = f"is not a parameter to compare; {nearest(parameter, names)}"
@@ -121,61 +112,3 @@ def _fault_of_setting(path: str, value: Any, names: list[str]) -> str | None:
     if refusals := refused(Params, tuple(path.split(".")), value):
         return f"{path} = {value!r} {refusals[0]}"
     return None
-
-
-def _mistakes_in_search(document: CommentedMap, known: Mistakes) -> Mistakes:
-    """Ranges that no parameter of train may have, and `search` without a range."""
-    mistakes: Mistakes = {}
-    search = document.get("search")
-    space = search.get("space") if isinstance(search, dict) else None
-    space = space if isinstance(space, dict) else {}
-    searchable = _searchable()
-    for name, choice in space.items():
-        place = ("search", "space", name)
-        if name not in searchable:
-            mistakes[place] = f" is not a parameter to search; {nearest(str(name), searchable)}"
-        elif not any(location[:3] == place for location in known):
-            fault = _fault_of_range(name, choice)
-            mistakes |= {place: fault} if fault else {}
-    for name, value in flatten(document).items():
-        place = tuple(name.split("."))
-        if value != SEARCH or place in known or name in space:
-            continue
-        if name.startswith("compare."):
-            continue  # has a message of its own
-        advice = "search.space has no range for it; add one there, or write a value here"
-        if place[0] != "train":
-            advice = "only parameters of train are searched; write a value here"
-        mistakes[place] = f" = 'search': {advice}"
-    return mistakes
-
-
-def _fault_of_range(name: str, choice: Any) -> str | None:
-    """What the parameter `name` says against the values of its range."""
-    ranges = TypeAdapter(SearchParams.model_fields["space"].annotation)
-    refusals = {}
-    for example in ranges.validate_python({name: choice})[name].examples:
-        words = refused(Params, tuple(name.split(".")), example)
-        if example == SEARCH:
-            words = ["must be a value"]
-        if words:
-            refusals[repr(example)] = words[0]
-    if not refusals:
-        return None
-    return f" allows {', '.join(refusals)}, but {name} {next(iter(refusals.values()))}"
-
-
-def _searchable() -> list[str]:
-    """The parameters of train that accept the word `search`."""
-    names = [f"train.{name}" for name in _leaves(TrainParams)]
-    return [name for name in names if not refused(Params, tuple(name.split(".")), SEARCH)]
-
-
-def _leaves(schema: Schema, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the values of a schema."""
-    for name, field in schema.model_fields.items():
-        section = next(sections(field.annotation), None)
-        if section is None:
-            yield f"{prefix}{name}"
-        else:
-            yield from _leaves(section, f"{prefix}{name}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +23,19 @@ class Bar:
         """Count units that were just done."""
         self.progress.update(self.task, advance=amount)
 
+    def say(self, description: str) -> None:
+        """Show other words before the bar."""
+        self.progress.update(self.task, description=description)
+
     def expect(self, amount: float) -> None:
         """Add units to the total."""
         total = self.progress.tasks[self.task].total or 0
         self.progress.update(self.task, total=total + amount)
+
+
+def note(text: str) -> None:
+    """Say something that a person should know, on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from latentlab.errors import ParamsError
-from latentlab.params import SEARCH
+from latentlab.fields import SEARCH
+from latentlab.files import atomic_path
 
 Location = tuple[str | int, ...]
 Schema = type[BaseModel]
@@ -66,6 +67,15 @@ def read_yaml(path: Path) -> CommentedMap:
     if not isinstance(document, CommentedMap):
         raise ParamsError(f"{path}: must be a mapping of names to values, such as `name: value`")
     return document
+
+
+def write_yaml(target: Path, tree: dict[str, Any]) -> None:
+    """Write a mapping atomically, innermost lists and mappings on one line."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None
+    yaml.sort_base_mapping_type_on_output = False
+    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yaml.dump(tree, file)
 
 
 def find_mistakes(schema: Schema, document: dict[str, Any]) -> Mistakes:
@@ -193,6 +203,16 @@ def sections(annotation: Any) -> Iterator[Schema]:
         yield annotation
     for part in get_args(annotation):
         yield from sections(part)
+
+
+def leaves(schema: Schema, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the values of a schema."""
+    for name, field in schema.model_fields.items():
+        section = next(sections(field.annotation), None)
+        if section is None or field.annotation is not section:
+            yield f"{prefix}{name}"
+        else:
+            yield from leaves(section, f"{prefix}{name}.")
 
 
 def _line(document: CommentedMap, location: Location) -> int:

@@ -1,127 +1,260 @@
-"""A seeded Optuna study over the ranges in `search.space`.
+"""A study: trials drawn by Optuna, trained rung by rung side by side, pruned between rungs.
 
-A trial is the `train` section with a draw from each range of `search.space`, trained on fewer
-images for fewer epochs, and judged by its best validation loss.
+It goes in rounds. In each, a batch of new trials is drawn, every trial that is alive is trained to
+its next rung, and then, in the order of their numbers, each is told to Optuna and either goes on or
+ends. What is drawn depends on the seed, the number of the trial and the earlier rounds alone: not
+on which training ends first, how many there are at a time, or whether the study was killed between.
+
+A study that was killed is run from the start. What its record knows is not trained again.
 """
 
-import json
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
-import torch
+from torch import Tensor, nn
 
-from latentlab.architecture import Architecture
-from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
-from latentlab.errors import EnvironmentProblem, TrainingDiverged
-from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import Choices, FloatRange, IntegerRange, Params, with_values
-from latentlab.training.loop import Training
-from latentlab.training.record import Record
+from latentlab.parallel import Killed
+from latentlab.params import OptimizationParams
+from latentlab.search.objectives import results_of
+from latentlab.search.record import STATES, StudyRecord
+from latentlab.search.space import draw, grid_point
+from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
+from latentlab.search_params import StudyParams
+from latentlab.training.jobs import Job, Outcome
 
+FEWEST = 4
+"""Trials that say anything about what decides a result."""
 
-@dataclass(frozen=True)
-class Trial:
-    """One finished trial: `state` is "complete", "pruned" or "failed", with the reason."""
-
-    number: int
-    state: str
-    reason: str
-    values: dict[str, Any]
-    validation_loss: float
-    history: list[Record]
-
-
-def run_study(
-    params: Params,
-    info: DatasetInfo,
-    train: ImageSet,
-    validation: ImageSet,
-    device: torch.device,
-) -> Iterator[Trial]:
-    """Run `search.trials` trials, one after the other; yield each as it ends."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seed = params.runtime.seed
-    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-    study = optuna.create_study(
-        direction="minimize",
-        sampler=samplers[params.search.sampler](seed=seed),
-        # one-cycle schedules say little before their second half
-        pruner=optuna.pruners.MedianPruner(4, n_warmup_steps=params.search.epochs // 2),
-    )
-    train = train.take(stratified_sample(train.labels, params.search.images, seed))
-    objective = Objective(params, info, train, validation, device)
-    for _ in range(params.search.trials if params.search.space else 0):
-        asked = study.ask()
-        trial = objective(asked)
-        if trial.state == "complete":
-            study.tell(asked, trial.validation_loss)
-        elif trial.state == "pruned":
-            study.tell(asked, state=optuna.trial.TrialState.PRUNED)
-        else:
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        yield trial
+Split = tuple[Tensor | None, Tensor | None]
+"""Training images to train on and to hold out, as in `Job`."""
 
 
 @dataclass(frozen=True)
-class Objective:
-    """Trains one trial; the same values give the same result whatever was tried before."""
+class Candidate:
+    """What the values of a trial make: how to train which network."""
 
-    params: Params
-    info: DatasetInfo
-    train: ImageSet
-    validation: ImageSet
-    device: torch.device
-
-    def __call__(self, asked: optuna.Trial) -> Trial:
-        """Train one trial as far as the pruner lets it."""
-        values = {path: draw(asked, path, self.params) for path in self.params.search.space}
-        settings = with_values(self.params, values).train
-        budget = settings.model_copy(update={"epochs": self.params.search.epochs, "patience": None})
-        history: list[Record] = []
-
-        def ended(state: str, reason: str) -> Trial:
-            best = min((record["validation/loss"] for record in history), default=math.inf)
-            return Trial(asked.number, state, reason, values, best, history)
-
-        seed = self.params.runtime.seed
-        torch.manual_seed(seed)
-        try:
-            model = Autoencoder(Architecture.of(settings.model, self.info))
-        except ValueError as impossible:
-            return ended("pruned", str(impossible))
-        training = Training(model, budget, self.train, self.validation, seed, self.device)
-        try:
-            for record in training.epochs():
-                history.append(record)
-                asked.report(record["validation/loss"], int(record["epoch"]))
-                if asked.should_prune() and len(history) < budget.epochs:
-                    return ended("pruned", "worse than the median of earlier trials")
-        except TrainingDiverged as diverged:
-            return ended("failed", str(diverged))
-        return ended("complete", "")
+    settings: OptimizationParams
+    build: Callable[[], nn.Module]
 
 
-def draw(asked: optuna.Trial, path: str, params: Params) -> Any:
-    """One value from the range of `path`."""
-    match params.search.space[path]:
-        case IntegerRange(low=low, high=high, log=log):
-            return asked.suggest_int(path, low, high, log=log)
-        case FloatRange(low=low, high=high, log=log):
-            return asked.suggest_float(path, low, high, log=log)
-        case Choices(choices=choices):
-            # Optuna takes scalars only, and a choice may be a list
-            return json.loads(asked.suggest_categorical(path, [json.dumps(c) for c in choices]))
+@dataclass(frozen=True)
+class Task:
+    """What all trials of a study share.
+
+    `candidate` raises ValueError, with the reason, for values that cannot be built. There is a
+    training for each of `splits`.
+    """
+
+    settings: StudyParams
+    candidate: Callable[[dict[str, Any]], Candidate]
+    splits: list[Split]
+    fetched: Path
+    seed: int
+    device: str
+    checkpoints: Path
 
 
-def best_of(trials: list[Trial]) -> Trial:
-    """The complete trial with the lowest validation loss."""
-    complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
-        reasons = "; ".join(sorted({trial.reason for trial in trials}))
-        raise EnvironmentProblem(
-            f"search: none of {len(trials)} trials completed ({reasons}); mend search.space"
+@dataclass
+class _Live:
+    """A trial under way; `rung` is the one that it is trained to next."""
+
+    trial: Trial
+    asked: optuna.Trial
+    candidate: Candidate | None = None
+    rung: int = 0
+    over: bool = False
+
+
+class Study:
+    """Runs the trials of a task by an executor, and enters what they reach in a record."""
+
+    def __init__(
+        self,
+        task: Task,
+        record: StudyRecord,
+        executor: Executor,
+        work: Callable[[Job], Outcome],
+    ) -> None:
+        self._task = task
+        self._settings = task.settings
+        self._record = record
+        self._executor = executor
+        self._work = work
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._view = optuna.create_study(
+            directions=list(self._settings.objectives.values()), pruner=_pruner(self._settings)
         )
-    return min(complete, key=lambda trial: (trial.validation_loss, trial.number))
+
+    def trials(self) -> Iterator[Trial]:
+        """Run the study; yield each trial as it ends."""
+        total = self._settings.trials if self._settings.space else 0
+        drawn = 0
+        live: list[_Live] = []
+        while live or drawn < total:
+            batch = range(drawn, min(drawn + self._settings.batch, total))
+            live += [self._draw(number) for number in batch]
+            drawn += len(batch)
+            self._train([each for each in live if not each.over])
+            for each in live:
+                self._decide(each)
+            yield from (each.trial for each in live if each.over)
+            live = [each for each in live if not each.over]
+
+    def importances(self, trials: list[Trial]) -> tuple[dict[str, float], int]:
+        """The share of each range in the variance of the first objective, by PED-ANOVA.
+
+        Trials are compared after equally many epochs, which are returned too: the deepest rung that
+        half of them reached. Empty where too few trials say anything.
+        """
+        reached: dict[int, dict[int, float]] = {}
+        for view in self._view.get_trials(deepcopy=False):
+            for epochs, value in view.intermediate_values.items():
+                reached.setdefault(epochs, {})[view.number] = value
+            if view.values:
+                reached.setdefault(self._settings.epochs, {})[view.number] = view.values[0]
+        built = [trial for trial in trials if trial.outcomes]
+        deep = [epochs for epochs, of in reached.items() if len(of) >= max(len(built) / 2, FEWEST)]
+        if not deep:
+            return {}, 0
+        epochs = max(deep)
+        direction = next(iter(self._settings.objectives.values()))
+        judged = optuna.create_study(direction=direction)
+        for view in self._view.get_trials(deepcopy=False):
+            if view.number in reached[epochs]:
+                judged.add_trial(
+                    optuna.trial.create_trial(
+                        params=view.params,
+                        distributions=view.distributions,
+                        value=reached[epochs][view.number],
+                    )
+                )
+        return optuna.importance.get_param_importances(judged), epochs
+
+    def _draw(self, number: int) -> _Live:
+        self._view.sampler = _sampler(self._settings.sampler, self._task.seed, number)
+        if self._settings.sampler == "grid":
+            self._view.enqueue_trial(grid_point(self._settings.space, number, self._task.seed))
+        asked = self._view.ask()
+        values = draw(asked, self._settings.space)
+        live = _Live(Trial(number, values, asked.params), asked)
+        self._record.begin(live.trial, asked.distributions)
+        try:
+            live.candidate = self._task.candidate(values)
+        except ValueError as impossible:
+            self._end(live, PRUNED, str(impossible))
+        return live
+
+    def _train(self, live: list[_Live]) -> None:
+        """Train every trial to its rung, except where the record knows what comes of it."""
+        waiting: dict[Future, _Live] = {}
+        # the longest first, so that no core waits for one that came last
+        for each in sorted(live, key=self._epochs_to_go, reverse=True):
+            known = self._record.outcomes(each.trial.number, self._rung(each))
+            if known is not None:
+                each.trial.outcomes = known
+                continue
+            each.trial.outcomes = []
+            for job in self._jobs(each):
+                waiting[self._executor.submit(self._work, job)] = each
+        for future in as_completed(waiting):
+            each = waiting[future]
+            each.trial.outcomes.append(_outcome(future, each.trial))
+            if len(each.trial.outcomes) == len(self._task.splits):
+                each.trial.outcomes.sort(key=lambda outcome: outcome.name)
+                self._record.reach(each.trial.number, self._rung(each), each.trial.outcomes)
+
+    def _decide(self, each: _Live) -> None:
+        """Tell Optuna what a trial has reached, and ask whether it goes on."""
+        if each.over:
+            return
+        faults = [outcome.fault for outcome in each.trial.outcomes if outcome.fault]
+        if faults:
+            self._end(each, FAILED, faults[0])
+            return
+        each.trial.results = results_of(each.trial.outcomes, list(self._settings.objectives))
+        if all(outcome.over for outcome in each.trial.outcomes):
+            self._end(each, COMPLETE)
+        elif self._pruned(each):
+            self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
+        else:
+            each.rung += 1
+
+    def _pruned(self, each: _Live) -> bool:
+        """What was decided in an earlier run stands; else Optuna decides."""
+        number = each.trial.number
+        if self._settings.pruner == "none":
+            return False
+        each.asked.report(each.trial.results[0], self._rung(each))
+        pruned = each.asked.should_prune()
+        if self._record.ended(number):
+            return self._record.outcomes(number, self._settings.rungs[each.rung + 1]) is None
+        return pruned
+
+    def _end(self, each: _Live, state: str, reason: str = "") -> None:
+        each.over = True
+        each.trial.state, each.trial.reason = state, reason
+        results = each.trial.results if state == COMPLETE else None
+        self._view.tell(each.asked, results, STATES[state])
+        self._record.end(each.trial)
+        for part in range(len(self._task.splits)):
+            self._checkpoint(each.trial.number, part).unlink(missing_ok=True)
+
+    def _jobs(self, each: _Live) -> Iterator[Job]:
+        assert each.candidate is not None
+        for part, (train_indices, held_out) in enumerate(self._task.splits):
+            yield Job(
+                name=f"trial {each.trial.number}, part {part:02}",
+                build=each.candidate.build,
+                settings=each.candidate.settings,
+                fetched=self._task.fetched,
+                seed=self._task.seed,
+                device=self._task.device,
+                checkpoint=self._checkpoint(each.trial.number, part),
+                train_indices=train_indices,
+                held_out=held_out,
+                until=self._rung(each),
+                figures=tuple(f for f in self._settings.objectives if "/" not in f),
+            )
+
+    def _checkpoint(self, number: int, part: int) -> Path:
+        return self._task.checkpoints / f"trial-{number}-{part}.pt"
+
+    def _rung(self, each: _Live) -> int:
+        """The epochs of its next rung."""
+        return self._settings.rungs[each.rung]
+
+    def _epochs_to_go(self, each: _Live) -> int:
+        return self._rung(each) - (self._settings.rungs[each.rung - 1] if each.rung else 0)
+
+
+def _outcome(future: Future, trial: Trial) -> Outcome:
+    """What came of a job, also where nothing did."""
+    try:
+        return future.result()
+    except Killed as killed:
+        return Outcome(f"trial {trial.number}", [], 0, 0, 0.0, 0.0, str(killed))
+
+
+def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
+    if settings.pruner == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=settings.first_rung, reduction_factor=settings.reduction
+        )
+    if settings.pruner == "median":
+        return optuna.pruners.MedianPruner()
+    return optuna.pruners.NopPruner()
+
+
+def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """A sampler with a seed of its own for each trial, so that a resumed study draws the same."""
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    if name == "tpe":
+        return optuna.samplers.TPESampler(seed=own)
+    if name == "cma-es":
+        return optuna.samplers.CmaEsSampler(seed=own)
+    return optuna.samplers.RandomSampler(seed=own)

@@ -9,7 +9,7 @@ from latentlab.files import write_csv
 from latentlab.found import resolved_params
 from latentlab.params import Comparison, with_values
 from latentlab.plots.comparison import plot_against_value, plot_overlaid
-from latentlab.stages.jobs import follow_jobs
+from latentlab.stages.jobs import follow_jobs, job_of
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
 
@@ -55,16 +55,7 @@ def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
         except ValueError as impossible:  # with what the search found
             raise ParamsError(f"{stage.name}, {variant}: {impossible}") from None
         jobs.append(
-            Job(
-                name=variant,
-                architecture=architecture,
-                settings=settings,
-                fetched=stage.project.outputs("fetch"),
-                seed=stage.seed,
-                device=str(stage.device),
-                checkpoint=stage.checkpoints / f"{number}-{stage.device.type}.pt",
-                train_indices=chosen,
-            )
+            job_of(stage, variant, str(number), settings, architecture, train_indices=chosen)
         )
     return jobs
 

@@ -1,28 +1,37 @@
-"""finetune: a classifier on the trained encoder."""
+"""finetune: a classifier on the trained encoder, its head searched where `search` says so."""
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.store import load_model, save_model
+from latentlab.params import FinetuneParams, Params, with_values
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
+from latentlab.search.study import Candidate
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage, count_parameters
+from latentlab.stages.study import Found, run_study, write_trials
 from latentlab.training.loop import Training
+from latentlab.yaml_files import write_yaml
 
 
 def run(stage: Stage) -> None:
     """Write the classifier, its learning curves and its confusion on validation images."""
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
-    settings = stage.params.finetune
+    settings, found = _search(stage, info)
     stage.run.log_params({"finetune": settings.tree()})
+    write_yaml(stage.output / "settings.yaml", settings.tree())
 
-    donor = load_model(Autoencoder, stage.project.outputs("train") / "model")
-    model = Classifier.from_autoencoder(
-        donor, settings.head, len(info.classes), settings.freeze_encoder
-    )
+    model = classifier_on(stage.project.outputs("train") / "model", settings, len(info.classes))
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
@@ -50,11 +59,44 @@ def run(stage: Stage) -> None:
         f"{info.name}, validation split",
     )
     stage.run.log_model(stage.output / "model", validation.floats(slice(1)), logits[:1])
-    stage.write_metrics(
-        {
-            "validation": classification_metrics(counts),
-            "epochs": len(training.history),
-            "best_epoch": training.best_epoch,
-            "trained_parameters": count_parameters(model, trained_only=True),
-        }
-    )
+    metrics = {
+        "validation": classification_metrics(counts),
+        "epochs": len(training.history),
+        "best_epoch": training.best_epoch,
+        "trained_parameters": count_parameters(model, trained_only=True),
+    }
+    if found.trials:
+        metrics["search"] = found.metrics
+    stage.write_metrics(metrics)
+
+
+def classifier_on(trained: Path, settings: FinetuneParams, classes: int) -> Classifier:
+    """A classifier on the encoder that is stored in `trained`."""
+    donor = load_model(Autoencoder, trained)
+    return Classifier.from_autoencoder(donor, settings.head, classes, settings.freeze_encoder)
+
+
+def candidate(
+    params: Params, trained: Path, info: DatasetInfo, values: dict[str, Any]
+) -> Candidate:
+    """The section `finetune` with the values of a trial, and the budget of one."""
+    assert params.finetune.search is not None
+    budget = {"finetune.epochs": params.finetune.search.epochs, "finetune.patience": None}
+    try:
+        settings = with_values(params, budget | values).finetune
+    except ValidationError as invalid:
+        raise ValueError(invalid.errors()[0]["msg"]) from None
+    return Candidate(settings, partial(classifier_on, trained, settings, len(info.classes)))
+
+
+def _search(stage: Stage, info: DatasetInfo) -> tuple[FinetuneParams, Found]:
+    """The settings, with what a study found where there is one."""
+    settings = stage.params.finetune
+    if settings.search is None:
+        found = Found([], None)
+        write_trials(stage, found, None)
+        return settings, found
+    trained = stage.project.outputs("train") / "model"
+    make = partial(candidate, stage.params, trained, info)
+    found = run_study(stage, "finetune.search", settings.search, make, stage.plots / "search")
+    return with_values(stage.params, found.values).finetune, found

@@ -1,8 +1,38 @@
 """Following trainings that run side by side, each a nested run."""
 
+from functools import partial
+
+from torch import Tensor
+
+from latentlab.architecture import Architecture
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.params import TrainParams
 from latentlab.progress import progress_bar
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome, run_side_by_side
+
+
+def job_of(
+    stage: Stage,
+    name: str,
+    file: str,
+    settings: TrainParams,
+    architecture: Architecture,
+    train_indices: Tensor | None = None,
+    held_out: Tensor | None = None,
+) -> Job:
+    """A training of an autoencoder on the images of a stage; `file` names its checkpoint."""
+    return Job(
+        name=name,
+        build=partial(Autoencoder, architecture),
+        settings=settings,
+        fetched=stage.project.outputs("fetch"),
+        seed=stage.seed,
+        device=str(stage.device),
+        checkpoint=stage.checkpoints / f"{file}-{stage.device.type}.pt",
+        train_indices=train_indices,
+        held_out=held_out,
+    )
 
 
 def follow_jobs(stage: Stage, jobs: list[Job]) -> list[Outcome]:

@@ -13,10 +13,9 @@ from latentlab.params import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.jobs import follow_jobs
+from latentlab.stages.jobs import follow_jobs, job_of
 from latentlab.stages.stage import Stage, count_parameters
 from latentlab.training.folds import stratified_folds
-from latentlab.training.jobs import Job
 from latentlab.training.loop import Training
 from latentlab.training.pruning import sparsity
 
@@ -73,14 +72,12 @@ def _cross_validate(
     """Mean and standard deviation of the MSE on each part of the training split, held out."""
     labels = stage.load_split("train").labels
     jobs = [
-        Job(
-            name=f"fold {number}",
-            architecture=Architecture.of(settings.model, info),
-            settings=settings,
-            fetched=stage.project.outputs("fetch"),
-            seed=stage.seed,
-            device=str(stage.device),
-            checkpoint=stage.checkpoints / f"fold-{number}-{stage.device.type}.pt",
+        job_of(
+            stage,
+            f"fold {number}",
+            f"fold-{number}",
+            settings,
+            Architecture.of(settings.model, info),
             train_indices=kept,
             held_out=held_out,
         )

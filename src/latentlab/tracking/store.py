@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 from latentlab.errors import EnvironmentProblem
+from latentlab.parallel import is_alive
 from latentlab.project import Project
 
 # read by MLflow when it is imported; a pipeline that runs offline phones nobody
@@ -55,19 +56,9 @@ def end_abandoned_runs(experiment: str) -> None:
     client = mlflow.MlflowClient()
     host = f"tags.host = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
     for run in client.search_runs([experiment], host):
-        if not _alive(int(run.data.tags["pid"])):
+        if not is_alive(int(run.data.tags["pid"])):
             client.set_tag(run.info.run_id, "reason", "its process was killed")
             client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def count_runs(project: Project) -> int:

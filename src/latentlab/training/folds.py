@@ -15,7 +15,7 @@ def stratified_folds(labels: Tensor, folds: int, seed: int) -> Iterator[tuple[Te
     fewest = int(labels.unique(return_counts=True)[1].min())
     if fewest < folds:
         raise DataError(
-            f"train.folds = {folds}, but a class has only {fewest} training images; "
+            f"folds = {folds}, but a class has only {fewest} training images; "
             f"allowed: 2 to {fewest}"
         )
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)

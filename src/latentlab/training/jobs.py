@@ -1,23 +1,17 @@
-"""Independent trainings of autoencoders, side by side on the cores there are."""
+"""Trainings as work that can be handed to another process, or to another machine."""
 
-import os
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import active_children, parent_process
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet, load_split
-from latentlab.errors import EnvironmentProblem, TrainingDiverged
-from latentlab.models.autoencoder import Autoencoder
-from latentlab.parallel import worker_context
+from latentlab.errors import TrainingDiverged
+from latentlab.models.figures import figures_of
+from latentlab.parallel import processes
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import available_cores, prepare
 from latentlab.training.checkpoint import Checkpoint
@@ -28,13 +22,15 @@ from latentlab.training.record import Record
 
 @dataclass(frozen=True)
 class Job:
-    """One training: images at `train_indices` of the training split (all where None).
+    """One training, from its checkpoint to the epoch `until`, or to its end where that is None.
 
-    Validated on the validation split, or on `held_out` images of the training split.
+    `build` makes the network. Images are those at `train_indices` of the training split (all where
+    None); it is validated on the validation split, or on `held_out` images of the training split.
+    `figures` names what else is to be known of the network, see `figures_of`.
     """
 
     name: str
-    architecture: Architecture
+    build: Callable[[], nn.Module]
     settings: OptimizationParams
     fetched: Path
     seed: int
@@ -42,6 +38,8 @@ class Job:
     checkpoint: Path | None = None
     train_indices: Tensor | None = None
     held_out: Tensor | None = None
+    until: int | None = None
+    figures: tuple[str, ...] = ()
 
     def image_sets(self) -> tuple[ImageSet, ImageSet]:
         """To train on, to validate on."""
@@ -55,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job; `fault` says why it stopped early, if it did."""
+    """What came of a job; `over` says that nothing is left to train, `fault` why, if it failed."""
 
     name: str
     history: list[Record]
@@ -64,43 +62,46 @@ class Outcome:
     sparsity: float
     seconds: float
     fault: str | None
+    over: bool = True
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Record:
+        """The record of the weights that would be kept."""
+        return self.history[self.best_epoch - 1]
 
     @property
     def best_loss(self) -> float:
-        """The validation loss of the weights that would be kept."""
-        return self.history[self.best_epoch - 1]["validation/loss"]
+        """Its validation loss."""
+        return self.best["validation/loss"]
 
 
 def run_side_by_side(jobs: list[Job]) -> Iterator[Outcome]:
     """Run jobs, as many at a time as there are cores; yield their outcomes in the order of jobs.
 
-    On the CPU each has one thread, so that no result depends on how many cores there are. On a
-    GPU they run one after the other in this process.
+    On a GPU they run one after the other in this process.
     """
     if jobs[0].device != "cpu":
         yield from map(run_job, jobs)
         return
-    workers = min(available_cores(), len(jobs))
-    pool = ProcessPoolExecutor(workers, worker_context(), _prepare_worker)
-    try:
-        yield from pool.map(run_job, jobs)
-    except BrokenProcessPool:
-        raise EnvironmentProblem(
-            "a training process was killed, perhaps for want of memory; run again to go on"
-        ) from None
-    except BaseException:
-        for process in active_children():  # not the recorder: it ignores what ends these
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown()
+    with processes(min(available_cores(), len(jobs))) as executor:
+        yield from executor.map(run_job_alone, jobs)
+
+
+def run_job_alone(job: Job) -> Outcome:
+    """Run a job in a process that has nothing else to do.
+
+    It has one thread, so that no result depends on how many cores there are.
+    """
+    prepare(RuntimeParams(seed=0, device="cpu", threads=1))
+    return run_job(job)
 
 
 def run_job(job: Job) -> Outcome:
-    """Train one autoencoder."""
+    """Train one network."""
     start = time.perf_counter()
     torch.manual_seed(job.seed)
-    model = Autoencoder(job.architecture)
+    model = job.build()
     train, validation = job.image_sets()
     training = Training(
         model,
@@ -114,28 +115,20 @@ def run_job(job: Job) -> Outcome:
     training.resume()
     fault = None
     try:
-        for _ in training.epochs():
+        for _ in training.epochs(job.until):
             pass
     except TrainingDiverged as diverged:
         fault = str(diverged)
+    over = training.over or fault is not None
     model = training.restore_best()
     return Outcome(
-        job.name,
-        training.history,
-        training.best_epoch,
-        sum(parameter.numel() for parameter in model.parameters()),
-        sparsity(model),
-        time.perf_counter() - start,
-        fault,
+        name=job.name,
+        history=training.history,
+        best_epoch=training.best_epoch,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        sparsity=sparsity(model),
+        seconds=time.perf_counter() - start,
+        fault=fault,
+        over=over,
+        figures=figures_of(model, train.floats(slice(1)).to(training.device), job.figures),
     )
-
-
-def _prepare_worker() -> None:
-    """One thread, deterministic kernels, and no life after the process that started this one."""
-    prepare(RuntimeParams(seed=0, device="cpu", threads=1))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent_process().join()
-    os._exit(1)

@@ -18,6 +18,7 @@ from latentlab.models.means import Means
 from latentlab.params import OptimizationParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
+from latentlab.training.group import Group
 from latentlab.training.optimization import Optimization
 from latentlab.training.pruning import (
     copy_masks,
@@ -49,7 +50,9 @@ class Training:
         seed: int,
         device: torch.device,
         checkpoint: Checkpoint | None = None,
+        group: Group | None = None,
     ) -> None:
+        self.group = group or Group()
         self.model = model.to(device, memory_format=torch.channels_last)
         self.settings = settings
         self.validation = validation.to(device)
@@ -61,6 +64,7 @@ class Training:
         self._normalises_batches = any(
             isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()
         )
+        self._loss_terms = self.group.loss_terms(self.model)
         self.means = Means()
         self.losses = torch.zeros(self.sweep.steps, device=device)
         self.checkpoint = checkpoint or Checkpoint()
@@ -81,17 +85,22 @@ class Training:
         if (state := self.checkpoint.read()) is not None:
             self._restore(state)
 
-    def epochs(self) -> Iterator[Record]:
-        """Train; yield the record of each epoch until the budget or the patience is spent.
+    @property
+    def over(self) -> bool:
+        """Whether the budget or the patience is spent."""
+        return len(self.history) >= self.settings.epochs or self._out_of_patience()
+
+    def epochs(self, until: int | None = None) -> Iterator[Record]:
+        """Train; yield the record of each epoch until it is over, or to the epoch `until`.
 
         Epochs from before a `resume` are in `history` and not yielded again. Raises
         TrainingDiverged where a loss is NaN or infinite.
         """
-        while len(self.history) < self.settings.epochs and not self._out_of_patience():
+        while not self.over and (until is None or len(self.history) < until):
             epoch = len(self.history) + 1
             train_terms = self._train_epoch(epoch)
             self._prune_after(epoch)
-            validation_terms = mean_terms(self.judged, self.validation)
+            validation_terms = self.group.agree(mean_terms(self.judged, self.validation))
             record = {
                 "epoch": epoch,
                 "learning_rate": self.optimization.learning_rate,
@@ -101,8 +110,8 @@ class Training:
             self._stop_if_validation_diverged(record)
             self._keep_if_best(epoch, validation_terms["loss"])
             self.history.append(record)
-            if self.checkpoint.due or epoch == self.settings.epochs or self._out_of_patience():
-                self.checkpoint.write(self._state())
+            if self.group.agree(self.checkpoint.due) or self.over or epoch == until:
+                self._write_checkpoint()
             yield record
 
     def restore_best(self) -> nn.Module:
@@ -114,22 +123,25 @@ class Training:
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
         for images, labels in self.sweep.batches():
-            if len(images) == 1 and self._normalises_batches:
+            total = len(images)
+            if total <= self.group.size and self._normalises_batches:
                 continue  # a rest of one image has no variance
+            images, labels, count = self.group.share(images, labels)
             with mixed_precision(self.device):
-                terms = self.model.loss_terms(images, labels)
-            terms["loss"].backward()
+                terms = self._loss_terms(images, labels)
+            # of processes that share a batch, the mean of the gradients is taken
+            (terms["loss"] * (count * self.group.size / total)).backward()
             self.optimization.step()
             if self.averaged is not None:
                 self.averaged.update_parameters(self.model)
-            self.means.add(terms, len(images))
+            self.means.add(terms, count)
             self.losses[self.sweep.step - 1] = terms["loss"].detach()
             if self.sweep.step % STEPS_BETWEEN_CHECKS == 0:
                 self._stop_if_diverged(epoch)
-                if self.checkpoint.due:
-                    self.checkpoint.write(self._state())
+                if self.group.agree(self.checkpoint.due):
+                    self._write_checkpoint()
         self._stop_if_diverged(epoch)
-        return self.means.take()
+        return self.group.add_up(self.means).take()
 
     def _prune_after(self, epoch: int) -> None:
         """Prune where the settings say so; what was best before had weights that are gone."""
@@ -152,13 +164,13 @@ class Training:
         return self.settings.patience is not None and waited >= self.settings.patience
 
     def _stop_if_diverged(self, epoch: int) -> None:
-        done = self.losses[: self.sweep.step or self.sweep.steps]
+        done = self.group.total(self.losses[: self.sweep.step or self.sweep.steps])
         if bool(done.isfinite().all()):
             return
         step = int(done.isfinite().logical_not().nonzero()[0, 0])
         overall = (epoch - 1) * self.sweep.steps + step
         rate = self.optimization.rate_at(overall)
-        last = f"{done[step - 1]:.4g}" if step else self._last_loss()
+        last = f"{done[step - 1] / self.group.size:.4g}" if step else self._last_loss()
         raise TrainingDiverged(
             f"the loss is not finite in epoch {epoch}, step {step + 1} of {self.sweep.steps} "
             f"(learning rate {rate:.3g}, last finite loss {last}); lower learning_rate"
@@ -175,6 +187,11 @@ class Training:
     def _last_loss(self) -> str:
         return f"{self.history[-1]['train/loss']:.4g}" if self.history else "none"
 
+    def _write_checkpoint(self) -> None:
+        state = self._state()
+        if self.group.first:
+            self.checkpoint.write(state)
+
     def _state(self) -> State:
         """Everything that the rest of the training depends on."""
         return {
@@ -182,9 +199,8 @@ class Training:
             "averaged": self.averaged and self.averaged.state_dict(),
             "optimization": self.optimization.state_dict(),
             "sweep": self.sweep.state_dict(),
-            "means": self.means.state_dict(),
             "losses": self.losses,
-            "random": random_state(self.device),
+            "own": self.group.gather((self.means.state_dict(), random_state(self.device))),
             "history": self.history,
             "best": (self.best_epoch, self.best_loss, self._best_weights),
             "patience": (self._patience_epoch, self._patience_loss),
@@ -198,9 +214,10 @@ class Training:
             self.averaged.load_state_dict(state["averaged"])
         self.optimization.load_state_dict(state["optimization"])
         self.sweep.load_state_dict(state["sweep"])
-        self.means.load_state_dict(state["means"])
         self.losses.copy_(state["losses"])
-        set_random_state(state["random"], self.device)
+        means, random = state["own"][self.group.rank]
+        self.means.load_state_dict(means)
+        set_random_state(random, self.device)
         self.history = state["history"]
         self.best_epoch, self.best_loss, self._best_weights = state["best"]
         self._patience_epoch, self._patience_loss = state["patience"]

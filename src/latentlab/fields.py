@@ -1,0 +1,33 @@
+"""The kinds of values that `params.yaml` holds."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WrapValidator
+
+SEARCH = "search"
+
+Searchable = WrapValidator(lambda value, handler: value if value == SEARCH else handler(value))
+"""Marks a field that accepts the word `search` beside its own type."""
+
+# strict: without it `true` is 1, and a quoted number a number
+Flag = Annotated[bool, Strict()]
+NoFlag = BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value)
+"""Has `true` refused beside literal numbers: it equals 1, so that pydantic takes it for one."""
+Integer = Annotated[int, Strict()]
+Count = Annotated[int, Strict(), Field(gt=0)]
+Real = Annotated[float, Strict()]
+Positive = Annotated[float, Strict(), Field(gt=0)]
+NotNegative = Annotated[float, Strict(), Field(ge=0)]
+Fraction = Annotated[float, Strict(), Field(gt=0, lt=1)]
+Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A mapping in `params.yaml`: unknown keys refused, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def tree(self) -> dict[str, Any]:
+        """The section as plain mappings, lists and scalars."""
+        # without warnings: the word `search` is not of its field's own type
+        return self.model_dump(mode="json", warnings=False)

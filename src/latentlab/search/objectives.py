@@ -1,0 +1,58 @@
+"""What trials are judged by, and which of them is chosen."""
+
+from collections.abc import Sequence
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.search.trial import COMPLETE, Trial
+from latentlab.search_params import StudyParams
+from latentlab.training.jobs import Outcome
+
+SIGNS = {"minimize": 1.0, "maximize": -1.0}
+
+
+def results_of(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[float]:
+    """The figure for each objective: of the weights that would be kept, the mean over folds."""
+    return [
+        sum((outcome.best | outcome.figures)[name] for outcome in outcomes) / len(outcomes)
+        for name in objectives
+    ]
+
+
+def pareto_front(trials: Sequence[Trial], settings: StudyParams) -> list[Trial]:
+    """Complete trials that no other one beats in one objective and equals in all others."""
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    costs = {trial.number: _costs(trial, settings) for trial in complete}
+    return [
+        trial
+        for trial in complete
+        if not any(_dominates(costs[other.number], costs[trial.number]) for other in complete)
+    ]
+
+
+def best_of(trials: Sequence[Trial], settings: StudyParams) -> Trial:
+    """The trial that is chosen.
+
+    Of the trials that no other beats, those are close whose first objective is worse than the best
+    by at most `tolerance`, as a share of it; among them the second objective decides, then the
+    third. Of equals the earliest is taken. EnvironmentProblem where no trial is complete.
+    """
+    front = pareto_front(trials, settings)
+    if not front:
+        reasons = "; ".join(sorted({trial.reason for trial in trials}))
+        raise EnvironmentProblem(
+            f"search: none of {len(trials)} trials completed ({reasons}); mend search.space"
+        )
+    costs = {trial.number: _costs(trial, settings) for trial in front}
+    best = min(cost[0] for cost in costs.values())
+    close = [t for t in front if costs[t.number][0] <= best + settings.tolerance * abs(best)]
+    return min(close, key=lambda t: (*costs[t.number][1:], costs[t.number][0], t.number))
+
+
+def _costs(trial: Trial, settings: StudyParams) -> list[float]:
+    """The results, signed so that less is better."""
+    signs = [SIGNS[direction] for direction in settings.objectives.values()]
+    return [sign * result for sign, result in zip(signs, trial.results, strict=True)]
+
+
+def _dominates(one: list[float], other: list[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

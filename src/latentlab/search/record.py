@@ -1,0 +1,145 @@
+"""The durable record of a study: an Optuna study in SQLite, written by the driver alone.
+
+A trial is entered when it was drawn, each rung when its trainings are done, and the end when it was
+decided: each in one transaction. A driver that was killed is run again from the start, and finds
+here what it need not train once more. `optuna-dashboard` and `optuna.load_study` read it too.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from latentlab.errors import EnvironmentProblem
+from latentlab.parallel import is_alive
+from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
+from latentlab.training.jobs import Outcome
+
+STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+NAMES = {state: name for name, state in STATES.items()}
+NAME = "search"
+SECONDS_TO_WAIT = 10.0
+"""For somebody else who writes to the database."""
+
+
+class StudyRecord:
+    """What a study has reached, in `folder`/study.db.
+
+    EnvironmentProblem where the database cannot be read or written, or where another process runs
+    the study.
+    """
+
+    def __init__(self, folder: Path, directions: list[str]) -> None:
+        self.path = folder / "study.db"
+        folder.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with self._guarded():
+            self._storage = optuna.storages.RDBStorage(
+                f"sqlite:///{self.path}",
+                engine_kwargs={"connect_args": {"timeout": SECONDS_TO_WAIT}},
+            )
+            self._study = optuna.create_study(
+                study_name=NAME, storage=self._storage, directions=directions, load_if_exists=True
+            )
+            self._study_id = self._storage.get_study_id_from_name(NAME)
+            self._refuse_a_second_driver()
+            self._known = {trial.number: trial for trial in self._study.trials}
+        self._ids: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def begin(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> None:
+        """Enter a trial that was drawn; one that is there must have been drawn the same."""
+        known = self._known.get(trial.number)
+        if known is not None and known.params != trial.drawn:
+            raise EnvironmentProblem(
+                f"{self.path} has another trial {trial.number} than this study draws; "
+                "move that file away to start anew"
+            )
+        with self._guarded():
+            self._ids[trial.number] = (
+                self._storage.create_new_trial(self._study_id, _entry(trial, distributions))
+                if known is None
+                else self._storage.get_trial_id_from_study_id_trial_number(
+                    self._study_id, trial.number
+                )
+            )
+
+    def outcomes(self, number: int, epochs: int) -> list[Outcome] | None:
+        """What the trainings of a trial reached in an earlier run, after so many epochs."""
+        if number not in self._known:
+            return None
+        entry = self._known[number].user_attrs.get(f"epoch {epochs}")
+        return entry and [Outcome(**outcome) for outcome in entry]
+
+    def reach(self, number: int, epochs: int, outcomes: list[Outcome]) -> None:
+        """Enter what the trainings of a trial have reached after so many epochs."""
+        entry = [asdict(outcome) for outcome in outcomes]
+        with self._guarded():
+            self._storage.set_trial_user_attr(self._ids[number], f"epoch {epochs}", entry)
+            if all(outcome.history for outcome in outcomes):  # for the dashboard
+                loss = sum(outcome.best_loss for outcome in outcomes) / len(outcomes)
+                self._storage.set_trial_intermediate_value(self._ids[number], epochs, loss)
+
+    def ended(self, number: int) -> tuple[str, str] | None:
+        """The state and the reason of a trial that ended in an earlier run."""
+        known = self._known.get(number)
+        if known is None or not known.state.is_finished():
+            return None
+        return NAMES[known.state], known.user_attrs.get("reason", "")
+
+    def end(self, trial: Trial) -> None:
+        """Enter how a trial ended, once."""
+        if self.ended(trial.number):
+            return
+        values = trial.results if trial.state == COMPLETE else None
+        with self._guarded():
+            if trial.reason:
+                self._storage.set_trial_user_attr(self._ids[trial.number], "reason", trial.reason)
+            self._storage.set_trial_state_values(
+                self._ids[trial.number], STATES[trial.state], values
+            )
+
+    def release(self) -> None:
+        """Say that nobody runs the study any more."""
+        with self._guarded():
+            self._study.set_user_attr("driver", None)
+
+    def _refuse_a_second_driver(self) -> None:
+        driver = self._study.user_attrs.get("driver")
+        here = socket.gethostname()
+        elsewhere = driver and driver["host"] == here and driver["pid"] != os.getpid()
+        if elsewhere and is_alive(driver["pid"]):
+            raise EnvironmentProblem(
+                f"process {driver['pid']} runs this study already; wait for it, or end it"
+            )
+        self._study.set_user_attr("driver", {"host": here, "pid": os.getpid()})
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what the database says into one message."""
+        try:
+            yield
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as fault:
+            cause = fault.__cause__ or fault
+            raise EnvironmentProblem(
+                f"the study {self.path} cannot be used: {str(cause).splitlines()[0]}; free the "
+                "disk, or close what holds the file, and run again: nothing that it has is lost"
+            ) from fault
+
+
+def _entry(trial: Trial, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.drawn,
+        distributions=distributions,
+        user_attrs={"values": trial.values},
+    )

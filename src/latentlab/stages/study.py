@@ -1,0 +1,189 @@
+"""A study as part of a stage: shown, told to MLflow, kept as a table and pictures."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentlab.data.image_set import stratified_sample
+from latentlab.files import write_csv
+from latentlab.identity import study_folder
+from latentlab.plots.search import (
+    plot_front,
+    plot_importances,
+    plot_learning_curves,
+    plot_parallel,
+    plot_slices,
+    plot_trials,
+)
+from latentlab.progress import Bar, note, progress_bar
+from latentlab.search.executors import open_executor
+from latentlab.search.objectives import best_of, pareto_front
+from latentlab.search.record import StudyRecord
+from latentlab.search.study import Candidate, Split, Study, Task
+from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
+from latentlab.search_params import StudyParams
+from latentlab.stages.stage import Stage
+from latentlab.training.folds import stratified_folds
+
+
+@dataclass(frozen=True)
+class Found:
+    """The trials of a study in the order of their numbers, and the one that was chosen."""
+
+    trials: list[Trial]
+    best: Trial | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the chosen trial drew, by the paths of parameters."""
+        return self.best.values if self.best else {}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` says of the study."""
+        states = (COMPLETE, PRUNED, FAILED)
+        counts = {state: sum(t.state == state for t in self.trials) for state in states}
+        return {
+            "trials": counts | {"total": len(self.trials)},
+            "epochs": sum(trial.epochs for trial in self.trials),
+        }
+
+
+def run_study(
+    stage: Stage,
+    section: str,
+    settings: StudyParams,
+    candidate: Callable[[dict[str, Any]], Candidate],
+    plots: Path,
+) -> Found:
+    """Run the study that `section` of the parameters describes, or go on with it.
+
+    Writes `trials.csv` to the folder of the stage, and pictures to `plots`.
+    """
+    folder = study_folder(stage.project, stage.name, section, stage.params)
+    earlier = [other for other in folder.parent.glob(f"{stage.name}-*") if other != folder]
+    record = StudyRecord(folder, list(settings.objectives.values()))
+    if len(record):
+        note(f"{stage.name}: goes on with the {len(record)} trials of {record.path}")
+    elif earlier:
+        note(
+            f"{stage.name}: a new study, because its space, its data or the code changed; "
+            f"{folder.parent} keeps the {len(earlier)} earlier"
+        )
+    task = Task(
+        settings=settings,
+        candidate=candidate,
+        splits=_splits(stage, settings),
+        fetched=stage.project.outputs("fetch"),
+        seed=stage.seed,
+        device=str(stage.device),
+        checkpoints=folder / "checkpoints",
+    )
+    stage.checkpoints.mkdir(parents=True, exist_ok=True)  # a mark: the run is to be continued
+    steered = stage.params.search  # where it runs is the same for every study
+    with (
+        open_executor(steered, task.device, task.fetched) as (executor, work),
+        progress_bar(stage.name, settings.trials, "trials") as bar,
+    ):
+        study = Study(task, record, executor, work)
+        trials = []
+        for trial in study.trials():
+            trials.append(trial)
+            _log_trial(stage, trial)
+            _show(bar, stage.name, trials, settings)
+    record.release()
+    trials.sort(key=lambda trial: trial.number)
+    found = Found(trials, best_of(trials, settings) if trials else None)
+    write_trials(stage, found, settings)
+    if found.best is not None:
+        _plot(plots, settings, found.trials, found.best, study)
+    return found
+
+
+def _splits(stage: Stage, settings: StudyParams) -> list[Split]:
+    """The images of every trial; those of the test split are not among them."""
+    labels = stage.load_split("train").labels
+    chosen = None
+    if settings.images < len(labels):
+        chosen = stratified_sample(labels, settings.images, stage.seed)
+    if settings.folds is None:
+        return [(chosen, None)]
+    if chosen is None:
+        chosen = torch.arange(len(labels))
+    folds = stratified_folds(labels[chosen], settings.folds, stage.seed)
+    return [(chosen[kept], chosen[held_out]) for kept, held_out in folds]
+
+
+def _log_trial(stage: Stage, trial: Trial) -> None:
+    """A nested run with the values, the curve, the state and its reason."""
+    with stage.run.nested(f"trial {trial.number}") as child:
+        child.log_params(trial.values | {"state": trial.state, "reason": trial.reason})
+        for record in trial.history:
+            child.log_epoch(record)
+        if trial.outcomes:
+            seconds = sum(outcome.seconds for outcome in trial.outcomes)
+            figures = {"seconds": seconds, "parameters": trial.parameters}
+            child.log_metrics(figures, step=len(trial.history))
+
+
+def _show(bar: Bar, name: str, trials: list[Trial], settings: StudyParams) -> None:
+    pruned = sum(trial.state == PRUNED for trial in trials)
+    words = f"{name}: {pruned} pruned"
+    if any(trial.state == COMPLETE for trial in trials):
+        best = best_of(trials, settings)
+        words += f", best {best.results[0]:.4g} (trial {best.number})"
+    bar.say(words)
+    bar.advance(1)
+
+
+def write_trials(stage: Stage, found: Found, settings: StudyParams | None) -> None:
+    """Write the table of trials; where there was no study it is empty."""
+    table = stage.output / "trials.csv"
+    rows = [_row(trial, settings) for trial in found.trials] if settings else []
+    write_csv(table, rows or [{"number": ""}])
+    stage.run.log_files(table)
+
+
+def _plot(
+    folder: Path, settings: StudyParams, trials: list[Trial], best: Trial, study: Study
+) -> None:
+    """Draw a picture for each question that one asks of a study."""
+    objectives = list(settings.objectives)
+    objective = objectives[0]
+    plot_trials(folder / "trials.png", trials, objective, _best_so_far(trials, settings))
+    curve = objective if "/" in objective else "validation/loss"
+    plot_learning_curves(folder / "learning_curves.png", trials, curve, best)
+    plot_slices(folder / "slices.png", trials, objective)
+    plot_parallel(folder / "parallel.png", trials, objective)
+    if len(objectives) > 1:
+        plot_front(folder / "front.png", trials, pareto_front(trials, settings), best, objectives)
+    importances, epochs = study.importances(trials)
+    if importances:
+        judged = f"{objective} after {epochs} epoch{'s' if epochs > 1 else ''}"
+        plot_importances(folder / "importances.png", importances, judged)
+
+
+def _best_so_far(trials: list[Trial], settings: StudyParams) -> list[int]:
+    """For each trial the number of the best one up to it; -1 before the first is complete."""
+    best = []
+    for count in range(1, len(trials) + 1):
+        complete = [trial for trial in trials[:count] if trial.state == COMPLETE]
+        best.append(best_of(complete, settings).number if complete else -1)
+    return best
+
+
+def _row(trial: Trial, settings: StudyParams) -> dict[str, Any]:
+    results = trial.results or [""] * len(settings.objectives)
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "epochs": trial.epochs,
+        "parameters": trial.parameters,
+        **dict(zip(settings.objectives, results, strict=True)),
+        **{path: json.dumps(value) for path, value in trial.values.items()},
+        "reason": trial.reason,
+    }
