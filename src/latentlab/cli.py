@@ -19,6 +19,7 @@ from latentlab.project import OF_SEVERAL, find_project
 
 if TYPE_CHECKING:
     from latentlab.params import Params
+    from latentlab.project import Project
 
 STAGES = {
     "fetch": "Find, check and split the dataset named in params.yaml.",
@@ -90,6 +91,8 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
         click.echo(json.dumps(shown, indent=2))
         return
     name = f"{verb}@{member}" if member else verb
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and verb != "train":
+        raise ParamsError(f"torchrun starts several processes; only train uses them, not {verb}")
     from latentlab.identity import identify
     from latentlab.tracking.run import track
 
@@ -98,6 +101,9 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
 
         warm_up()
     key = identify(project, name, params)
+    if int(os.environ.get("RANK", "0")) > 0:
+        _accompany(name, key, project, params)
+        return
     with track(project, name, params.data.name, key) as run:
         # torch is imported from here on, while the recorder opens the store
         gc.disable()  # imports make millions of objects and hardly any garbage
@@ -108,6 +114,15 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
         gc.enable()
         module.run(stage)
     stage.forget_checkpoints()
+
+
+def _accompany(name: str, key: str, project: "Project", params: "Params") -> None:
+    """Be one of the processes that only help to train."""
+    from latentlab.stages.stage import prepare_stage
+    from latentlab.stages.train import accompany
+    from latentlab.tracking.run import Run, Silence
+
+    accompany(prepare_stage(name, key, project, params, Run(Silence())))
 
 
 def _works_side_by_side(verb: str, params: "Params") -> bool:

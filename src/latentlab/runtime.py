@@ -17,7 +17,10 @@ M_MMAP_THRESHOLD = -3
 
 def prepare(runtime: RuntimeParams) -> torch.device:
     """Set threads, seed and deterministic kernels for this process; return the device to use."""
-    torch.set_num_threads(available_cores() if runtime.threads == "auto" else runtime.threads)
+    threads = runtime.threads
+    if threads == "auto":  # processes that torchrun starts share the cores
+        threads = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.set_num_threads(threads)
     torch.manual_seed(runtime.seed)
     # read by cuBLAS when it starts; without it deterministic mode refuses matrix products
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,9 +1,11 @@
 """train: the convolutional autoencoder, with what the search found."""
 
+from contextlib import suppress
+
 import torch
 
 from latentlab.architecture import Architecture
-from latentlab.data.image_set import DatasetInfo
+from latentlab.data.image_set import DatasetInfo, load_info
 from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.found import resolved_params
@@ -16,6 +18,7 @@ from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.jobs import follow_jobs, job_of
 from latentlab.stages.stage import Stage, count_parameters
 from latentlab.training.folds import stratified_folds
+from latentlab.training.group import Group
 from latentlab.training.loop import Training
 from latentlab.training.pruning import sparsity
 
@@ -24,16 +27,12 @@ SHOWN = 12
 
 def run(stage: Stage) -> None:
     """Write the model, its learning curve and reconstructions of validation images."""
-    info = stage.load_info()
-    train, validation = stage.load_split("train"), stage.load_split("validation")
-    settings = resolved_params(stage.project, stage.params).train
-    stage.run.log_params({"train": settings.tree()})
-
-    model = Autoencoder(Architecture.of(settings.model, info))
-    training = Training(
-        model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
-    )
+    info, validation = stage.load_info(), stage.load_split("validation")
+    training = _prepare_training(stage)
+    settings = training.settings
+    stage.run.log_params({"train": settings.tree(), "processes": training.group.size})
     follow(stage, training)
+    training.group.leave()
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
@@ -64,6 +63,36 @@ def run(stage: Stage) -> None:
     if settings.folds is not None:
         metrics["folds"] = _cross_validate(stage, settings, settings.folds, info)
     stage.write_metrics(metrics)
+
+
+def accompany(stage: Stage) -> None:
+    """Train with the process that runs the stage, and leave the rest to it."""
+    training = _prepare_training(stage)
+    training.resume()
+    with suppress(TrainingDiverged):  # the other says so
+        for _ in training.epochs():
+            pass
+    training.group.leave()
+
+
+def _prepare_training(stage: Stage) -> Training:
+    """The training of `train`, together with the other processes that `torchrun` started."""
+    info = load_info(stage.project.outputs("fetch"))
+    settings = resolved_params(stage.project, stage.params).train
+    model = Autoencoder(Architecture.of(settings.model, info))
+    group = Group.join(stage.device)
+    if not group.first:
+        torch.manual_seed(stage.seed + group.rank)  # other images need other dropout
+    return Training(
+        model,
+        settings,
+        stage.load_split("train"),
+        stage.load_split("validation"),
+        stage.seed,
+        stage.device,
+        checkpoint_of(stage),
+        group,
+    )
 
 
 def _cross_validate(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Run:
     """A live MLflow run: that of the stage, or a nested one with the name `child`."""
 
-    recorder: Recorder
+    recorder: Recorder | Silence
     child: str | None = None
 
     def log_params(self, params: dict[str, Any]) -> None:
@@ -82,6 +82,13 @@ class Run:
         self.recorder.tell("start_child", name)
         yield Run(self.recorder, name)
         self.recorder.tell("end_child", name)
+
+
+class Silence:
+    """In the place of a recorder where nothing is to be recorded."""
+
+    def tell(self, command: str, *arguments: Any) -> None:
+        """Forget it."""
 
 
 class Recorder:
