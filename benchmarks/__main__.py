@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import search
 from latentlab.errors import LatentlabError
 from latentlab.files import read_json, write_json
 from latentlab.runtime import available_cores
@@ -18,13 +19,14 @@ import tracking
 from data import prepare_data
 
 RESULTS = Path(__file__).with_name("results.json")
-PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow")
+PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow", "optuna")
 
 PARTS: dict[str, Callable[[Path, int], dict]] = {
     "throughput": throughput.measure,
     "quality": lambda folder, rounds: quality.measure(folder),
     "growth": lambda folder, rounds: growth.measure(),
     "tracking": lambda folder, rounds: tracking.measure(),
+    "search": lambda folder, rounds: search.measure(folder),
 }
 
 

@@ -18,7 +18,6 @@ from latentlab.yaml_files import read_yaml
 
 DELETED = object()
 HIDDEN = "search.space.train.model.hidden"
-OPTIMIZER = "search.space.train.optimizer"
 
 
 @pytest.fixture
@@ -275,9 +274,12 @@ class TestComparisons:
         assert load_params(edit({"compare": {}})).compare == {}
 
     def test_variants_are_named_after_their_values_and_set_the_base_too(self, params):
+        base = params.compare["depth"].base
+
+        assert base["train.batch_size"] == 32
         assert params.compare["depth"].variants == {
-            "8-16-32": {"train.batch_size": 32, "train.model.channels": [8, 16, 32]},
-            "8-16-32-64": {"train.batch_size": 32, "train.model.channels": [8, 16, 32, 64]},
+            "8-16-32": base | {"train.model.channels": [8, 16, 32]},
+            "8-16-32-64": base | {"train.model.channels": [8, 16, 32, 64]},
         }
         assert list(params.compare["optimizer"].variants) == params.compare["optimizer"].values
         assert "early stopping" in params.compare["regularization"].variants
@@ -291,70 +293,6 @@ class TestComparisons:
     def test_only_numbers_are_drawn_as_a_curve(self, params):
         numeric = {name for name, comparison in params.compare.items() if comparison.numeric}
         assert numeric == {"latent_dim"}
-
-
-class TestTheSpaceOfTheSearch:
-    @pytest.mark.parametrize(
-        ("choice", "told"),
-        [
-            (5, " = 5: must be a mapping"),
-            ({"low": 1, "high": 9}, ": needs a type: int, float or categorical"),
-            ({"type": "integer", "low": 1, "high": 9}, ": has the type 'integer'; known are 'int'"),
-            ({"type": "int", "high": 9}, ".low is missing"),
-            ({"type": "int", "low": 1, "high": 9, "lgo": 1}, ".lgo is not a known name; did you"),
-            ({"type": "int", "low": 9, "high": 1}, ": low must not exceed high"),
-            ({"type": "int", "low": 0, "high": 9, "log": True}, ": low must not exceed high, and"),
-            ({"type": "categorical", "choices": []}, ".choices = []: must not be empty"),
-        ],
-    )
-    def test_a_range_that_is_none(self, refusal, choice, told):
-        assert f"{HIDDEN}{told}" in refusal({HIDDEN: choice})
-
-    def test_a_space_that_is_none(self, refusal):
-        assert "search.space is empty: must be a mapping" in refusal({"search.space": None})
-
-    @pytest.mark.parametrize("name", ["train.model.hiden", "train.epochs", "vae.beta"])
-    def test_a_range_of_what_is_never_searched(self, refusal, name):
-        message = refusal({f"search.space.{name}": {"type": "int", "low": 1, "high": 2}})
-        assert f"search.space.{name} is not a parameter to search; " in message
-
-    def test_the_nearest_parameter_is_suggested(self, refusal):
-        message = refusal({"search.space.train.model.hiden": {"type": "int", "low": 1, "high": 2}})
-        assert "did you mean 'train.model.hidden'?" in message
-
-    def test_values_that_the_parameter_may_not_have_are_told_together(self, refusal):
-        message = refusal({OPTIMIZER: {"type": "categorical", "choices": ["adam", "adamv", 3]}})
-        assert (
-            f"{OPTIMIZER} allows 'adamv', 3, but train.optimizer must be 'adam', 'adamw',"
-        ) in message
-
-    def test_a_range_that_ends_where_the_parameter_may_not_be(self, refusal):
-        message = refusal({HIDDEN: {"type": "int", "low": -3, "high": 5}})
-        assert f"{HIDDEN} allows -3, but train.model.hidden must be greater than 0" in message
-
-    def test_the_word_search_is_no_value_to_find(self, refusal):
-        message = refusal({OPTIMIZER: {"type": "categorical", "choices": ["search"]}})
-        assert f"{OPTIMIZER} allows 'search', but train.optimizer must be a value" in message
-
-    def test_the_word_search_without_a_range(self, refusal):
-        message = refusal({"train.model.hidden": "search", HIDDEN: DELETED})
-        assert (
-            "train.model.hidden = 'search': search.space has no range for it; add one there, "
-            "or write a value here"
-        ) in message
-
-    def test_the_word_search_outside_of_train(self, refusal):
-        assert (
-            "vae.model.hidden = 'search': only parameters of train are searched; write a value here"
-        ) in refusal({"vae.model.hidden": "search"})
-
-    def test_a_range_may_be_there_without_being_used(self, edit):
-        path = edit({"train.model.hidden": 99, HIDDEN: {"type": "int", "low": 1, "high": 2}})
-
-        params = load_params(path)
-
-        assert params.train.model.hidden == 99
-        assert "train.model.hidden" not in params.searched
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(refusal):
@@ -479,9 +417,3 @@ class TestValues:
     def test_values_are_validated(self, params):
         with pytest.raises(ValidationError):
             with_values(params, {"train.optimizer": "adamv"})
-
-
-def test_a_range_of_real_numbers_for_an_integer_is_refused(refusal):
-    told = refusal({HIDDEN: {"type": "float", "low": 64.0, "high": 192.0}})
-
-    assert "but train.model.hidden must be an integer" in told

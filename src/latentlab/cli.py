@@ -37,6 +37,8 @@ DESCRIBED = ("train", "finetune", "vae", "gan")
 INTERRUPTED = 130
 TERMINATED = 143
 KNOCK_SECONDS = 10.0
+SPINS = "3000"
+"""How often a thread looks whether there is work before it sleeps: some ten microseconds."""
 
 EPILOG = """\b
 Exit codes: 0 done; 1 the gate found a metric that got worse; 2 a mistake in params.yaml or on the
@@ -263,6 +265,9 @@ def run() -> None:
     Python would take torch apart first, which takes a second and changes nothing.
     """
     status = 1
+    # read when torch loads its threads: they then sleep soon while they wait for each other, and a
+    # second program on the same cores does not make them several times slower
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     # registered before anything else, so that it is called after everything else
     atexit.register(lambda: _leave(status))
     try:

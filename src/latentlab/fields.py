@@ -1,10 +1,23 @@
 """The kinds of values that `params.yaml` holds."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WrapValidator
 
 SEARCH = "search"
+
+
+def _plain(value: Any) -> Any:
+    """A value of any kind as Python's own; YAML readers have subclasses that remember comments."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        raise ValueError("must be a number, text, true, false, null or a list of them") from None
+
+
+Plain = Annotated[Any, BeforeValidator(_plain)]
+"""A value whose kind is not known here."""
 
 Searchable = WrapValidator(lambda value, handler: value if value == SEARCH else handler(value))
 """Marks a field that accepts the word `search` beside its own type."""

@@ -15,6 +15,7 @@ from latentlab.fields import (
     Fraction,
     NoFlag,
     NotNegative,
+    Plain,
     Positive,
     Searchable,
     Section,
@@ -118,9 +119,9 @@ class Comparison(Section):
     else is as in `train`, changed by `base`; `epochs` and `images` are the budget of each value.
     """
 
-    base: dict[str, Any] = Field({})
+    base: dict[str, Plain] = Field({})
     parameter: str | None = None
-    values: Annotated[list[Any], Field(min_length=1)] | dict[str, dict[str, Any]]
+    values: Annotated[list[Plain], Field(min_length=1)] | dict[str, dict[str, Plain]]
     epochs: Count
     images: Count | None = None
 

@@ -14,6 +14,9 @@ from latentlab.params_file import load_params, validate_params
 from latentlab.project import Project
 from latentlab.yaml_files import read_yaml
 
+WHOLE = ("space", "objectives")
+"""Mappings whose entries belong together: they are replaced, not mixed."""
+
 LINE_WIDTH = 4096
 """Never fold a line of params.yaml."""
 
@@ -50,13 +53,15 @@ def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterato
     """Set every value of `source` in `target`, in place; say what changed."""
     for key, value in source.items():
         path = f"{prefix}{key}"
-        # the ranges of a search belong together: they are replaced, not mixed
-        if isinstance(value, dict) and isinstance(target.get(key), dict) and key != "space":
+        both = isinstance(value, dict) and isinstance(target.get(key), dict)
+        if both and key not in WHOLE:
             yield from _merge(target[key], value, f"{path}.")
         elif target.get(key) != value:
-            yield f"{path}: {_plain(target.get(key))} -> {_plain(value)}"
+            yield f"{path}: {_plain(key, target.get(key))} -> {_plain(key, value)}"
             target[key] = value
 
 
-def _plain(value: Any) -> str:
-    return f"{len(value)} ranges" if isinstance(value, dict) else str(value)
+def _plain(key: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{len(value)} {'ranges' if key == 'space' else 'values'}"

@@ -7,19 +7,21 @@ range whose condition holds.
 
 import math
 from collections.abc import Iterator
-from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from latentlab.fields import Count, Flag, Integer, Positive, Real, Section
+from latentlab.fields import Count, Flag, Integer, Plain, Positive, Real, Section
+
+ROUNDING = 1e-9
+"""Share of a step by which a float may miss it."""
 
 
 class _Range(Section):
     """What every range has: when it applies, and what its parameter is where it does not."""
 
-    when: dict[str, Any] = Field({})
-    otherwise: Any = None
+    when: dict[str, Plain] = Field({})
+    otherwise: Plain = None
 
     def applies(self, drawn: dict[str, Any]) -> bool:
         """Whether what was drawn before is all that `when` asks for; a list names several."""
@@ -36,14 +38,31 @@ class IntegerRange(_Range):
     log: Flag = False
 
     @property
-    def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked."""
-        return [self.low, self.high]
+    def last(self) -> int:
+        """The highest value that a step leads to."""
+        return self.high - (self.high - self.low) % self.step
 
     @property
-    def grid(self) -> list[Any]:
-        """Every value."""
-        return list(range(self.low, self.high + 1, self.step))
+    def examples(self) -> list[Any]:
+        """Values that stand for the whole range when it is checked."""
+        return [self.low, self.last]
+
+    @property
+    def points(self) -> int:
+        """Number of values."""
+        return (self.last - self.low) // self.step + 1
+
+    def point(self, index: int) -> int:
+        """The value at a place."""
+        return self.low + index * self.step
+
+    def has(self, value: Any) -> bool:
+        """Whether the value may be drawn."""
+        return (
+            isinstance(value, int)
+            and self.low <= value <= self.last
+            and (value - self.low) % self.step == 0
+        )
 
     @model_validator(mode="after")
     def _ordered(self) -> "IntegerRange":
@@ -66,15 +85,31 @@ class FloatRange(_Range):
     @property
     def examples(self) -> list[Any]:
         """Values that stand for the whole range when it is checked; one of them is no integer."""
-        return [self.low, math.nextafter(self.low, self.high), self.high]
+        return [self.low, math.nextafter(self.low, self.last), self.last]
 
     @property
-    def grid(self) -> list[Any] | None:
-        """Every value; None without a step."""
+    def last(self) -> float:
+        """The highest value that a step leads to."""
+        return self.high if self.step is None else self.point(self.points - 1)
+
+    @property
+    def points(self) -> int:
+        """Number of values; 0 where there are as many as there are floats."""
         if self.step is None:
-            return None
-        count = int((self.high - self.low) / self.step + 1e-9)
-        return [self.low + i * self.step for i in range(count + 1)]
+            return 0
+        return int((self.high - self.low) / self.step + ROUNDING) + 1
+
+    def point(self, index: int) -> float:
+        """The value at a place."""
+        value = self.low + index * self.step
+        return self.high if value > self.high - ROUNDING * self.step else value
+
+    def has(self, value: Any) -> bool:
+        """Whether the value may be drawn."""
+        if not isinstance(value, int | float) or not self.low <= value <= self.last:
+            return False
+        places = (value - self.low) / self.step if self.step else 0.0
+        return abs(places - round(places)) <= ROUNDING
 
     @model_validator(mode="after")
     def _ordered(self) -> "FloatRange":
@@ -89,7 +124,7 @@ class Choices(_Range):
     """One of a list of values, lists included."""
 
     type: Literal["categorical"]
-    choices: Annotated[list[Any], Field(min_length=1)]
+    choices: Annotated[list[Plain], Field(min_length=1)]
 
     @property
     def examples(self) -> list[Any]:
@@ -97,14 +132,30 @@ class Choices(_Range):
         return self.choices
 
     @property
-    def grid(self) -> list[Any]:
-        """Every value."""
-        return self.choices
+    def points(self) -> int:
+        """Number of values."""
+        return len(self.choices)
+
+    def point(self, index: int) -> Any:
+        """The value at a place."""
+        return self.choices[index]
+
+    def has(self, value: Any) -> bool:
+        """Whether the value may be drawn."""
+        return value in self.choices
+
+
+def _one_or_list(value: Any) -> str:
+    return "list" if isinstance(value, list | tuple) else "one"
 
 
 Range = Annotated[IntegerRange | FloatRange | Choices, Field(discriminator="type")]
 Ranges = Annotated[tuple[Range, ...], Field(min_length=1)]
-Space = dict[str, Range | Ranges]
+# told apart beforehand: otherwise a mistake in one is also told as one in the other
+Entry = Annotated[
+    Annotated[Range, Tag("one")] | Annotated[Ranges, Tag("list")], Discriminator(_one_or_list)
+]
+Space = dict[str, Entry]
 
 
 def is_switch(name: str) -> bool:
@@ -127,26 +178,26 @@ def named_ranges(space: Space) -> Iterator[tuple[str, Range]]:
 
 
 def examples(entry: Range | Ranges) -> list[Any]:
-    """Values that stand for all that a parameter may get."""
-    if not isinstance(entry, tuple):
-        return entry.examples + ([] if entry.otherwise is None else [entry.otherwise])
-    longest = max(len(each.examples) for each in entry)
-    return [[each.examples[i % len(each.examples)] for each in entry] for i in range(longest)]
+    """Values that stand for all that a parameter may get; of a list, lists of one value."""
+    if isinstance(entry, tuple):
+        return [[example] for each in entry for example in each.examples]
+    fallback = [entry.otherwise] if "otherwise" in entry.model_fields_set else []
+    return entry.examples + fallback
 
 
-def grid_size(space: Space) -> int | None:
-    """Number of points of the grid; None where a range is not made of points."""
-    grids = [each.grid for _, each in named_ranges(space)]
-    if any(grid is None for grid in grids):
-        return None
-    return math.prod(len(grid) for grid in grids)
+def grid_size(space: Space) -> int:
+    """Number of points of the grid; 0 where a range is not made of points."""
+    return math.prod(each.points for _, each in named_ranges(space))
 
 
-def grid_points(space: Space) -> Iterator[dict[str, Any]]:
-    """Every point of the grid, by the names of the ranges."""
-    names = [name for name, _ in named_ranges(space)]
-    for point in product(*(each.grid for _, each in named_ranges(space))):
-        yield dict(zip(names, point, strict=True))
+def grid_point(space: Space, index: int) -> dict[str, Any]:
+    """One point of the grid, by the names of the ranges."""
+    ranges = list(named_ranges(space))
+    point = {}
+    for name, each in reversed(ranges):
+        index, place = divmod(index, each.points)
+        point[name] = each.point(place)
+    return {name: point[name] for name, _ in ranges}
 
 
 def _several(value: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from latentlab.fields import SEARCH
 from latentlab.params import Params, flatten
-from latentlab.ranges import Choices, Range, Ranges, Space, examples, is_switch, named_ranges
+from latentlab.ranges import Range, Ranges, Space, examples, is_switch, named_ranges
 from latentlab.yaml_files import Location, Mistakes, leaves, nearest, refused
 
 STUDIES = {("search", "space"): "train", ("finetune", "search", "space"): "finetune"}
@@ -29,7 +29,7 @@ def mistakes_in_search(document: dict[str, Any], known: Mistakes) -> Mistakes:
         objectives = (*place[:-1], "objectives")
         own = FIGURES[section]
         for foreign in set(FIGURES.values()) - {own}:
-            if foreign in _at(document, objectives):
+            if foreign in _at(document, objectives) and (*objectives, foreign) not in known:
                 mistakes[*objectives, foreign] = f" is no figure of {section}; it has {own}"
     return mistakes | _words_without_range(document, known)
 
@@ -41,7 +41,7 @@ def _mistakes_in_space(space: Space, place: Location, section: str) -> Mistakes:
     for name, entry in space.items():
         if is_switch(name):
             fault = None
-            if name not in asked_for:
+            if not any(asked == name or asked.startswith(f"{name}[") for asked in asked_for):
                 fault = (
                     f" is neither a parameter nor named by a `when`; {nearest(name, searchable)}"
                 )
@@ -66,7 +66,8 @@ def _fault_of_values(name: str, entry: Range | Ranges) -> str | None:
         if example == SEARCH:
             words = ["must be a value"]
         if words:
-            refusals[repr(example)] = words[0]
+            # the last is about the values of a list, where a single value would do too
+            refusals[repr(example)] = words[-1 if isinstance(example, list) else 0]
     if not refusals:
         return None
     return f" allows {', '.join(refusals)}, but {name} {next(iter(refusals.values()))}"
@@ -95,16 +96,12 @@ def _fault_of_when(label: str, entry: Range, space: Space) -> str | None:
         if name not in earlier:
             drawn = nearest(name, list(earlier)) if earlier else "it is the first"
             return f": `when` names '{name}', which is not drawn before it; {drawn}"
+        if wanted == []:
+            return f": `when` waits for no value of {name}"
         for value in wanted if isinstance(wanted, list) else [wanted]:
-            if not _possible(value, earlier[name]):
+            if not earlier[name].has(value):
                 return f": `when` waits for {name} = {value!r}, which is never drawn"
     return None
-
-
-def _possible(value: Any, entry: Range) -> bool:
-    if isinstance(entry, Choices):
-        return value in entry.choices
-    return isinstance(value, int | float) and entry.low <= value <= entry.high
 
 
 def _words_without_range(document: dict[str, Any], known: Mistakes) -> Mistakes:
@@ -119,7 +116,9 @@ def _words_without_range(document: dict[str, Any], known: Mistakes) -> Mistakes:
             continue  # has a message of its own
         advice = "search.space has no range for it; add one there, or write a value here"
         if place[0] != "train":
-            advice = "only parameters of train are searched; write a value here"
+            advice = "only train takes what the study found by this word; write a value here"
+            if place[0] == "finetune":
+                advice = "what finetune.search finds takes its place anyway; write a value here"
         mistakes[place] = f" = 'search': {advice}"
     return mistakes
 

@@ -67,9 +67,9 @@ class StudyParams(Section):
             )
         if self.sampler == "cma-es" and len(self.objectives) > 1:
             raise ValueError("cma-es knows one objective; write tpe")
-        if self.sampler == "grid":
-            size = None if conditional else grid_size(self.space)
-            if size is None:
+        if self.sampler == "grid" and self.space:
+            size = 0 if conditional else grid_size(self.space)
+            if not size:
                 raise ValueError("a grid needs a step in each range of floats, and no `when`")
             if self.trials > size:
                 raise ValueError(f"the grid has {size} points; write at most that many trials")

@@ -38,6 +38,7 @@ WORDS = {
     "model_type": "must be a mapping",
     "string_type": "must be text; what looks like a number or a date needs quotes",
     "string_pattern_mismatch": "must match {pattern}",
+    "too_long": "must have at most {max_length} entries",
     "too_short": "must not be empty",
     "tuple_type": "must be a list",
     "union_tag_invalid": "has the type '{tag}'; known are {expected_tags}",
@@ -97,6 +98,12 @@ def refusal(mistakes: Mistakes, source: CommentedMap, path: Path) -> ParamsError
     lines = [f"{path}:{line}: {_dotted(place)}{mistakes[place]}" for line, place in placed]
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return ParamsError(f"{count}, nothing was done:\n  " + "\n  ".join(lines))
+
+
+def first_refusal(invalid: ValidationError) -> str:
+    """The first of what a schema says against a document, with the name of the parameter."""
+    error = invalid.errors()[0]
+    return f"{_dotted(error['loc'])}: {_words(error)}".removeprefix(": ")
 
 
 def _errors(schema: Schema, document: dict[str, Any]) -> list[ErrorDetails]:
@@ -189,17 +196,24 @@ def _names(schema: Schema, parents: Location) -> list[str]:
     """The names that the section at `parents` knows."""
     annotation: Any = schema
     for name in parents:
-        section = next(sections(annotation), None)
-        if isinstance(annotation, type) and section is annotation:
-            annotation = section.model_fields[str(name)].annotation
+        if isinstance(name, int):
+            continue  # a place in a list: what may stand there is found within its annotation
+        # a section, or a section that may be null
+        own = [each for each in (annotation, *get_args(annotation)) if _is_section(each)]
+        if own and str(name) in own[0].model_fields:
+            annotation = own[0].model_fields[str(name)].annotation
         else:  # a mapping of free names to sections of one kind
             annotation = get_args(annotation)[-1]
     return list(dict.fromkeys(name for s in sections(annotation) for name in s.model_fields))
 
 
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def sections(annotation: Any) -> Iterator[Schema]:
     """The sections that an annotation allows."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_section(annotation):
         yield annotation
     for part in get_args(annotation):
         yield from sections(part)

@@ -21,11 +21,10 @@ STYLES = {"complete": (PALETTE[0], "o"), "pruned": (PALETTE[9], "x"), "failed": 
 COLUMNS = 4
 
 
-def plot_trials(target: Path, trials: Sequence[Trial], objective: str, best: Sequence[int]) -> None:
-    """Draw what each trial reached in an objective, and the trials that were best so far.
-
-    `best` has, for each trial in turn, the number of the best one up to then.
-    """
+def plot_trials(
+    target: Path, trials: Sequence[Trial], objective: str, best: Sequence[Trial | None]
+) -> None:
+    """Draw what each trial reached in an objective, and after each the best one so far."""
     figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
     for state, (colour, marker) in STYLES.items():
@@ -34,10 +33,10 @@ def plot_trials(target: Path, trials: Sequence[Trial], objective: str, best: Seq
             numbers = [trial.number for trial in members]
             reached = [trial.results[0] for trial in members]
             axes.scatter(numbers, reached, color=colour, marker=marker, label=state, zorder=3)
-    results = {trial.number: trial.results[0] for trial in trials if trial.results}
-    so_far = [results.get(number, math.nan) for number in best]
+    results = [trial.results[0] for trial in trials if trial.results]
+    so_far = [math.nan if trial is None else trial.results[0] for trial in best]
     axes.step(range(len(best)), so_far, where="post", color=PALETTE[1], label="best so far")
-    _scale(axes, list(results.values()))
+    _scale(axes, results)
     axes.set(xlabel="trial", ylabel=objective, title="search: trials")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="0.9")

@@ -1,6 +1,6 @@
 """What trials are judged by, and which of them is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from latentlab.errors import EnvironmentProblem
 from latentlab.search.trial import COMPLETE, Trial
@@ -29,6 +29,15 @@ def pareto_front(trials: Sequence[Trial], settings: StudyParams) -> list[Trial]:
     ]
 
 
+def best_so_far(trials: Iterable[Trial], settings: StudyParams) -> Iterator[Trial | None]:
+    """For each trial the one that would be chosen of those up to it."""
+    front: list[Trial] = []
+    for trial in trials:
+        if trial.state == COMPLETE:
+            front = pareto_front([*front, trial], settings)
+        yield best_of(front, settings) if front else None
+
+
 def best_of(trials: Sequence[Trial], settings: StudyParams) -> Trial:
     """The trial that is chosen.
 
@@ -40,7 +49,7 @@ def best_of(trials: Sequence[Trial], settings: StudyParams) -> Trial:
     if not front:
         reasons = "; ".join(sorted({trial.reason for trial in trials}))
         raise EnvironmentProblem(
-            f"search: none of {len(trials)} trials completed ({reasons}); mend search.space"
+            f"none of {len(trials)} trials completed ({reasons}); mend the space of the search"
         )
     costs = {trial.number: _costs(trial, settings) for trial in front}
     best = min(cost[0] for cost in costs.values())

@@ -1,6 +1,7 @@
 """Drawing the values of a trial from a space."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from latentlab.ranges import (
     IntegerRange,
     Range,
     Space,
-    grid_points,
+    grid_point,
+    grid_size,
     is_switch,
     label,
     named_ranges,
@@ -39,23 +41,30 @@ def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     return values
 
 
-def grid_point(space: Space, number: int, seed: int) -> dict[str, Any]:
-    """What a trial gets in a grid that is walked in a random order, as Optuna stores it."""
-    points = list(grid_points(space))
-    order = np.random.default_rng(seed).permutation(len(points))
+def walk_grid(space: Space, number: int, seed: int) -> dict[str, Any]:
+    """What a trial gets in a grid, as Optuna stores it.
+
+    The walk goes from a random point in steps of a random length that shares no factor with the
+    number of points: so it visits every point once, and needs no list of them.
+    """
+    size = grid_size(space)
+    random = np.random.default_rng(seed)
+    start = int(random.integers(size))
+    steps = (int(step) for step in iter(lambda: random.integers(1, size + 1), None))
+    step = next(step for step in steps if math.gcd(step, size) == 1)
     ranges = dict(named_ranges(space))
     return {
         name: json.dumps(value) if isinstance(ranges[name], Choices) else value
-        for name, value in points[order[number]].items()
+        for name, value in grid_point(space, (start + number * step) % size).items()
     }
 
 
 def _suggest(trial: optuna.Trial, name: str, each: Range) -> Any:
     match each:
-        case IntegerRange(low=low, high=high, step=step, log=log):
-            return trial.suggest_int(name, low, high, step=step, log=log)
-        case FloatRange(low=low, high=high, step=step, log=log):
-            return trial.suggest_float(name, low, high, step=step, log=log)
+        case IntegerRange(low=low, last=last, step=step, log=log):
+            return trial.suggest_int(name, low, last, step=step, log=log)
+        case FloatRange(low=low, last=last, step=step, log=log):
+            return trial.suggest_float(name, low, last, step=step, log=log)
         case Choices(choices=choices):
             # Optuna takes scalars only, and a choice may be a list
             return json.loads(trial.suggest_categorical(name, [json.dumps(c) for c in choices]))

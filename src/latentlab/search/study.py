@@ -22,7 +22,7 @@ from latentlab.parallel import Killed
 from latentlab.params import OptimizationParams
 from latentlab.search.objectives import results_of
 from latentlab.search.record import STATES, StudyRecord
-from latentlab.search.space import draw, grid_point
+from latentlab.search.space import draw, walk_grid
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Job, Outcome
@@ -138,7 +138,7 @@ class Study:
     def _draw(self, number: int) -> _Live:
         self._view.sampler = _sampler(self._settings.sampler, self._task.seed, number)
         if self._settings.sampler == "grid":
-            self._view.enqueue_trial(grid_point(self._settings.space, number, self._task.seed))
+            self._view.enqueue_trial(walk_grid(self._settings.space, number, self._task.seed))
         asked = self._view.ask()
         values = draw(asked, self._settings.space)
         live = _Live(Trial(number, values, asked.params), asked)

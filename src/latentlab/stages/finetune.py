@@ -4,8 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.autoencoder import Autoencoder
@@ -18,7 +16,7 @@ from latentlab.plots.curves import plot_history
 from latentlab.search.study import Candidate
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage, count_parameters
-from latentlab.stages.study import Found, run_study, write_trials
+from latentlab.stages.study import Found, run_study, trial_params, write_trials
 from latentlab.training.loop import Training
 from latentlab.yaml_files import write_yaml
 
@@ -81,11 +79,8 @@ def candidate(
 ) -> Candidate:
     """The section `finetune` with the values of a trial, and the budget of one."""
     assert params.finetune.search is not None
-    budget = {"finetune.epochs": params.finetune.search.epochs, "finetune.patience": None}
-    try:
-        settings = with_values(params, budget | values).finetune
-    except ValidationError as invalid:
-        raise ValueError(invalid.errors()[0]["msg"]) from None
+    epochs = params.finetune.search.epochs
+    settings = trial_params(params, "finetune", epochs, values).finetune
     return Candidate(settings, partial(classifier_on, trained, settings, len(info.classes)))
 
 

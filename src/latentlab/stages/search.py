@@ -3,15 +3,13 @@
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import Params, with_values
+from latentlab.params import Params
 from latentlab.search.study import Candidate
 from latentlab.stages.stage import Stage
-from latentlab.stages.study import run_study
+from latentlab.stages.study import run_study, trial_params
 from latentlab.yaml_files import write_yaml
 
 
@@ -37,11 +35,7 @@ def run(stage: Stage) -> None:
 
 def candidate(params: Params, info: DatasetInfo, values: dict[str, Any]) -> Candidate:
     """The section `train` with the values of a trial, and the budget of one."""
-    budget = {"train.epochs": params.search.epochs, "train.patience": None}
-    try:
-        settings = with_values(params, budget | values).train
-    except ValidationError as invalid:
-        raise ValueError(invalid.errors()[0]["msg"]) from None
+    settings = trial_params(params, "train", params.search.epochs, values).train
     architecture = Architecture.of(settings.model, info)
     architecture.convolutions()
     return Candidate(settings, partial(Autoencoder, architecture))

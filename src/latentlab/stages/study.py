@@ -1,16 +1,18 @@
 """A study as part of a stage: shown, told to MLflow, kept as a table and pictures."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from latentlab.data.image_set import stratified_sample
 from latentlab.files import write_csv
 from latentlab.identity import study_folder
+from latentlab.params import Params, with_values
 from latentlab.plots.search import (
     plot_front,
     plot_importances,
@@ -21,13 +23,14 @@ from latentlab.plots.search import (
 )
 from latentlab.progress import Bar, note, progress_bar
 from latentlab.search.executors import open_executor
-from latentlab.search.objectives import best_of, pareto_front
+from latentlab.search.objectives import best_of, best_so_far, pareto_front
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Split, Study, Task
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.search_params import StudyParams
 from latentlab.stages.stage import Stage
 from latentlab.training.folds import stratified_folds
+from latentlab.yaml_files import first_refusal
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,18 @@ class Found:
             "trials": counts | {"total": len(self.trials)},
             "epochs": sum(trial.epochs for trial in self.trials),
         }
+
+
+def trial_params(params: Params, section: str, epochs: int, values: dict[str, Any]) -> Params:
+    """The parameters with the values of a trial in `section`, and the budget of one.
+
+    ValueError says what is wrong with values that do not go together.
+    """
+    budget = {f"{section}.epochs": epochs, f"{section}.patience": None}
+    try:
+        return with_values(params, budget | values)
+    except ValidationError as invalid:
+        raise ValueError(first_refusal(invalid)) from None
 
 
 def run_study(
@@ -90,13 +105,11 @@ def run_study(
         progress_bar(stage.name, settings.trials, "trials") as bar,
     ):
         study = Study(task, record, executor, work)
-        trials = []
-        for trial in study.trials():
-            trials.append(trial)
-            _log_trial(stage, trial)
-            _show(bar, stage.name, trials, settings)
+        ended: list[Trial] = []
+        for best in best_so_far(_told(stage, study, ended), settings):
+            _show(bar, stage.name, ended, best)
     record.release()
-    trials.sort(key=lambda trial: trial.number)
+    trials = sorted(ended, key=lambda trial: trial.number)
     found = Found(trials, best_of(trials, settings) if trials else None)
     write_trials(stage, found, settings)
     if found.best is not None:
@@ -118,6 +131,14 @@ def _splits(stage: Stage, settings: StudyParams) -> list[Split]:
     return [(chosen[kept], chosen[held_out]) for kept, held_out in folds]
 
 
+def _told(stage: Stage, study: Study, ended: list[Trial]) -> Iterator[Trial]:
+    """The trials as they end, each told to MLflow and added to `ended`."""
+    for trial in study.trials():
+        ended.append(trial)
+        _log_trial(stage, trial)
+        yield trial
+
+
 def _log_trial(stage: Stage, trial: Trial) -> None:
     """A nested run with the values, the curve, the state and its reason."""
     with stage.run.nested(f"trial {trial.number}") as child:
@@ -130,11 +151,9 @@ def _log_trial(stage: Stage, trial: Trial) -> None:
             child.log_metrics(figures, step=len(trial.history))
 
 
-def _show(bar: Bar, name: str, trials: list[Trial], settings: StudyParams) -> None:
-    pruned = sum(trial.state == PRUNED for trial in trials)
-    words = f"{name}: {pruned} pruned"
-    if any(trial.state == COMPLETE for trial in trials):
-        best = best_of(trials, settings)
+def _show(bar: Bar, name: str, ended: list[Trial], best: Trial | None) -> None:
+    words = f"{name}: {sum(trial.state == PRUNED for trial in ended)} pruned"
+    if best is not None:
         words += f", best {best.results[0]:.4g} (trial {best.number})"
     bar.say(words)
     bar.advance(1)
@@ -154,7 +173,7 @@ def _plot(
     """Draw a picture for each question that one asks of a study."""
     objectives = list(settings.objectives)
     objective = objectives[0]
-    plot_trials(folder / "trials.png", trials, objective, _best_so_far(trials, settings))
+    plot_trials(folder / "trials.png", trials, objective, list(best_so_far(trials, settings)))
     curve = objective if "/" in objective else "validation/loss"
     plot_learning_curves(folder / "learning_curves.png", trials, curve, best)
     plot_slices(folder / "slices.png", trials, objective)
@@ -165,15 +184,6 @@ def _plot(
     if importances:
         judged = f"{objective} after {epochs} epoch{'s' if epochs > 1 else ''}"
         plot_importances(folder / "importances.png", importances, judged)
-
-
-def _best_so_far(trials: list[Trial], settings: StudyParams) -> list[int]:
-    """For each trial the number of the best one up to it; -1 before the first is complete."""
-    best = []
-    for count in range(1, len(trials) + 1):
-        complete = [trial for trial in trials[:count] if trial.state == COMPLETE]
-        best.append(best_of(complete, settings).number if complete else -1)
-    return best
 
 
 def _row(trial: Trial, settings: StudyParams) -> dict[str, Any]:

@@ -82,7 +82,9 @@ class Training:
 
     def resume(self) -> None:
         """Go on where the checkpoint stands, if there is one."""
-        if (state := self.checkpoint.read()) is not None:
+        state = self.checkpoint.read()
+        # as many processes as before: others would not end with the same bits
+        if state is not None and len(state["own"]) == self.group.size:
             self._restore(state)
 
     @property

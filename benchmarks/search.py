@@ -1,0 +1,165 @@
+"""What pruning by rungs saves, what a second worker brings, and what the driver costs."""
+
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from latentlab.architecture import Architecture
+from latentlab.data.image_set import load_split, stratified_sample
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.parallel import InlineExecutor, processes
+from latentlab.params import TrainParams
+from latentlab.runtime import available_cores
+from latentlab.search.objectives import best_of
+from latentlab.search.record import StudyRecord
+from latentlab.search.study import Candidate, Study, Task
+from latentlab.search.trial import Trial
+from latentlab.search_params import StudyParams
+from latentlab.training.jobs import Job, Outcome, run_job_alone
+
+SEEDS = (0, 1, 2)
+IMAGES, HELD_OUT = 10_000, 5_000
+TRIALS, EPOCHS, REDUCTION = 60, 16, 4
+SPEEDUP_TRIALS, SPEEDUP_EPOCHS = 8, 3
+DRIVER_TRIALS = 60
+
+SPACE = {
+    "convolutions": {"type": "int", "low": 3, "high": 4},
+    "train.model.channels": [
+        {"type": "int", "low": 8, "high": 16, "step": 4, "when": {"convolutions": 3}},
+        {"type": "int", "low": 8, "high": 20, "step": 4, "when": {"convolutions": 4}},
+        {"type": "int", "low": 16, "high": 32, "step": 4},
+        {"type": "int", "low": 32, "high": 64, "step": 8},
+        {"type": "int", "low": 32, "high": 64, "step": 8, "when": {"convolutions": 4}},
+    ],
+    "train.model.hidden": {"type": "int", "low": 64, "high": 128, "step": 8},
+    "train.learning_rate": {"type": "float", "low": 1e-4, "high": 8e-3, "log": True},
+    "train.optimizer": {"type": "categorical", "choices": ["adam", "radam"]},
+}
+"""That of profiles/report-r1.yaml."""
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Epochs and best losses with and without pruning, over seeds; then the two timings."""
+    epochs: dict[str, list[int]] = {"none": [], "halving": []}
+    best: dict[str, list[float]] = {"none": [], "halving": []}
+    for seed, pruner in itertools.product(SEEDS, epochs):
+        settings = study_params(TRIALS, EPOCHS, pruner)
+        with processes(available_cores()) as executor:
+            trials = run_study(folder, settings, seed, executor)
+        epochs[pruner].append(sum(trial.epochs for trial in trials))
+        best[pruner].append(best_of(trials, settings).results[0])
+        told = f"{epochs[pruner][-1]} epochs, best {best[pruner][-1]:.5f}"
+        print(f"seed {seed}, {pruner}: {told}", flush=True)
+    return {
+        "pruned_epoch_share": sum(epochs["halving"]) / sum(epochs["none"]),
+        "pruned_best_mse": statistics.mean(best["halving"]),
+        "unpruned_best_mse": statistics.mean(best["none"]),
+        "unpruned_best_mse_standard_error": statistics.stdev(best["none"]) / len(SEEDS) ** 0.5,
+        "pruned_best_mse_standard_error": statistics.stdev(best["halving"]) / len(SEEDS) ** 0.5,
+        "two_worker_speedup": speedup(folder),
+        "driver_ms_per_trial": driver_milliseconds(folder),
+    }
+
+
+def study_params(trials: int, epochs: int, pruner: str) -> StudyParams:
+    """The study of the benchmark."""
+    return StudyParams.model_validate(
+        {
+            "trials": trials,
+            "epochs": epochs,
+            "images": IMAGES,
+            "batch": 8,
+            "pruner": pruner,
+            "reduction": REDUCTION,
+            "objectives": {"validation/mse": "minimize"},
+            "space": SPACE,
+        }
+    )
+
+
+def run_study(
+    folder: Path,
+    settings: StudyParams,
+    seed: int,
+    executor: Executor,
+    work: Callable[[Job], Outcome] = run_job_alone,
+) -> list[Trial]:
+    """The trials of one study, on images that are the same for all studies."""
+    chosen = stratified_sample(load_split(folder, "train").labels, IMAGES + HELD_OUT, seed=0)
+    with tempfile.TemporaryDirectory() as place:
+        task = Task(
+            settings=settings,
+            candidate=partial(candidate, settings),
+            splits=[(chosen[:IMAGES], chosen[IMAGES:])],
+            fetched=folder,
+            seed=seed,
+            device="cpu",
+            checkpoints=Path(place) / "checkpoints",
+        )
+        record = StudyRecord(Path(place), list(settings.objectives.values()))
+        return list(Study(task, record, executor, work).trials())
+
+
+def candidate(settings: StudyParams, values: dict) -> Candidate:
+    """An autoencoder with latent dimension 2 and the values of a trial."""
+    model = {
+        "channels": values["train.model.channels"],
+        "hidden": values["train.model.hidden"],
+        "latent_dim": 2,
+        "activation": "silu",
+        "upsampling": "subpixel",
+    }
+    training = TrainParams.model_validate(
+        {
+            "model": model,
+            "epochs": settings.epochs,
+            "patience": None,
+            "batch_size": 128,
+            "optimizer": values["train.optimizer"],
+            "learning_rate": values["train.learning_rate"],
+            "weight_decay": 1e-4,
+            "schedule": "one_cycle",
+        }
+    )
+    architecture = Architecture(image_shape=[1, 28, 28], **model)
+    architecture.convolutions()
+    return Candidate(training, partial(Autoencoder, architecture))
+
+
+def speedup(folder: Path) -> float:
+    """Wall time of a small study with one worker over that with two."""
+    settings = study_params(SPEEDUP_TRIALS, SPEEDUP_EPOCHS, "none")
+    seconds = {}
+    for workers in (1, 2):
+        with processes(workers) as executor:
+            list(executor.map(time.sleep, [1.0] * workers))  # have the processes started
+            start = time.perf_counter()
+            run_study(folder, settings, 0, executor)
+            seconds[workers] = time.perf_counter() - start
+        print(f"{workers} workers: {seconds[workers]:.1f} s", flush=True)
+    return seconds[1] / seconds[2]
+
+
+def driver_milliseconds(folder: Path) -> float:
+    """What drawing, recording and deciding take for each trial, where training takes nothing."""
+    settings = study_params(DRIVER_TRIALS, EPOCHS, "halving")
+    start = time.perf_counter()
+    trials = run_study(folder, settings, 0, InlineExecutor(), pretend)
+    return (time.perf_counter() - start) / len(trials) * 1e3
+
+
+def pretend(job: Job) -> Outcome:
+    """Learning curves without learning."""
+    until = job.until or job.settings.epochs
+    rate = job.settings.learning_rate
+    history = [
+        {"epoch": epoch, "validation/mse": rate / epoch, "validation/loss": rate / epoch}
+        for epoch in range(1, until + 1)
+    ]
+    return Outcome(job.name, history, until, 0, 0.0, 0.0, None, until == job.settings.epochs)
