@@ -244,7 +244,8 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:
-        click.echo(f"error: {error}", err=True)
+        if os.environ.get("RANK", "0") == "0":  # processes that torchrun started say it once
+            click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -65,12 +65,15 @@ class LocalExecutor(Executor):
 
     def _do(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         for _ in range(ATTEMPTS):
+            if self._ended:
+                break
             try:
-                return self._pool().submit(fn, *args, **kwargs).result()
+                future = self._pool().submit(fn, *args, **kwargs)
+                if self._ended:  # in the meantime, so that nobody ended this process
+                    self.terminate()
+                return future.result()
             except BrokenProcessPool:
                 self._own.pool = None
-                if self._ended:
-                    break
         raise Killed(f"its process was killed {ATTEMPTS} times, perhaps for want of memory")
 
     def _pool(self) -> ProcessPoolExecutor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class DaskExecutor(Executor):
 
         def pass_on(done: Future) -> None:
             if done.cancelled():
-                ours.cancel()
+                ours.set_exception(EnvironmentProblem("the Dask scheduler was lost; run again"))
             elif isinstance(error := done.exception(), KilledWorker):
                 ours.set_exception(Killed(f"its workers were lost: {error}"))
             elif error is not None:
@@ -80,7 +81,7 @@ def _cluster(scheduler: str, fetched: Path) -> Iterator[Executor]:
         ) from None
     try:
         client = Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except OSError as fault:
+    except (OSError, ValueError, TypeError, RuntimeError) as fault:  # also of its address
         raise EnvironmentProblem(
             f"no Dask scheduler answers at {scheduler} (search.scheduler): {fault}"
         ) from None
@@ -103,7 +104,9 @@ def _examine_workers(client: Any, scheduler: str, fetched: Path) -> None:
             f"Dask workers must have one thread each, or their trainings share one random "
             f"generator; start them with `--nthreads 1`: {', '.join(crowded)}"
         )
-    for name, fault in client.run(_fault_of_worker, fetched, _versions()).items():
+    for name, fault in client.run(
+        _fault_of_worker, fetched, _versions(), on_error="return"
+    ).items():
         if fault:
             raise EnvironmentProblem(f"the Dask worker {name} cannot do the work: {fault}")
 
@@ -117,6 +120,7 @@ def _fault_of_worker(fetched: Path, versions: dict[str, str]) -> str | None:
     return None
 
 
+@cache  # of the code that this process runs, whatever becomes of the files
 def _versions() -> dict[str, str]:
     """What must be the same for the same results."""
     import torch

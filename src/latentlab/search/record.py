@@ -62,7 +62,7 @@ class StudyRecord:
         if known is not None and known.params != trial.drawn:
             raise EnvironmentProblem(
                 f"{self.path} has another trial {trial.number} than this study draws; "
-                "move that file away to start anew"
+                "move its folder away to start anew"
             )
         with self._guarded():
             self._ids[trial.number] = (

@@ -1,6 +1,7 @@
 """`latentlab search --status`: how far a study is, read from its record while it runs or later."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def read_status(folder: Path, settings: StudyParams) -> dict[str, Any]:
     counts = {name: sum(t.state == state for t in trials) for state, name in NAMES.items()}
     running = sum(trial.state == TrialState.RUNNING for trial in trials)
     driver = study.user_attrs.get("driver")
-    if driver and is_alive(driver["pid"]):
+    if driver and (driver["host"] != socket.gethostname() or is_alive(driver["pid"])):
         state = "running"
     else:
         state = "complete" if len(trials) - running >= settings.trials else "interrupted"

@@ -30,7 +30,8 @@ def run(stage: Stage) -> None:
     info, validation = stage.load_info(), stage.load_split("validation")
     training = _prepare_training(stage)
     settings = training.settings
-    stage.run.log_params({"train": settings.tree(), "processes": training.group.size})
+    stage.run.log_params({"train": settings.tree()})
+    stage.run.set_tags({"processes": training.group.size})
     follow(stage, training)
     training.group.leave()
     model = training.restore_best().cpu()

@@ -5,6 +5,7 @@ their size, so that the steps are those of one process but for rounding.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,8 @@ class Group:
         """`model.loss_terms`, with gradients that are averaged over the processes."""
         if self.size == 1:
             return model.loss_terms
+        # of the memory layout of gradients, which costs a copy
+        warnings.filterwarnings("ignore", message="Grad strides do not match")
         return nn.parallel.DistributedDataParallel(_LossTerms(model))
 
     def share(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:

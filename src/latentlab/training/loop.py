@@ -126,8 +126,8 @@ class Training:
         self.model.train()
         for images, labels in self.sweep.batches():
             total = len(images)
-            if total <= self.group.size and self._normalises_batches:
-                continue  # a rest of one image has no variance
+            if total < 2 * self.group.size and self._normalises_batches:
+                continue  # a rest of one image for each process has no variance
             images, labels, count = self.group.share(images, labels)
             with mixed_precision(self.device):
                 terms = self._loss_terms(images, labels)
