@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any
 
 from latentlab.errors import EnvironmentProblem
@@ -120,7 +121,10 @@ def warm_up() -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there."""
+    """Whether a process of this machine is there, and not a zombie that nobody waited for."""
+    with suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        return stat.rpartition(")")[2].split()[0] != "Z"
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,114 +1,1005 @@
-import math
+"""What a study promises: the same trials however it is run, and nothing trained for nothing."""
 
+import dataclasses
+import logging
+import pickle
+import resource
+import shutil
+import signal
+import statistics
+from collections import Counter
+from concurrent.futures import Future
+from functools import partial
+from math import inf
+
+import numpy as np
+import optuna
 import pytest
+import sqlalchemy
 import torch
+from alembic.script import ScriptDirectory
 
-from latentlab.data.image_set import DatasetInfo, ImageSet
+from crafting import random_images
+from latentlab.data.image_set import DatasetInfo, write_split
 from latentlab.errors import EnvironmentProblem
+from latentlab.parallel import InlineExecutor, Killed, processes
 from latentlab.params import with_values
 from latentlab.params_file import load_params
-from latentlab.search.study import Trial, best_of, run_study
+from latentlab.search.objectives import best_of
+from latentlab.search.record import StudyRecord
+from latentlab.search.study import Candidate, Study, Task
+from latentlab.search.trial import COMPLETE, FAILED, PRUNED, RUNNING
+from latentlab.stages.search import candidate
+from latentlab.training.jobs import run_job, run_job_alone
+from latentlab.training.loop import Training
+
+INFO = DatasetInfo("shapes", ["a", "b"], [1, 8, 8], {}, [0.5], [0.3], {}, "")
+CHANNELS = "train.model.channels"
+HIDDEN = "train.model.hidden"
+RATE = "train.learning_rate"
+SPACE = {
+    CHANNELS: {"type": "categorical", "choices": [[4], [4, 8]]},
+    HIDDEN: {"type": "int", "low": 4, "high": 16},
+    RATE: {"type": "float", "low": 0.001, "high": 0.1, "log": True},
+}
+IMPOSSIBLE = [4, 4, 4, 4, 4]
+WITHOUT_RUNGS = {"search.pruner": "none"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
+def quick_records():
+    """Records that wait for no disk, and look up the history of Optuna's tables once."""
+    from_config = ScriptDirectory.from_config
+    known = []
+
+    def once(config):
+        known.extend([] if known else [from_config(config)])
+        return known[0]
+
+    def hurry(connection, _):
+        connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", once)
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fetch")
+    for seed, (split, count) in enumerate({"train": 40, "validation": 16}.items()):
+        labels = np.arange(count) % 2
+        write_split(folder / split, random_images(count, 8, seed)[:, None], labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def params(repository):
-    space = {
-        "train.model.channels": {"type": "categorical", "choices": [[4], [4, 8]]},
-        "train.model.hidden": {"type": "int", "low": 8, "high": 16},
-        "train.learning_rate": {"type": "float", "low": 0.001, "high": 0.01, "log": True},
-    }
+    """Six trials in two batches, with rungs after epochs 1, 2 and 4."""
     return with_values(
         load_params(repository / "params.yaml"),
         {
-            "search.trials": 4,
-            "search.epochs": 2,
-            "search.images": 60,
-            "search.space": space,
+            "search.trials": 6,
+            "search.batch": 3,
+            "search.epochs": 4,
+            "search.reduction": 2,
+            "search.space": SPACE,
+            CHANNELS: [4],
+            HIDDEN: 8,
+            RATE: 0.01,
             "train.model.latent_dim": 2,
             "train.optimizer": "adam",
             "train.weight_decay": 0.0,
+            "train.batch_size": 16,
         },
     )
 
 
-INFO = DatasetInfo("shapes", ["a", "b", "c"], [1, 8, 8], {}, [0.5], [0.3], {}, "")
+@pytest.fixture(scope="module")
+def empty_record(tmp_path_factory):
+    """A record without trials; its tables take a while to be laid out."""
+    return StudyRecord(tmp_path_factory.mktemp("record"), ["minimize"]).path
 
 
-def study(params):
-    random = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (120, 1, 8, 8), generator=random, dtype=torch.uint8)
-    split = ImageSet(pixels, torch.arange(120) % 3)
-    return list(run_study(params, INFO, split, split, torch.device("cpu")))
+@pytest.fixture(scope="module")
+def task(params, fetched, empty_record, tmp_path_factory):
+    """A task like `params` but for the changes; each has a folder of its own."""
+
+    def make(changes=(), **more):
+        folder = tmp_path_factory.mktemp("study")
+        if "search.objectives" not in dict(changes):
+            shutil.copy(empty_record, folder)
+        changed = with_values(params, dict(changes))
+        return Task(
+            **{
+                "settings": changed.search,
+                "candidate": partial(candidate, changed, INFO),
+                "splits": [(None, None)],
+                "fetched": fetched,
+                "seed": 0,
+                "device": "cpu",
+                "checkpoints": folder / "checkpoints",
+            }
+            | more
+        )
+
+    return make
 
 
-def test_trials_draw_from_every_range(params):
-    trials = study(params)
-
-    assert len(trials) == 4
-    for trial in trials:
-        assert set(trial.values) == set(params.search.space)
-        assert trial.values["train.model.channels"] in ([4], [4, 8])
-        assert 8 <= trial.values["train.model.hidden"] <= 16
-        assert 0.001 <= trial.values["train.learning_rate"] <= 0.01
-        assert trial.validation_loss == min(r["validation/loss"] for r in trial.history)
+def record_of(task):
+    directions = list(task.settings.objectives.values())
+    return StudyRecord(task.checkpoints.parent, directions)
 
 
-def test_the_same_seed_gives_the_same_study(params):
-    assert study(params) == study(params)
+def study_of(task, executor=None, work=run_job):
+    return Study(task, record_of(task), executor or InlineExecutor(), work)
 
 
-def test_another_seed_gives_another_study(params):
-    other = with_values(params, {"runtime.seed": 1})
-
-    assert [t.values for t in study(params)] != [t.values for t in study(other)]
-
-
-def test_a_value_written_in_train_does_not_bend_the_study(params):
-    written = with_values(params, {"train.learning_rate": 0.5})
-
-    assert study(written) == study(params)
+def run(task, executor=None, work=run_job):
+    """Its trials, in the order of their numbers."""
+    return sorted(study_of(task, executor, work).trials(), key=lambda trial: trial.number)
 
 
-def test_an_empty_space_means_no_trials(params):
-    assert study(with_values(params, {"search.space": {}})) == []
+KNOWN = {}
 
 
-def test_an_architecture_that_cannot_be_built_is_pruned_with_its_reason(params):
-    choices = {"type": "categorical", "choices": [[4, 4, 4, 4, 4]]}
-    impossible = with_values(
-        params,
-        {"search.space": {**params.tree()["search"]["space"], "train.model.channels": choices}},
-    )
-
-    trials = study(impossible)
-
-    assert {trial.state for trial in trials} == {"pruned"}
-    assert "the image vanishes at convolution 4 of 5" in trials[0].reason
-    with pytest.raises(EnvironmentProblem, match="none of 4 trials completed"):
-        best_of(trials)
+def remembered(job):
+    """A job, done once for all tests of what is made of outcomes."""
+    what = pickle.dumps(dataclasses.replace(job, name="", checkpoint=None))
+    if what not in KNOWN:
+        KNOWN[what] = run_job(dataclasses.replace(job, checkpoint=None))
+    return dataclasses.replace(KNOWN[what], name=job.name)
 
 
-def test_a_trial_that_diverges_fails_and_the_study_goes_on(params):
-    too_fast = {"type": "float", "low": 1e30, "high": 1e31}
-    space = {**params.tree()["search"]["space"], "train.learning_rate": too_fast}
-    diverging = with_values(params, {"search.space": space, "train.optimizer": "sgd"})
-
-    trials = study(diverging)
-
-    assert len(trials) == 4
-    assert {trial.state for trial in trials} == {"failed"}
-    assert "not finite" in trials[0].reason
-
-
-def test_the_best_trial_is_the_complete_one_with_the_lowest_loss():
-    def trial(number, state, loss):
-        return Trial(number, state, "", {}, loss, [])
-
-    trials = [
-        trial(0, "complete", 0.3),
-        trial(1, "pruned", 0.1),
-        trial(2, "complete", 0.2),
-        trial(3, "failed", math.inf),
+def timeless(trials):
+    """Everything that is known of trials but how long they took."""
+    return [
+        dataclasses.replace(
+            trial, outcomes=[dataclasses.replace(each, seconds=0.0) for each in trial.outcomes]
+        )
+        for trial in trials
     ]
 
-    assert best_of(trials).number == 2
+
+def entries(task):
+    """What the record has of each trial, but for times."""
+    path = task.checkpoints.parent / "study.db"
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", skip_compatibility_check=True)
+    found = []
+    for trial in optuna.load_study(study_name="search", storage=storage).get_trials():
+        attributes = dict(trial.user_attrs)
+        for name in attributes:
+            if name.startswith("epoch "):
+                attributes[name] = [outcome | {"seconds": 0.0} for outcome in attributes[name]]
+        known = (trial.number, trial.state.name, trial.params, trial.values)
+        found.append((*known, trial.intermediate_values, attributes))
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(task):
+    """What `params` give."""
+    return timeless(run(task()))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The epochs that really were trained, in their order."""
+    epochs = []
+    train_epoch = Training._train_epoch
+
+    def count(training, epoch):
+        terms = train_epoch(training, epoch)
+        epochs.append(epoch)
+        return terms
+
+    monkeypatch.setattr(Training, "_train_epoch", count)
+    return epochs
+
+
+def value_at(trial, epochs):
+    """What a trial is judged by after so many epochs: the figure of the weights it would keep."""
+    return min((r["validation/loss"], r["validation/mse"]) for r in trial.history[:epochs])[1]
+
+
+def rounds(trials, settings, goes_on):
+    """The trials that reach each rung, by `goes_on(number, value, earlier values at the rung)`."""
+    rungs = settings.rungs
+    reached = {rung: {} for rung in rungs}
+    live = {}
+    numbers = [trial.number for trial in trials]
+    batches = [numbers[i : i + settings.batch] for i in range(0, len(numbers), settings.batch)]
+    while batches or live:
+        live |= dict.fromkeys(batches.pop(0) if batches else [], 0)
+        for number, at in sorted(live.items()):
+            rung = rungs[at]
+            value = value_at(trials[number], rung)
+            promoted = rung != rungs[-1] and goes_on(value, rung, reached)
+            reached[rung][number] = value
+            if promoted:
+                live[number] += 1
+            else:
+                del live[number]
+    return {rung: sorted(values) for rung, values in reached.items()}
+
+
+def test_trials_draw_from_every_range(undisturbed):
+    trials = undisturbed
+
+    assert [trial.number for trial in trials] == list(range(6))
+    for trial in trials:
+        assert set(trial.values) == set(trial.drawn) == set(SPACE)
+        assert trial.values[CHANNELS] in ([4], [4, 8])
+        assert 4 <= trial.values[HIDDEN] <= 16
+        assert 0.001 <= trial.values[RATE] <= 0.1
+        assert trial.results == [value_at(trial, trial.epochs)]
+    assert len({trial.values[RATE] for trial in trials}) == 6
+
+
+def test_the_same_seed_gives_the_same_study_and_another_seed_another(task, undisturbed):
+    assert timeless(run(task())) == undisturbed
+
+    other = run(task({"search.trials": 2}, seed=1))
+    assert [trial.values for trial in other] != [trial.values for trial in undisturbed[:2]]
+
+
+def test_every_trial_has_the_seed_of_the_study_so_that_its_values_alone_tell_them_apart(task):
+    one_point = {
+        name: entry | {"high": entry["low"]} for name, entry in SPACE.items() if "low" in entry
+    }
+    one_point[CHANNELS] = {"type": "categorical", "choices": [[4]]}
+
+    trials = run(task({"search.space": one_point, **WITHOUT_RUNGS}), work=remembered)
+
+    assert len({trial.results[0] for trial in trials}) == 1
+
+
+def test_trials_trained_in_two_processes_are_those_trained_in_one(task, undisturbed):
+    with processes(2) as executor:
+        apart = run(task(), executor, run_job_alone)
+
+    assert timeless(apart) == undisturbed
+    assert {trial.state for trial in undisturbed} == {COMPLETE, PRUNED}
+
+
+def test_the_order_in_which_trainings_end_changes_nothing(task, undisturbed):
+    class Backwards(InlineExecutor):
+        """Does the work that came last first, when all of a round is there."""
+
+        def __init__(self):
+            self.kept = []
+
+        def submit(self, fn, /, job):
+            self.kept.append((Future(), fn, job))
+            return self.kept[-1][0]
+
+    def work_backwards(waiting):
+        while executor.kept:
+            future, fn, job = executor.kept.pop()
+            future.set_result(fn(job))
+        return list(waiting)[::-1]
+
+    executor = Backwards()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentlab.search.study.as_completed", work_backwards)
+        assert timeless(run(task(), executor)) == undisturbed
+
+
+def test_an_empty_space_means_no_trials(task):
+    assert run(task({"search.space": {}})) == []
+
+
+def test_a_value_that_is_drawn_does_not_depend_on_what_train_says(task, undisturbed):
+    assert timeless(run(task({RATE: 0.5}))) == undisturbed
+
+
+def test_the_longest_trainings_are_handed_out_first(task):
+    handed_out = []
+
+    def note(job):
+        handed_out.append((job.name, job.until))
+        return remembered(job)
+
+    trials = run(task(), work=note)
+
+    second_round = handed_out[3 : 3 + 3 + sum(trial.epochs > 1 for trial in trials[:3])]
+    lengths = [1 if until == 1 else until // 2 for _, until in second_round]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_an_architecture_that_cannot_be_built_is_pruned_with_its_reason_and_costs_nothing(
+    task, trained
+):
+    choices = {"type": "categorical", "choices": [[4], IMPOSSIBLE]}
+    trials = run(task({"search.space": SPACE | {CHANNELS: choices}}))
+
+    impossible = [trial for trial in trials if trial.values[CHANNELS] == IMPOSSIBLE]
+    assert 0 < len(impossible) < 6
+    for trial in impossible:
+        assert trial.state == PRUNED
+        assert "the image vanishes at convolution 4 of 5" in trial.reason
+        assert (trial.epochs, trial.parameters, trial.results) == (0, 0, [])
+    assert sum(trial.epochs for trial in trials) == len(trained)
+    assert best_of(trials, task().settings).values[CHANNELS] == [4]
+
+
+def test_where_no_architecture_can_be_built_the_search_says_why(task):
+    choices = {"type": "categorical", "choices": [IMPOSSIBLE]}
+    one = task({"search.space": SPACE | {CHANNELS: choices}})
+
+    trials = run(one, work=remembered)
+
+    assert {trial.state for trial in trials} == {PRUNED}
+    with pytest.raises(EnvironmentProblem, match=r"none of 6 trials completed .*vanishes"):
+        best_of(trials, one.settings)
+
+
+def test_a_value_that_no_network_may_have_is_pruned_with_its_reason(task):
+    """`batch_norm` with a batch of one: each may be, both may not."""
+    batches = {"type": "categorical", "choices": [1]}
+    space = SPACE | {"train.batch_size": batches}
+
+    trials = run(task({"search.space": space, "train.model.batch_norm": True}))
+
+    assert {trial.state for trial in trials} == {PRUNED}
+    assert "batch_norm needs a batch_size of at least 2" in trials[0].reason
+
+
+def test_a_trial_that_diverges_fails_and_the_study_goes_on(task):
+    rates = {"type": "categorical", "choices": [0.01, 1e30]}
+    changes = {"train.optimizer": "sgd", "train.model.output": "linear"}
+
+    trials = run(task({"search.space": SPACE | {RATE: rates}, **changes}))
+
+    wild = [trial for trial in trials if trial.values[RATE] > 1]
+    assert 0 < len(wild) < 6
+    for trial in wild:
+        assert trial.state == FAILED
+        assert "the loss is not finite in epoch 1" in trial.reason
+        assert trial.results == []
+    tame = {trial.state for trial in trials if trial not in wild}
+    assert COMPLETE in tame
+    assert FAILED not in tame
+
+
+def test_a_trial_whose_process_is_killed_each_time_fails_and_the_study_goes_on(task, params):
+    """As the system does where memory runs out."""
+
+    def deadly(values):
+        made = candidate(params, INFO, values)
+        if values[CHANNELS] == [4]:
+            return made
+        return Candidate(made.settings, partial(signal.raise_signal, signal.SIGKILL))
+
+    with processes(2) as executor:
+        trials = run(task(WITHOUT_RUNGS, candidate=deadly), executor, run_job_alone)
+
+    assert {trial.state for trial in trials} == {COMPLETE, FAILED}
+    for trial in trials:
+        assert (trial.state == COMPLETE) == (trial.values[CHANNELS] == [4])
+        assert trial.state == COMPLETE or "its process was killed 3 times" in trial.reason
+
+
+def test_a_trial_whose_process_is_killed_later_keeps_what_it_had_reached(task):
+    def deadly(job):
+        if job.until > 1:
+            raise Killed("its process was killed 3 times")
+        return remembered(job)
+
+    trials = run(task(), work=deadly)
+
+    failed = [trial for trial in trials if trial.state == FAILED]
+    assert failed
+    assert {(trial.epochs, len(trial.history)) for trial in failed} == {(1, 1)}
+    assert all(trial.parameters > 0 for trial in failed)
+
+
+def test_a_network_that_does_not_fit_into_memory_fails_its_trial_alone(task):
+    """A process that the system kills for it does no more."""
+    widths = {"type": "categorical", "choices": [8, 10**12]}
+
+    trials = run(task({"search.space": SPACE | {HIDDEN: widths}}))
+
+    huge = [trial for trial in trials if trial.values[HIDDEN] > 8]
+    assert 0 < len(huge) < 6
+    assert {trial.state for trial in huge} == {FAILED}
+    assert COMPLETE in {trial.state for trial in trials}
+
+
+def test_a_disk_without_room_for_checkpoints_is_a_problem_of_the_environment(task):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def run_without_room(job):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            return run_job(job)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with pytest.raises(EnvironmentProblem):
+        run(task(), work=run_without_room)
+
+
+def test_what_keeps_every_training_from_running_ends_the_study(task, tmp_path):
+    with pytest.raises(EnvironmentProblem, match="run `dvc repro fetch` first"):
+        run(task(fetched=tmp_path / "nowhere"))
+
+
+def test_a_pruned_trial_has_trained_to_its_rung_only_and_a_promoted_one_continues(task, trained):
+    one = task({"search.trials": 9})
+
+    trials = run(one)
+
+    assert {trial.state for trial in trials} == {COMPLETE, PRUNED}
+    for trial in trials:
+        if trial.state == COMPLETE:
+            assert (trial.epochs, trial.reason) == (4, "")
+        else:
+            assert trial.epochs in (1, 2)
+            assert trial.reason == f"not among the best after {trial.epochs} epochs"
+    assert len(trained) == sum(trial.epochs for trial in trials)
+    assert Counter(trained) == Counter(
+        epoch for trial in trials for epoch in range(1, trial.epochs + 1)
+    )
+
+
+def test_the_seconds_of_a_trial_are_those_of_all_its_rungs(task):
+    seconds = Counter()
+
+    def measure(job):
+        outcome = remembered(job)
+        seconds[job.name] += outcome.seconds
+        return outcome
+
+    trials = run(task(), work=measure)
+
+    for trial in trials:
+        (outcome,) = trial.outcomes
+        assert outcome.seconds == pytest.approx(seconds[outcome.name])
+
+
+def test_halving_lets_the_best_of_those_that_came_so_far_go_on(task):
+    one = task({"search.trials": 12, "search.batch": 4})
+
+    trials = run(one, work=remembered)
+
+    def among_the_best(value, rung, reached):
+        values = [*reached[rung].values(), value]
+        return value <= sorted(values)[max(len(values) // 2, 1) - 1]
+
+    reached = rounds(trials, one.settings, among_the_best)
+    assert reached == {
+        rung: [trial.number for trial in trials if trial.epochs >= rung] for rung in (1, 2, 4)
+    }
+    assert 0 < len(reached[4]) < len(reached[2]) < len(reached[1])
+
+
+def test_the_median_pruner_stops_what_is_worse_than_the_median_of_complete_trials(task):
+    one = task(
+        {
+            "search.pruner": "median",
+            "search.trials": 12,
+            "search.batch": 6,
+            "search.epochs": 2,
+            "search.sampler": "random",
+        }
+    )
+
+    trials = run(one, work=remembered)
+
+    def at_least_average(value, rung, reached):
+        complete = [trials[number] for number in reached[2]]
+        return len(complete) < 5 or value <= statistics.median(value_at(t, rung) for t in complete)
+
+    reached = rounds(trials, one.settings, at_least_average)
+    assert reached[1] == list(range(12))
+    assert reached[2] == [trial.number for trial in trials if trial.state == COMPLETE]
+    assert 6 < len(reached[2]) < 12
+    assert {trial.epochs for trial in trials if trial.state == PRUNED} == {1}
+
+
+def test_without_a_pruner_every_trial_is_trained_to_the_end_at_once(task):
+    untils = []
+
+    def note(job):
+        untils.append(job.until)
+        return remembered(job)
+
+    trials = run(task(WITHOUT_RUNGS), work=note)
+
+    assert {trial.state for trial in trials} == {COMPLETE}
+    assert {trial.epochs for trial in trials} == {4}
+    assert untils == [4] * 6
+
+
+def test_a_trial_that_went_through_rungs_has_the_history_of_one_that_did_not(task):
+    """Bit for bit, with everything that a training carries from epoch to epoch."""
+    carried = {
+        "train.model.dropout": 0.2,
+        "train.model.batch_norm": True,
+        "train.ema_decay": 0.9,
+        "train.prune_fraction": 0.2,
+        "train.prune_epochs": [2],
+        "search.sampler": "random",  # which draws the same, whatever was pruned
+        "search.trials": 4,
+    }
+
+    in_rungs = run(task(carried))
+    at_once = run(task(carried | WITHOUT_RUNGS))
+
+    assert any(trial.epochs == 4 for trial in in_rungs)
+    for trial, other in zip(in_rungs, at_once, strict=True):
+        assert trial.values == other.values
+        assert trial.history == other.history[: trial.epochs]
+        if trial.state == COMPLETE:
+            assert timeless([trial]) == timeless([other])
+
+
+def test_a_trial_that_runs_out_of_patience_is_complete(task):
+    patience = {"type": "categorical", "choices": [1]}
+    impatient = {"search.space": SPACE | {"train.patience": patience}, "train.min_delta": 10.0}
+
+    trials = run(task(impatient), work=remembered)
+
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    assert complete
+    assert {trial.epochs for trial in complete} == {2}
+
+
+@pytest.fixture
+def folds():
+    images = torch.arange(40)
+    return [(images[images % 3 != part], images[images % 3 == part]) for part in range(3)]
+
+
+def test_with_folds_a_trial_is_judged_by_the_mean_over_their_trainings(task, folds, trained):
+    trials = run(task({"search.trials": 4}, splits=folds))
+
+    assert sum(trial.epochs for trial in trials) == len(trained)
+    for trial in trials:
+        losses = [(o.best_loss, o.best["validation/mse"]) for o in trial.outcomes]
+        assert len(set(losses)) == 3
+        assert trial.results == [pytest.approx(statistics.mean(mse for _, mse in losses))]
+        first = [outcome.history[0]["validation/mse"] for outcome in trial.outcomes]
+        assert trial.history[0]["validation/mse"] == pytest.approx(statistics.mean(first))
+        assert [outcome.name for outcome in trial.outcomes] == [
+            f"trial {trial.number}, part {part:02}" for part in range(3)
+        ]
+
+
+def test_the_training_of_a_fold_has_the_images_of_the_fold(task, folds):
+    jobs = []
+
+    def note(job):
+        jobs.append(job)
+        return remembered(job)
+
+    run(task({"search.trials": 1, **WITHOUT_RUNGS}, splits=folds), work=note)
+
+    for job, (kept, held_out) in zip(jobs, folds, strict=True):
+        assert job.train_indices.tolist() == kept.tolist()
+        assert job.held_out.tolist() == held_out.tolist()
+
+
+def test_with_folds_one_divergence_fails_the_trial(task, folds):
+    def diverge_in_the_last(job):
+        outcome = remembered(job)
+        last = job.name == "trial 1, part 02"
+        return dataclasses.replace(outcome, fault="it diverged") if last else outcome
+
+    trials = run(task({"search.trials": 3}, splits=folds), work=diverge_in_the_last)
+
+    assert [trial.state == FAILED for trial in trials] == [False, True, False]
+    assert trials[1].reason == "it diverged"
+
+
+NUMBERS = {
+    HIDDEN: SPACE[HIDDEN],
+    "train.model.latent_dim": {"type": "int", "low": 1, "high": 8},
+    RATE: SPACE[RATE],
+}
+ONE_EPOCH = {"search.epochs": 1, "search.batch": 4}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cma-es"])
+def test_a_sampler_that_learns_draws_what_chance_does_not(task, sampler):
+    """TPE begins to learn after ten trials, here with the fourth batch."""
+    changes = ONE_EPOCH | {"search.space": NUMBERS, "search.trials": 14}
+
+    learned, again, random = (
+        run(task(changes | {"search.sampler": name}), work=remembered)
+        for name in (sampler, sampler, "random")
+    )
+
+    assert timeless(again) == timeless(learned)
+    assert learned[0].values == random[0].values
+    assert not {str(t.values) for t in learned[12:]} & {str(t.values) for t in random[12:]}
+
+
+def test_random_draws_do_not_depend_on_results(task):
+    changes = {"search.sampler": "random"}
+
+    drawn = [
+        [trial.values for trial in run(task(changes | more), work=remembered)]
+        for more in ({}, WITHOUT_RUNGS)
+    ]
+
+    assert drawn[0] == drawn[1]
+
+
+def test_cma_es_leaves_choices_to_chance_without_a_word(task):
+    changes = ONE_EPOCH | {"search.sampler": "cma-es", "search.space": SPACE}
+    said = []
+    listener = logging.Handler()
+    listener.emit = said.append
+    logging.getLogger("optuna").addHandler(listener)
+
+    trials = run(task(changes))
+
+    logging.getLogger("optuna").removeHandler(listener)
+    assert {tuple(trial.values[CHANNELS]) for trial in trials} == {(4,), (4, 8)}
+    assert [record.getMessage() for record in said] == []
+
+
+GRID = {
+    CHANNELS: SPACE[CHANNELS],
+    HIDDEN: {"type": "int", "low": 4, "high": 8, "step": 4},
+    RATE: {"type": "float", "low": 0.01, "high": 0.03, "step": 0.01},
+}
+
+
+def points(trials):
+    return [tuple(map(str, trial.values.values())) for trial in trials]
+
+
+def test_a_grid_visits_every_point_once_in_an_order_of_the_seed(task):
+    changes = ONE_EPOCH | {"search.sampler": "grid", "search.space": GRID, "search.trials": 12}
+
+    first, second = (points(run(task(changes, seed=seed), work=remembered)) for seed in (0, 1))
+
+    assert len(set(first)) == 12
+    assert set(first) == set(second)
+    assert first != second
+
+
+def test_the_last_point_of_a_grid_of_floats_is_drawn_too(task):
+    """0.1 + 2 * 0.1 is more than 0.3."""
+    rates = {"type": "float", "low": 0.1, "high": 0.3, "step": 0.1}
+    changes = {"search.sampler": "grid", "search.space": {RATE: rates}, "search.trials": 3}
+
+    trials = run(task(ONE_EPOCH | changes), work=remembered)
+
+    assert sorted(trial.values[RATE] for trial in trials) == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_a_range_that_its_step_does_not_divide_ends_at_the_last_step(task, sampler):
+    hidden = {"type": "int", "low": 4, "high": 9, "step": 4}
+    changes = {"search.sampler": sampler, "search.space": {HIDDEN: hidden}, "search.trials": 2}
+
+    trials = run(task(ONE_EPOCH | changes), work=remembered)
+
+    assert {trial.values[HIDDEN] for trial in trials} <= {4, 8}
+
+
+def test_with_several_objectives_a_trial_has_a_figure_for_each(task):
+    """An impossible architecture among them, and trials enough for TPE to learn."""
+    choices = {"type": "categorical", "choices": [[4], [4, 8], IMPOSSIBLE]}
+    several = {
+        "search.objectives": {
+            "validation/mse": "minimize",
+            "parameters": "maximize",
+            "operations": "minimize",
+        },
+        "search.space": SPACE | {CHANNELS: choices},
+        "search.trials": 14,
+        "search.batch": 4,
+        "search.epochs": 2,
+        **WITHOUT_RUNGS,
+    }
+    one = task(several)
+
+    trials = run(one, work=remembered)
+
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    assert {trial.state for trial in trials} == {COMPLETE, PRUNED}
+    for trial in complete:
+        mse, parameters, operations = trial.results
+        assert mse == value_at(trial, 2)
+        assert parameters == trial.parameters > 0
+        assert operations > parameters
+    assert len({trial.results[1] for trial in complete}) > 2
+    assert best_of(trials, one.settings) in complete
+    assert timeless(run(task(several), work=remembered)) == timeless(trials)
+
+
+def test_what_was_measured_is_not_measured_again_where_the_record_has_it(task):
+    """The time of a pass differs from run to run, and what was decided by it must stand."""
+    latency = {"search.objectives": {"latency": "minimize"}, "search.trials": 3}
+    one = task(latency)
+    first = run(one)
+
+    longer = run(dataclasses.replace(one, settings=task(latency | {"search.trials": 5}).settings))
+
+    assert all(trial.results[0] > 0 for trial in longer)
+    assert timeless(longer[:3]) == timeless(first)
+
+
+class Kill(BaseException):
+    """Like SIGKILL: nothing below a test catches it."""
+
+
+class Breakage(EnvironmentProblem):
+    """Like images that are gone: the error of one job, after which none can go on."""
+
+
+class Mortal:
+    """Does jobs, but the one after the first `jobs`, by which it is ended."""
+
+    def __init__(self, jobs=inf, end=Kill, work=run_job):
+        self._left = jobs
+        self._end = end
+        self._work = work
+        self.done = []
+
+    def __call__(self, job):
+        if self._left == 0:
+            raise self._end
+        self._left -= 1
+        self.done.append((job.name, job.until))
+        return self._work(job)
+
+
+SMALL = {"search.trials": 3, "search.batch": 2, "search.epochs": 3, "search.reduction": 3}
+
+
+@pytest.mark.parametrize("end", [Kill, Breakage])
+def test_a_study_that_was_killed_after_any_job_ends_as_if_it_had_not_been(task, end):
+    whole = Mortal(work=remembered)
+    untouched = task(SMALL)
+    expected = timeless(run(untouched, work=whole))
+    assert len(whole.done) > 4
+
+    for jobs in range(len(whole.done)):
+        one = task(SMALL)
+        dying = Mortal(jobs, end, remembered)
+        with pytest.raises(end):
+            run(one, work=dying)
+        recorded = {
+            (outcome["name"], int(name.split()[1]))
+            for *_, attributes in entries(one)
+            for name, outcomes in attributes.items()
+            if name.startswith("epoch ")
+            for outcome in outcomes
+        }
+        again = Mortal(work=remembered)
+
+        assert timeless(run(one, work=again)) == expected, jobs
+        assert not recorded & set(again.done), jobs
+        assert set(dying.done + again.done) == set(whole.done), jobs
+        assert entries(one) == entries(untouched), jobs
+
+
+def test_a_study_that_was_killed_after_any_job_trains_no_epoch_twice(task, trained):
+    """What was trained but not recorded yet lies in checkpoints."""
+    whole = Mortal()
+    expected = timeless(run(task(SMALL), work=whole))
+    needed = len(trained)
+
+    for jobs in range(1, len(whole.done)):
+        one = task(SMALL)
+        trained.clear()
+        with pytest.raises(Kill):
+            run(one, work=Mortal(jobs))
+        assert timeless(run(one)) == expected, jobs
+        assert len(trained) == needed, jobs
+
+
+def test_a_study_may_be_killed_again_and_again(task, undisturbed, monkeypatch):
+    """After every second epoch: no rung here is longer."""
+    train_epoch = Training._train_epoch
+    left = 0
+
+    def train_and_die(training, epoch):
+        nonlocal left
+        if left == 0:
+            raise Kill
+        left -= 1
+        return train_epoch(training, epoch)
+
+    monkeypatch.setattr(Training, "_train_epoch", train_and_die)
+    one = task()
+    trials = None
+    kills = 0
+    while trials is None:
+        left = 2
+        try:
+            trials = timeless(run(one))
+        except Kill:
+            kills += 1
+        assert kills < 20
+
+    assert trials == undisturbed
+    assert kills > 4
+
+
+def test_a_study_that_was_killed_before_any_write_ends_with_the_same_record(task, tmp_path):
+    """A copy of its folder from before each commit is what a kill would have left."""
+    untouched = task(SMALL)
+    folder = untouched.checkpoints.parent
+    copies = []
+
+    def copy(connection):
+        copies.append(tmp_path / str(len(copies)))
+        shutil.copytree(folder, copies[-1])
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "commit", copy)
+    try:
+        expected = timeless(run(untouched, work=remembered))
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "commit", copy)
+    wanted = entries(untouched)
+    differing = []
+
+    for left in copies:
+        one = dataclasses.replace(untouched, checkpoints=left / "checkpoints")
+        assert timeless(run(one, work=remembered)) == expected, left
+        if entries(one) != wanted:
+            differing.append(left.name)
+    assert len(copies) > 20
+    assert differing == []
+
+
+def test_a_record_of_a_study_that_went_through_has_every_trial_once_and_none_running(task):
+    one = task()
+    trials = run(one, work=remembered)
+
+    found = entries(one)
+
+    assert [entry[0] for entry in found] == list(range(6))
+    states = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED, "RUNNING": RUNNING}
+    assert [states[entry[1]] for entry in found] == [trial.state for trial in trials]
+
+
+def test_the_study_of_a_record_that_was_moved_away_starts_anew(task, undisturbed):
+    """Also where checkpoints of the former study are left, further than the first rung."""
+    one = task()
+    with pytest.raises(Kill):
+        run(one, work=Mortal(len(undisturbed) + 3))
+    assert any(one.checkpoints.iterdir())
+
+    (one.checkpoints.parent / "study.db").unlink()
+
+    assert timeless(run(one)) == undisturbed
+
+
+def test_more_trials_go_on_with_the_same_study(task, params, trained):
+    more = {"search.trials": 10}
+    whole = task(more)
+    expected = timeless(run(whole, work=remembered))
+    one = task()
+    first = run(one, work=remembered)
+    trained.clear()
+
+    longer = run(dataclasses.replace(one, settings=with_values(params, more).search))
+
+    assert timeless(longer) == expected
+    assert timeless(longer[:6]) == timeless(first)
+    assert len(trained) == sum(trial.epochs for trial in longer[6:])
+    assert entries(one) == entries(whole)
+
+
+def test_fewer_trials_are_the_first_of_the_same_study(task, params, trained):
+    one = task()
+    first = run(one, work=remembered)
+    trained.clear()
+
+    fewer = with_values(params, {"search.trials": 4}).search
+    shorter = run(dataclasses.replace(one, settings=fewer))
+
+    assert timeless(shorter) == timeless(first[:4])
+    assert trained == []
+
+
+def test_more_trials_after_a_kill_lose_nothing_either(task, params):
+    more = {"search.trials": 9}
+    expected = timeless(run(task(more), work=remembered))
+    one = task()
+    with pytest.raises(Kill):
+        run(one, work=Mortal(7, work=remembered))
+
+    longer = dataclasses.replace(one, settings=with_values(params, more).search)
+
+    assert timeless(run(longer, work=remembered)) == expected
+
+
+def test_the_checkpoints_of_a_trial_are_deleted_when_it_ends(task):
+    one = task()
+    over = set()
+
+    for trial in study_of(one).trials():
+        over.add(trial.number)
+        left = {int(path.stem.split("-")[1]) for path in one.checkpoints.iterdir()}
+        assert not left & over
+
+    assert list(one.checkpoints.iterdir()) == []
+
+
+def test_half_a_checkpoint_that_a_killed_worker_left_is_deleted_too(task):
+    one = task()
+    half = one.checkpoints / ".trial-0-0.4711.pt"
+    with pytest.raises(Kill):
+        run(one, work=Mortal(4))
+    half.write_bytes(b"PK")
+
+    run(one)
+
+    assert list(one.checkpoints.iterdir()) == []
+
+
+def test_a_trial_ends_in_the_round_that_decides_it(task, undisturbed):
+    """So that whoever follows a study hears of what was pruned at once."""
+    ended = [trial.number for trial in study_of(task(), work=remembered).trials()]
+
+    assert sorted(ended) == list(range(6))
+    first_round = [trial.number for trial in undisturbed[:3] if trial.epochs == 1]
+    assert ended[: len(first_round)] == first_round
+
+
+def test_importances_name_the_ranges_and_share_the_whole_among_them(task):
+    study = study_of(task({"search.trials": 12, "search.batch": 4}), work=remembered)
+
+    importances, _ = study.importances(list(study.trials()))
+
+    assert set(importances) == set(SPACE)
+    assert sum(importances.values()) == pytest.approx(1)
+
+
+def test_importances_compare_trials_at_the_deepest_rung_that_half_of_them_reached(task):
+    study = study_of(task({"search.trials": 12, "search.batch": 4}), work=remembered)
+    trials = list(study.trials())
+
+    _, epochs = study.importances(trials)
+
+    reached = [sum(trial.epochs >= rung for trial in trials) for rung in (1, 2, 4)]
+    assert epochs == max(r for r, count in zip((1, 2, 4), reached, strict=True) if count >= 6)
+
+
+def test_importances_are_the_same_for_a_study_that_was_resumed(task):
+    one = task({"search.trials": 8})
+    found = []
+    for _ in range(2):
+        study = study_of(one, work=remembered)
+        found.append(study.importances(list(study.trials())))
+
+    assert found[0] == found[1]
+    assert found[0][0]
+
+
+def test_too_few_trials_say_nothing_of_importances(task):
+    study = study_of(task({"search.trials": 3}), work=remembered)
+
+    assert study.importances(list(study.trials())) == ({}, 0)
+
+
+def test_a_range_of_one_value_has_no_part_in_importances(task):
+    still = SPACE | {HIDDEN: {"type": "int", "low": 8, "high": 8}}
+    study = study_of(task({"search.space": still, "search.trials": 8}), work=remembered)
+
+    importances, _ = study.importances(list(study.trials()))
+
+    assert importances.get(HIDDEN, 0.0) == 0.0
+    assert importances[RATE] > 0
+
+
+def test_importances_where_nothing_varies_are_no_fault(task):
+    one_point = {HIDDEN: {"type": "int", "low": 8, "high": 8}}
+    study = study_of(
+        task({"search.space": one_point, "search.trials": 6, **WITHOUT_RUNGS}), work=remembered
+    )
+
+    importances, _ = study.importances(list(study.trials()))
+
+    assert not any(importances.values())

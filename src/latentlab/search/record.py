@@ -7,6 +7,7 @@ here what it need not train once more. `optuna-dashboard` and `optuna.load_study
 
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,8 +17,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from latentlab.errors import EnvironmentProblem
+from latentlab.files import atomic_path
 from latentlab.parallel import is_alive
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
@@ -40,14 +43,15 @@ class StudyRecord:
         self.path = folder / "study.db"
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._guarded():
-            self._storage = optuna.storages.RDBStorage(
-                f"sqlite:///{self.path}",
-                engine_kwargs={"connect_args": {"timeout": SECONDS_TO_WAIT}},
-            )
-            self._study = optuna.create_study(
-                study_name=NAME, storage=self._storage, directions=directions, load_if_exists=True
-            )
+        with guarded(self.path), _alone(folder):
+            if not self.path.exists():
+                # made elsewhere: a kill amid its tables would leave what nobody can open
+                with atomic_path(self.path) as temporary:
+                    temporary.unlink(missing_ok=True)  # of a process of the same number
+                    storage = open_storage(temporary)
+                    optuna.create_study(study_name=NAME, storage=storage, directions=directions)
+            self._storage = open_storage(self.path)
+            self._study = optuna.load_study(study_name=NAME, storage=self._storage)
             self._study_id = self._storage.get_study_id_from_name(NAME)
             self._refuse_a_second_driver()
             self._known = {trial.number: trial for trial in self._study.trials}
@@ -55,6 +59,9 @@ class StudyRecord:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._known
 
     def begin(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> None:
         """Enter a trial that was drawn; one that is there must have been drawn the same."""
@@ -64,7 +71,7 @@ class StudyRecord:
                 f"{self.path} has another trial {trial.number} than this study draws; "
                 "move its folder away to start anew"
             )
-        with self._guarded():
+        with guarded(self.path):
             self._ids[trial.number] = (
                 self._storage.create_new_trial(self._study_id, _entry(trial, distributions))
                 if known is None
@@ -83,11 +90,12 @@ class StudyRecord:
     def reach(self, number: int, epochs: int, outcomes: list[Outcome]) -> None:
         """Enter what the trainings of a trial have reached after so many epochs."""
         entry = [asdict(outcome) for outcome in outcomes]
-        with self._guarded():
-            self._storage.set_trial_user_attr(self._ids[number], f"epoch {epochs}", entry)
+        with guarded(self.path):
             if all(outcome.history for outcome in outcomes):  # for the dashboard
                 loss = sum(outcome.best_loss for outcome in outcomes) / len(outcomes)
                 self._storage.set_trial_intermediate_value(self._ids[number], epochs, loss)
+            # last: what is here is not done again
+            self._storage.set_trial_user_attr(self._ids[number], f"epoch {epochs}", entry)
 
     def ended(self, number: int) -> tuple[str, str] | None:
         """The state and the reason of a trial that ended in an earlier run."""
@@ -101,7 +109,7 @@ class StudyRecord:
         if self.ended(trial.number):
             return
         values = trial.results if trial.state == COMPLETE else None
-        with self._guarded():
+        with guarded(self.path):
             if trial.reason:
                 self._storage.set_trial_user_attr(self._ids[trial.number], "reason", trial.reason)
             self._storage.set_trial_state_values(
@@ -110,7 +118,7 @@ class StudyRecord:
 
     def release(self) -> None:
         """Say that nobody runs the study any more."""
-        with self._guarded():
+        with guarded(self.path):
             self._study.set_user_attr("driver", None)
 
     def _refuse_a_second_driver(self) -> None:
@@ -123,17 +131,42 @@ class StudyRecord:
             )
         self._study.set_user_attr("driver", {"host": here, "pid": os.getpid()})
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Turn what the database says into one message."""
-        try:
-            yield
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as fault:
-            cause = fault.__cause__ or fault
-            raise EnvironmentProblem(
-                f"the study {self.path} cannot be used: {str(cause).splitlines()[0]}; free the "
-                "disk, or close what holds the file, and run again: nothing that it has is lost"
-            ) from fault
+
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """Optuna's storage in a file of any name: none of it is read as part of an address."""
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=SECONDS_TO_WAIT, check_same_thread=False)
+
+    return optuna.storages.RDBStorage(
+        "sqlite://", engine_kwargs={"creator": connect, "poolclass": NullPool}
+    )
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn what the database says into one message."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, KeyError, OSError) as fault:
+        cause = fault.__cause__ or fault
+        raise EnvironmentProblem(
+            f"the study {path} cannot be used: {str(cause).splitlines()[0]}; free the "
+            "disk, or close what holds the file, and run again: nothing that it has is lost"
+        ) from fault
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time look who drives a study, and drive it; where the system can."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _entry(trial: Trial, distributions: dict[str, BaseDistribution]) -> FrozenTrial:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from latentlab.parallel import is_alive
-from latentlab.search.record import NAME, NAMES
+from latentlab.search.objectives import pareto_front
+from latentlab.search.record import NAME, NAMES, guarded, open_storage
+from latentlab.search.trial import COMPLETE, RUNNING, Trial
 from latentlab.search_params import StudyParams
 
 
@@ -19,23 +21,31 @@ def read_status(folder: Path, settings: StudyParams) -> dict[str, Any]:
     With it the number of trials in each state, the number wanted, and the best so far.
     """
     path = folder / "study.db"
-    if not path.is_file():
-        return {"state": "none", "wanted": settings.trials, "path": str(path)}
+    wanted = settings.trials if settings.space else 0
+    if not path.is_file() or not path.stat().st_size:
+        return {"state": "none", "wanted": wanted, "path": str(path)}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(study_name=NAME, storage=f"sqlite:///{path}")
-    trials = study.get_trials(deepcopy=False)
-    counts = {name: sum(t.state == state for t in trials) for state, name in NAMES.items()}
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
-    driver = study.user_attrs.get("driver")
+    with guarded(path):
+        study = optuna.load_study(study_name=NAME, storage=open_storage(path))
+        driver = study.user_attrs.get("driver")
+        trials = [_read(trial) for trial in study.get_trials(deepcopy=False)[:wanted]]
+    counts = {name: sum(trial.state == name for trial in trials) for name in NAMES.values()}
     if driver and (driver["host"] != socket.gethostname() or is_alive(driver["pid"])):
         state = "running"
     else:
-        state = "complete" if len(trials) - running >= settings.trials else "interrupted"
-    status = {"state": state, "wanted": settings.trials, **counts, "under way": running}
-    best = study.best_trials
-    if best:
-        status["best"] = [_described(trial, settings) for trial in best]
+        state = "complete" if sum(counts.values()) >= wanted else "interrupted"
+    status = {"state": state, "wanted": wanted, **counts}
+    status["under way"] = len(trials) - sum(counts.values())
+    if front := pareto_front(trials, settings):
+        status["best"] = [_described(trial, settings) for trial in front]
     return status | {"path": str(path)}
+
+
+def _read(trial: FrozenTrial) -> Trial:
+    state = NAMES.get(trial.state, RUNNING)
+    values = trial.user_attrs["values"]
+    results = trial.values if state == COMPLETE else None
+    return Trial(trial.number, values, trial.params, state, results=results or [])
 
 
 def print_status(name: str, status: dict[str, Any]) -> None:
@@ -53,9 +63,6 @@ def print_status(name: str, status: dict[str, Any]) -> None:
     print(f"record: {status['path']}")
 
 
-def _described(trial: FrozenTrial, settings: StudyParams) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "results": dict(zip(settings.objectives, trial.values, strict=True)),
-        "values": trial.user_attrs["values"],
-    }
+def _described(trial: Trial, settings: StudyParams) -> dict[str, Any]:
+    results = dict(zip(settings.objectives, trial.results, strict=True))
+    return {"number": trial.number, "results": results, "values": trial.values}

@@ -8,14 +8,16 @@ on which training ends first, how many there are at a time, or whether the study
 A study that was killed is run from the start. What its record knows is not trained again.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 from torch import Tensor, nn
 
 from latentlab.parallel import Killed
@@ -115,7 +117,7 @@ class Study:
         for view in self._view.get_trials(deepcopy=False):
             for epochs, value in view.intermediate_values.items():
                 reached.setdefault(epochs, {})[view.number] = value
-            if view.values:
+            if view.state == TrialState.COMPLETE:
                 reached.setdefault(self._settings.epochs, {})[view.number] = view.values[0]
         built = [trial for trial in trials if trial.outcomes]
         deep = [epochs for epochs, of in reached.items() if len(of) >= max(len(built) / 2, FEWEST)]
@@ -133,7 +135,11 @@ class Study:
                         value=reached[epochs][view.number],
                     )
                 )
-        return optuna.importance.get_param_importances(judged), epochs
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where nothing varies; then none is important
+            shares = optuna.importance.get_param_importances(judged)
+        varied = {name for name in shares if len({str(t.params[name]) for t in judged.trials}) > 1}
+        return {name: share if name in varied else 0.0 for name, share in shares.items()}, epochs
 
     def _draw(self, number: int) -> _Live:
         self._view.sampler = _sampler(self._settings.sampler, self._task.seed, number)
@@ -142,6 +148,8 @@ class Study:
         asked = self._view.ask()
         values = draw(asked, self._settings.space)
         live = _Live(Trial(number, values, asked.params), asked)
+        if number not in self._record:
+            self._forget_checkpoints(number)  # of a record that is not there any more
         self._record.begin(live.trial, asked.distributions)
         try:
             live.candidate = self._task.candidate(values)
@@ -151,19 +159,21 @@ class Study:
 
     def _train(self, live: list[_Live]) -> None:
         """Train every trial to its rung, except where the record knows what comes of it."""
-        waiting: dict[Future, _Live] = {}
+        waiting: dict[Future, tuple[_Live, Outcome]] = {}
         # the longest first, so that no core waits for one that came last
         for each in sorted(live, key=self._epochs_to_go, reverse=True):
             known = self._record.outcomes(each.trial.number, self._rung(each))
             if known is not None:
                 each.trial.outcomes = known
                 continue
+            before = each.trial.outcomes or [NOTHING] * len(self._task.splits)
             each.trial.outcomes = []
-            for job in self._jobs(each):
-                waiting[self._executor.submit(self._work, job)] = each
+            for job, earlier in zip(self._jobs(each), before, strict=True):
+                future = self._executor.submit(self._work, job)
+                waiting[future] = each, replace(earlier, name=job.name)
         for future in as_completed(waiting):
-            each = waiting[future]
-            each.trial.outcomes.append(_outcome(future, each.trial))
+            each, earlier = waiting[future]
+            each.trial.outcomes.append(_outcome(future, earlier))
             if len(each.trial.outcomes) == len(self._task.splits):
                 each.trial.outcomes.sort(key=lambda outcome: outcome.name)
                 self._record.reach(each.trial.number, self._rung(each), each.trial.outcomes)
@@ -201,8 +211,12 @@ class Study:
         results = each.trial.results if state == COMPLETE else None
         self._view.tell(each.asked, results, STATES[state])
         self._record.end(each.trial)
-        for part in range(len(self._task.splits)):
-            self._checkpoint(each.trial.number, part).unlink(missing_ok=True)
+        self._forget_checkpoints(each.trial.number)
+
+    def _forget_checkpoints(self, number: int) -> None:
+        """Delete what a trial left, half a file of a killed worker included."""
+        for path in self._task.checkpoints.glob(f"*trial-{number}-*"):
+            path.unlink(missing_ok=True)
 
     def _jobs(self, each: _Live) -> Iterator[Job]:
         assert each.candidate is not None
@@ -232,12 +246,18 @@ class Study:
         return self._rung(each) - (self._settings.rungs[each.rung - 1] if each.rung else 0)
 
 
-def _outcome(future: Future, trial: Trial) -> Outcome:
-    """What came of a job, also where nothing did."""
+NOTHING = Outcome("", [], 0, 0, 0.0, 0.0, None)
+"""What comes before the first rung."""
+
+
+def _outcome(future: Future, earlier: Outcome) -> Outcome:
+    """What came of a job; where it failed that of the rung before, with the reason."""
     try:
-        return future.result()
-    except Killed as killed:
-        return Outcome(f"trial {trial.number}", [], 0, 0, 0.0, 0.0, str(killed))
+        outcome = future.result()
+    except (Killed, MemoryError, RuntimeError) as failed:  # torch's of memory is a RuntimeError
+        reason = str(failed).strip().splitlines() or [type(failed).__name__]
+        return replace(earlier, fault=reason[0], over=True)
+    return replace(outcome, seconds=outcome.seconds + earlier.seconds)
 
 
 def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
@@ -256,5 +276,5 @@ def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
     if name == "tpe":
         return optuna.samplers.TPESampler(seed=own)
     if name == "cma-es":
-        return optuna.samplers.CmaEsSampler(seed=own)
+        return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
     return optuna.samplers.RandomSampler(seed=own)

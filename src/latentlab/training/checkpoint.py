@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from latentlab.errors import EnvironmentProblem
 from latentlab.files import atomic_path
 
 SECONDS_BETWEEN = 10.0
@@ -37,8 +38,15 @@ class Checkpoint:
     def write(self, state: State) -> None:
         """Replace the checkpoint."""
         if self._path is not None:
-            with atomic_path(self._path) as temporary:
-                torch.save(state, temporary)
+            try:
+                with atomic_path(self._path) as temporary:
+                    torch.save(state, temporary)
+            except (OSError, RuntimeError) as fault:  # torch has its own words for a full disk
+                reason = str(fault).splitlines()[0]
+                raise EnvironmentProblem(
+                    f"the checkpoint {self._path} cannot be written ({reason}); "
+                    "free the disk and run again: it goes on from the last one"
+                ) from fault
             self._written = time.monotonic()
 
     def read(self) -> State | None:
