@@ -86,12 +86,12 @@ def candidate(
 
 def _search(stage: Stage, info: DatasetInfo) -> tuple[FinetuneParams, Found]:
     """The settings, with what a study found where there is one."""
-    settings = stage.params.finetune
-    if settings.search is None:
+    study = stage.params.finetune.search
+    if study is None:
         found = Found([], None)
         write_trials(stage, found, None)
-        return settings, found
+        return stage.params.finetune, found
     trained = stage.project.outputs("train") / "model"
     make = partial(candidate, stage.params, trained, info)
-    found = run_study(stage, "finetune.search", settings.search, make, stage.plots / "search")
+    found = run_study(stage, "finetune.search", study, make, stage.plots / "search")
     return with_values(stage.params, found.values).finetune, found

@@ -47,7 +47,7 @@ class Group:
     def loss_terms(self, model: nn.Module) -> Callable[[Tensor, Tensor], Terms]:
         """`model.loss_terms`, with gradients that are averaged over the processes."""
         if self.size == 1:
-            return model.loss_terms
+            return lambda images, labels: model.loss_terms(images, labels)
         # of the memory layout of gradients, which costs a copy
         warnings.filterwarnings("ignore", message="Grad strides do not match")
         return nn.parallel.DistributedDataParallel(_LossTerms(model))

@@ -84,7 +84,7 @@ class Training:
         """Go on where the checkpoint stands, if there is one."""
         state = self.checkpoint.read()
         # as many processes as before: others would not end with the same bits
-        if state is not None and len(state["own"]) == self.group.size:
+        if state is not None and len(state["random"]) == self.group.size:
             self._restore(state)
 
     @property
@@ -202,7 +202,9 @@ class Training:
             "optimization": self.optimization.state_dict(),
             "sweep": self.sweep.state_dict(),
             "losses": self.losses,
-            "own": self.group.gather((self.means.state_dict(), random_state(self.device))),
+            # each process has its own
+            "means": self.group.gather(self.means.state_dict()),
+            "random": self.group.gather(random_state(self.device)),
             "history": self.history,
             "best": (self.best_epoch, self.best_loss, self._best_weights),
             "patience": (self._patience_epoch, self._patience_loss),
@@ -217,9 +219,8 @@ class Training:
         self.optimization.load_state_dict(state["optimization"])
         self.sweep.load_state_dict(state["sweep"])
         self.losses.copy_(state["losses"])
-        means, random = state["own"][self.group.rank]
-        self.means.load_state_dict(means)
-        set_random_state(random, self.device)
+        self.means.load_state_dict(state["means"][self.group.rank])
+        set_random_state(state["random"][self.group.rank], self.device)
         self.history = state["history"]
         self.best_epoch, self.best_loss, self._best_weights = state["best"]
         self._patience_epoch, self._patience_loss = state["patience"]
