@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import struct
+import subprocess
 
 import numpy as np
 from PIL import Image
 
 from latentlab.data.catalogue import KnownDataset
 from latentlab.data.idx import write_idx
+from latentlab.data.image_set import write_split
 from latentlab.params import OptimizationParams
 
 IMAGES = "train-images.gz"
@@ -40,6 +42,27 @@ def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirr
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (IMAGES, LABELS)
     }
     return KnownDataset(tuple(classes), {"train": (IMAGES, LABELS)}, digests, tuple(mirrors))
+
+
+def write_random_splits(folder, **counts):
+    """Splits of so many random grey images of 8x8 in two classes, as `fetch` writes them."""
+    for seed, (split, count) in enumerate(counts.items()):
+        write_split(folder / split, random_images(count, 8, seed)[:, None], np.arange(count) % 2)
+
+
+def copy_checkout(repository, root, leave_out=()):
+    """The working tree, committed or not, without outputs and the files to leave out."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=repository,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        wanted = name and not name.startswith("outputs/") and name not in leave_out
+        if wanted and (repository / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes((repository / name).read_bytes())
 
 
 def optimization_settings(**changes):

@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from crafting import copy_checkout
+
 # SQLAlchemy's, for a query of MLflow's
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -135,19 +137,8 @@ class Clone:
 @pytest.fixture(scope="module")
 def clone(repository, tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=repository,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        # outputs and their lock are made here; the working tree is tested, committed or not
-        if name and not name.startswith("outputs/") and name != "dvc.lock":
-            if not (repository / name).is_file():
-                continue
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes((repository / name).read_bytes())
+    # the lock of outputs that are made here
+    copy_checkout(repository, root, leave_out=["dvc.lock"])
     clone = Clone(root, tmp_path_factory.mktemp("temporary"))
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@t commit -qm clone"):
         clone("git", *command.split())

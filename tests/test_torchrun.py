@@ -13,6 +13,8 @@ import mlflow
 import pytest
 from ruamel.yaml import YAML
 
+from crafting import copy_checkout
+
 pytestmark = [
     pytest.mark.slow,
     # SQLAlchemy's, for a query of MLflow's
@@ -98,17 +100,7 @@ class Clone:
 @pytest.fixture(scope="module")
 def clone(repository, tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=repository,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        # the working tree is tested, committed or not
-        if name and not name.startswith("outputs/") and (repository / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes((repository / name).read_bytes())
+    copy_checkout(repository, root)
     clone = Clone(root)
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@t commit -qm clone"):
         clone.succeed("git", *command.split())

@@ -15,14 +15,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from operator import truediv
 
-import numpy as np
 import pytest
 import torch
 
-from crafting import optimization_settings, random_images
+from crafting import optimization_settings, write_random_splits
 from latentlab import identity
 from latentlab.architecture import Architecture
-from latentlab.data.image_set import DatasetInfo, load_split, write_split
+from latentlab.data.image_set import DatasetInfo, load_split
 from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.parallel import InlineExecutor, Killed, LocalExecutor
@@ -47,9 +46,7 @@ WORKER = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetch")
-    for seed, (split, count) in enumerate({"train": 128, "validation": 20}.items()):
-        labels = np.arange(count) % 2
-        write_split(folder / split, random_images(count, 8, seed)[:, None], labels)
+    write_random_splits(folder, train=128, validation=20)
     DatasetInfo("shapes", ["a", "b"], [1, 8, 8], {}, [0.5], [0.3], {}, "").write(folder)
     return folder
 

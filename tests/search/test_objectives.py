@@ -12,16 +12,10 @@ from latentlab.search.trial import COMPLETE, FAILED, PRUNED, RUNNING, Trial
 from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Outcome
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 FIGURES = ("validation/mse", "parameters", "latency")
 STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(before)
 
 
 def settings_for(*directions, tolerance=0.0):

@@ -16,7 +16,6 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-from alembic.script import ScriptDirectory
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from latentlab.errors import EnvironmentProblem
@@ -24,31 +23,13 @@ from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
 
+pytestmark = pytest.mark.usefixtures("quick_records")
+
 DISTRIBUTIONS = {
     "train.model.channels": CategoricalDistribution(["[4]", "[4, 8]"]),
     "train.model.hidden": IntDistribution(4, 16),
     "train.learning_rate": FloatDistribution(0.001, 0.1, log=True),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_records():
-    """Records that wait for no disk, and look up the history of Optuna's tables once."""
-    from_config = ScriptDirectory.from_config
-    known = []
-
-    def once(config):
-        known.extend([] if known else [from_config(config)])
-        return known[0]
-
-    def hurry(connection, _):
-        connection.execute("PRAGMA synchronous = OFF")
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", once)
-        yield
-    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
 
 
 def trial(number, rate=0.1 / 3):

@@ -16,15 +16,9 @@ from latentlab.search.space import draw, walk_grid
 from latentlab.stages.search import candidate
 from latentlab.yaml_files import read_yaml, write_yaml
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 SPACE = TypeAdapter(Space)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(before)
 
 
 def space_of(text):

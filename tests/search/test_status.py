@@ -10,8 +10,6 @@ import sys
 
 import optuna
 import pytest
-import sqlalchemy
-from alembic.script import ScriptDirectory
 from optuna.distributions import IntDistribution
 
 from latentlab.files import write_json
@@ -22,31 +20,13 @@ from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
 from latentlab.yaml_files import read_yaml
 
+pytestmark = pytest.mark.usefixtures("quick_records")
+
 HIDDEN = "train.model.hidden"
 STUDY = {
     "trials": 4,
     "space": {HIDDEN: {"type": "int", "low": 1, "high": 99}},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_records():
-    """Records that wait for no disk, and look up the history of Optuna's tables once."""
-    from_config = ScriptDirectory.from_config
-    known = []
-
-    def once(config):
-        known.extend([] if known else [from_config(config)])
-        return known[0]
-
-    def hurry(connection, _):
-        connection.execute("PRAGMA synchronous = OFF")
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", once)
-        yield
-    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
 
 
 @pytest.fixture(scope="module")

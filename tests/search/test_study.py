@@ -12,15 +12,13 @@ from concurrent.futures import Future
 from functools import partial
 from math import inf
 
-import numpy as np
 import optuna
 import pytest
 import sqlalchemy
 import torch
-from alembic.script import ScriptDirectory
 
-from crafting import random_images
-from latentlab.data.image_set import DatasetInfo, write_split
+from crafting import write_random_splits
+from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import EnvironmentProblem
 from latentlab.parallel import InlineExecutor, Killed, processes
 from latentlab.params import with_values
@@ -32,6 +30,8 @@ from latentlab.search.trial import COMPLETE, FAILED, PRUNED, RUNNING
 from latentlab.stages.search import candidate
 from latentlab.training.jobs import run_job, run_job_alone
 from latentlab.training.loop import Training
+
+pytestmark = pytest.mark.usefixtures("quick_records")
 
 INFO = DatasetInfo("shapes", ["a", "b"], [1, 8, 8], {}, [0.5], [0.3], {}, "")
 CHANNELS = "train.model.channels"
@@ -46,32 +46,10 @@ IMPOSSIBLE = [4, 4, 4, 4, 4]
 WITHOUT_RUNGS = {"search.pruner": "none"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_records():
-    """Records that wait for no disk, and look up the history of Optuna's tables once."""
-    from_config = ScriptDirectory.from_config
-    known = []
-
-    def once(config):
-        known.extend([] if known else [from_config(config)])
-        return known[0]
-
-    def hurry(connection, _):
-        connection.execute("PRAGMA synchronous = OFF")
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", once)
-        yield
-    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
-
-
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetch")
-    for seed, (split, count) in enumerate({"train": 40, "validation": 16}.items()):
-        labels = np.arange(count) % 2
-        write_split(folder / split, random_images(count, 8, seed)[:, None], labels)
+    write_random_splits(folder, train=40, validation=16)
     return folder
 
 

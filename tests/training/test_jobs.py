@@ -4,9 +4,9 @@ from functools import partial
 import pytest
 import torch
 
-from crafting import optimization_settings, random_images
+from crafting import optimization_settings, write_random_splits
 from latentlab.architecture import Architecture
-from latentlab.data.image_set import load_split, write_split
+from latentlab.data.image_set import load_split
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.description import describe_layers
@@ -19,9 +19,7 @@ from latentlab.training.loop import Training
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetch")
-    for seed, (split, count) in enumerate({"train": 50, "validation": 20}.items()):
-        labels = torch.arange(count) % 2
-        write_split(folder / split, random_images(count, 8, seed)[:, None], labels.numpy())
+    write_random_splits(folder, train=50, validation=20)
     return folder
 
 
