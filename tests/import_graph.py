@@ -21,6 +21,7 @@ PLUMBING = {
     "search_mistakes",
     "search_params",
     "tracking",
+    "world",
     "yaml_files",
 }
 """Modules that every stage passes through and that decide nothing about its results.

@@ -147,7 +147,7 @@ def test_two_processes_leave_one_finished_run(together):
 
     assert run.info.run_name == "train"
     assert run.info.status == "FINISHED"
-    assert run.data.params["processes"] == "2"
+    assert run.data.tags["processes"] == "2"
     assert run.data.metrics["validation/mse"] == metrics["validation"]["mse"]
     assert run.data.metrics["train/loss"] == history[-1]["train/loss"]
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentlab import __version__
+from latentlab import __version__, world
 from latentlab.errors import LatentlabError, ParamsError
 from latentlab.project import OF_SEVERAL, find_project
 
@@ -37,6 +38,7 @@ DESCRIBED = ("train", "finetune", "vae", "gan")
 INTERRUPTED = 130
 TERMINATED = 143
 KNOCK_SECONDS = 10.0
+SECONDS_TO_BE_ENDED = 30.0
 SPINS = "3000"
 """How often a thread looks whether there is work before it sleeps: some ten microseconds."""
 
@@ -93,7 +95,7 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
         click.echo(json.dumps(shown, indent=2))
         return
     name = f"{verb}@{member}" if member else verb
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and verb != "train":
+    if world.size() > 1 and verb != "train":
         raise ParamsError(f"torchrun starts several processes; only train uses them, not {verb}")
     from latentlab.identity import identify
     from latentlab.tracking.run import track
@@ -103,7 +105,7 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
 
         warm_up()
     key = identify(project, name, params)
-    if int(os.environ.get("RANK", "0")) > 0:
+    if world.rank() > 0:
         _accompany(name, key, project, params)
         return
     with track(project, name, params.data.name, key) as run:
@@ -244,7 +246,10 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:
-        if os.environ.get("RANK", "0") == "0":  # processes that torchrun started say it once
+        if world.rank() > 0:
+            # what is wrong is wrong in all: the first says it, and torchrun then ends the others
+            time.sleep(SECONDS_TO_BE_ENDED)
+        else:
             click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -37,9 +37,12 @@ def identify(project: Project, stage: str, params: Params) -> str:
 
 
 def study_folder(project: Project, stage: str, section: str, params: Params) -> Path:
-    """Where the study of a stage is kept: decided by all that decides it but its length."""
-    endless = with_values(params, {f"{section}.trials": 1})
-    return project.study(stage, identify(project, stage, endless))
+    """Where the study of a stage is kept: decided by all that decides its trials.
+
+    Neither their number does, nor the tolerance by which one of them is chosen.
+    """
+    trials_alone = with_values(params, {f"{section}.trials": 1, f"{section}.tolerance": 0.0})
+    return project.study(stage, identify(project, stage, trials_alone))
 
 
 def code_hash() -> str:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from latentlab import world
 from latentlab.errors import EnvironmentProblem
 from latentlab.params import RuntimeParams
 
@@ -19,7 +20,7 @@ def prepare(runtime: RuntimeParams) -> torch.device:
     """Set threads, seed and deterministic kernels for this process; return the device to use."""
     threads = runtime.threads
     if threads == "auto":  # processes that torchrun starts share the cores
-        threads = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        threads = max(1, available_cores() // world.local_size())
     torch.set_num_threads(threads)
     torch.manual_seed(runtime.seed)
     # read by cuBLAS when it starts; without it deterministic mode refuses matrix products

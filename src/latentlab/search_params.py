@@ -1,6 +1,6 @@
 """The sections of `params.yaml` that steer a study."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
 
@@ -76,12 +76,25 @@ class StudyParams(Section):
         return self
 
 
+WHERE = ("workers", "executor", "scheduler")
+
+
 class SearchParams(StudyParams):
     """The study over parameters of train, and where it runs, which changes nothing of it."""
 
     workers: Count | Literal["auto"] = "auto"
     executor: Literal["local", "dask"] = "local"
     scheduler: Annotated[str, Field(pattern=r"^(tcp|tls|ucx|ws|wss)://.+")] | None = None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Where it runs."""
+        return {name: value for name, value in self.tree().items() if name in WHERE}
+
+    @property
+    def what(self) -> dict[str, Any]:
+        """All that decides what it finds."""
+        return {name: value for name, value in self.tree().items() if name not in WHERE}
 
     @model_validator(mode="after")
     def _has_a_scheduler(self) -> "SearchParams":

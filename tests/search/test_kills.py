@@ -217,20 +217,17 @@ class Checkout:
 
     def workers(self):
         """The processes that do trainings: children of the server that the driver has started."""
-        parents = {}
+        parents, servers = {}, []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
-            except OSError:
+                serves = b"forkserver" in (folder / "cmdline").read_bytes()
+            except OSError:  # it has ended
                 continue
             if state != "Z":
                 parents[int(folder.name)] = int(parent)
-        servers = [
-            pid
-            for pid, parent in parents.items()
-            if parent == self._process.pid
-            and b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+            if serves and int(parent) == self._process.pid:
+                servers.append(int(folder.name))
         return [pid for pid, parent in parents.items() if parent in servers]
 
     def run_through(self, kills, forget=False):

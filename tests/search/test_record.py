@@ -86,9 +86,9 @@ def fill(record):
     for each in trials:
         record.begin(each, DISTRIBUTIONS)
     for each in trials:
-        record.reach(each.number, 1, [outcome(each.number, 1)])
-    record.reach(0, 4, [outcome(0, 4)])
-    record.reach(2, 4, [outcome(2, 1, fault="it diverged", over=True)])
+        record.reach(each.number, 1, [outcome(each.number, 1)], 0.5)
+    record.reach(0, 4, [outcome(0, 4)], 0.25)
+    record.reach(2, 4, [outcome(2, 1, fault="it diverged", over=True)], None)
     ends = [(COMPLETE, [1 / 3], ""), (PRUNED, [4 / 3], "not among the best"), (FAILED, [], "oh")]
     for each, (state, results, reason) in zip(trials, ends, strict=False):
         each.state, each.results, each.reason = state, results, reason
@@ -149,7 +149,7 @@ def test_a_trial_that_was_entered_goes_on_in_a_record_that_is_opened_again(folde
     again = StudyRecord(folder, ["minimize"])
     under_way = trial(3)
     again.begin(under_way, DISTRIBUTIONS)
-    again.reach(3, 4, [outcome(3, 4)])
+    again.reach(3, 4, [outcome(3, 4)], 0.25)
     under_way.state, under_way.results = COMPLETE, [1.0]
     again.end(under_way)
 
@@ -173,7 +173,7 @@ def test_a_trial_that_ended_stays_as_it_is(folder, record):
 def test_the_outcomes_of_folds_stay_together(folder, record):
     record.begin(trial(0), DISTRIBUTIONS)
     folds = [outcome(0, 2, part) for part in range(3)]
-    record.reach(0, 2, folds)
+    record.reach(0, 2, folds, 0.5)
 
     assert StudyRecord(folder, ["minimize"]).outcomes(0, 2) == folds
 
@@ -191,7 +191,7 @@ def test_what_optuna_reads_agrees_with_what_was_entered(folder, record):
     assert [each.user_attrs["values"] for each in found] == [each.values for each in trials]
     assert study.best_trial.number == 0
     assert study.best_value == 1 / 3
-    assert found[0].intermediate_values == {1: 1 / 3, 4: 1 / 3 / 4}
+    assert found[0].intermediate_values == {1: 0.5, 4: 0.25}
     assert all(each.datetime_start for each in found)
     assert [each.datetime_complete is None for each in found] == [False, False, False, True]
 
@@ -357,7 +357,7 @@ def test_a_database_that_somebody_holds_is_a_problem_of_the_environment(folder, 
 
 
 WRITES = {
-    "reach": lambda record: record.reach(3, 4, [outcome(3, 4)]),
+    "reach": lambda record: record.reach(3, 4, [outcome(3, 4)], 0.25),
     "end": lambda record: record.end(Trial(3, {}, {}, FAILED, "it diverged")),
     "release": lambda record: record.release(),
 }
@@ -398,7 +398,7 @@ def enter_trials(record, entered):
     while True:
         number = len(entered)
         record.begin(Trial(number, {}, {}), {})
-        record.reach(number, 1, [outcome(number, 99)])
+        record.reach(number, 1, [outcome(number, 99)], 0.5)
         entered.append(number)
 
 

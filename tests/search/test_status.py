@@ -82,7 +82,7 @@ def enter(record, number, state=None, results=(), reason=""):
     trial = Trial(number, {HIDDEN: value}, {HIDDEN: value}, reason=reason, results=list(results))
     record.begin(trial, {HIDDEN: IntDistribution(1, 99)})
     history = [{"epoch": 1, "validation/loss": 1.0, "validation/mse": 1.0}]
-    record.reach(number, 1, [Outcome("", history, 1, 10, 0.0, 0.0, None, over=False)])
+    record.reach(number, 1, [Outcome("", history, 1, 10, 0.0, 0.0, None, over=False)], 0.5)
     if state is not None:
         trial.state = state
         record.end(trial)

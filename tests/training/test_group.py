@@ -16,7 +16,7 @@ from torch.distributed import TCPStore
 from crafting import optimization_settings
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet
-from latentlab.errors import TrainingDiverged
+from latentlab.errors import EnvironmentProblem, TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.means import Means
 from latentlab.parallel import worker_context
@@ -123,7 +123,7 @@ def spoil(terms):
     return terms | {"loss": terms["loss"] * float("nan")}
 
 
-def take_part(rank, port, cases, folder, checkpoint, killed_at, strict):
+def take_part(rank, port, cases, folder, checkpoint, killed_at, victims, strict):
     """What one of two processes does: what `torchrun` tells it, and its share of each case."""
     warnings.simplefilter("error")
     if not strict:  # a test of its own looks for this one, which is about speed
@@ -140,18 +140,26 @@ def take_part(rank, port, cases, folder, checkpoint, killed_at, strict):
     }
     group = Group.join(CPU)
     results = {}
-    for case in cases:
-        kept = Checkpoint(checkpoint, seconds_between=0)
-        # the second one starts with other weights, and draws other numbers later on
-        training = make(case, group, kept, seed=rank)
-        training.resume()
-        if killed_at:
-            on_loss(training, killed_at, be_killed)
-        if case == "spoilt" and rank == 1:
-            on_loss(training, 3, spoil)
-        results[case] = finish(training)
-    group.leave()
+    try:
+        with group.at_work():
+            for case in cases:
+                results[case] = train(case, group, checkpoint, killed_at * (rank in victims))
+    except EnvironmentProblem as problem:
+        results = {"problem": str(problem)}
     torch.save(results, folder / f"{rank}.pt")
+
+
+def train(case, group, checkpoint, killed_at):
+    """The share of one process in a case; 0 where it is not killed."""
+    kept = Checkpoint(checkpoint, seconds_between=0)
+    # the second one starts with other weights, and draws other numbers later on
+    training = make(case, group, kept, seed=group.rank)
+    training.resume()
+    if killed_at:
+        on_loss(training, killed_at, be_killed)
+    if case == "spoilt" and group.rank == 1:
+        on_loss(training, 3, spoil)
+    return finish(training)
 
 
 def host(pipe, work):
@@ -178,15 +186,15 @@ def host(pipe, work):
 def together(repository, tmp_path_factory):
     """Do cases by two processes; what both of them have at the end."""
 
-    def run(*cases, checkpoint=None, killed_at=None, strict=False):
+    def run(*cases, checkpoint=None, killed_at=0, victims=(0, 1), strict=False):
         folder = tmp_path_factory.mktemp("together")
-        pipe.send((cases, folder, checkpoint, killed_at, strict))
+        pipe.send((cases, folder, checkpoint, killed_at, victims, strict))
         codes = pipe.recv()
-        if killed_at:
-            assert codes[0] == -signal.SIGKILL
-            return None
-        assert codes == [0, 0], "why is in what the processes said"
-        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+        killed = victims if killed_at else ()  # of two, one may hear of the end of the other first
+        assert set(codes) <= {0, -signal.SIGKILL}, "why is in what the processes said"
+        assert (-signal.SIGKILL in codes) == bool(killed)
+        left = [rank for rank in range(2) if rank not in killed]
+        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in left]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(repository)
@@ -271,7 +279,11 @@ def test_alone_everything_stays_as_it_is(alone):
     assert alone.agree(value) is value
     assert alone.gather(value) == [value]
     assert alone.add_up(means).take() == {"loss": 2.0}
-    alone.leave()
+
+
+def test_an_error_of_another_kind_stays_as_it_is(alone):
+    with pytest.raises(RuntimeError, match="shapes"), alone.at_work():
+        raise RuntimeError("the shapes do not match")
 
 
 def test_a_group_of_one_changes_no_bit_of_a_training(alone, of_one):
@@ -390,6 +402,18 @@ def test_killed_twice_two_processes_end_with_the_same_bits(together, of_two, tmp
     for results, expected in zip(resumed, of_two, strict=True):
         assert same(results["dropout"], expected["dropout"])
         assert results["dropout"]["best_epoch"] == expected["dropout"]["best_epoch"]
+
+
+def test_a_process_that_lost_the_other_says_how_to_go_on(together, of_two, tmp_path):
+    path = tmp_path / "training.pt"
+    (left,) = together("plain", checkpoint=path, killed_at=6, victims=[1])
+
+    assert left["problem"] == (
+        "one of the 2 processes of this training was lost; start them again: "
+        "they go on from the last checkpoint"
+    )
+    for results, expected in zip(together("plain", checkpoint=path), of_two, strict=True):
+        assert same(results["plain"], expected["plain"])
 
 
 def test_what_one_process_began_two_end(together, of_one, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from latentlab.models.description import describe_layers
+from latentlab.models.size import count_parameters
 
 PASSES = 20
 
@@ -23,7 +24,7 @@ def figures_of(model: nn.Module, example: Tensor, names: Sequence[str]) -> dict[
 
 
 def _parameters(model: nn.Module, example: Tensor) -> float:
-    return sum(parameter.numel() for parameter in model.parameters())
+    return count_parameters(model)
 
 
 def _operations(model: nn.Module, example: Tensor) -> float:

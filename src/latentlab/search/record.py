@@ -87,13 +87,17 @@ class StudyRecord:
         entry = self._known[number].user_attrs.get(f"epoch {epochs}")
         return entry and [Outcome(**outcome) for outcome in entry]
 
-    def reach(self, number: int, epochs: int, outcomes: list[Outcome]) -> None:
-        """Enter what the trainings of a trial have reached after so many epochs."""
+    def reach(
+        self, number: int, epochs: int, outcomes: list[Outcome], result: float | None
+    ) -> None:
+        """Enter what the trainings of a trial have reached after so many epochs.
+
+        `result` is that of the first objective, None where a training failed.
+        """
         entry = [asdict(outcome) for outcome in outcomes]
         with guarded(self.path):
-            if all(outcome.history for outcome in outcomes):  # for the dashboard
-                loss = sum(outcome.best_loss for outcome in outcomes) / len(outcomes)
-                self._storage.set_trial_intermediate_value(self._ids[number], epochs, loss)
+            if result is not None:  # for the dashboard
+                self._storage.set_trial_intermediate_value(self._ids[number], epochs, result)
             # last: what is here is not done again
             self._storage.set_trial_user_attr(self._ids[number], f"epoch {epochs}", entry)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import torch
 from optuna.trial import TrialState
 from torch import Tensor, nn
 
@@ -176,7 +177,15 @@ class Study:
             each.trial.outcomes.append(_outcome(future, earlier))
             if len(each.trial.outcomes) == len(self._task.splits):
                 each.trial.outcomes.sort(key=lambda outcome: outcome.name)
-                self._record.reach(each.trial.number, self._rung(each), each.trial.outcomes)
+                self._enter(each)
+
+    def _enter(self, each: _Live) -> None:
+        """Enter what the trainings of a trial have reached."""
+        trial = each.trial
+        result = None
+        if not any(outcome.fault for outcome in trial.outcomes):
+            result = results_of(trial.outcomes, list(self._settings.objectives))[0]
+        self._record.reach(trial.number, self._rung(each), trial.outcomes, result)
 
     def _decide(self, each: _Live) -> None:
         """Tell Optuna what a trial has reached, and ask whether it goes on."""
@@ -246,15 +255,21 @@ class Study:
         return self._rung(each) - (self._settings.rungs[each.rung - 1] if each.rung else 0)
 
 
+NO_MEMORY = "allocate memory"
+"""In what torch says of a CPU; what it raises of a GPU has a type of its own."""
+
 NOTHING = Outcome("", [], 0, 0, 0.0, 0.0, None)
 """What comes before the first rung."""
 
 
 def _outcome(future: Future, earlier: Outcome) -> Outcome:
-    """What came of a job; where it failed that of the rung before, with the reason."""
+    """What came of a job; where memory was too small, that of the rung before, with the reason."""
     try:
         outcome = future.result()
-    except (Killed, MemoryError, RuntimeError) as failed:  # torch's of memory is a RuntimeError
+    except (Killed, MemoryError, RuntimeError) as failed:
+        of_memory = isinstance(failed, (MemoryError, torch.OutOfMemoryError))
+        if not (of_memory or isinstance(failed, Killed) or NO_MEMORY in str(failed)):
+            raise
         reason = str(failed).strip().splitlines() or [type(failed).__name__]
         return replace(earlier, fault=reason[0], over=True)
     return replace(outcome, seconds=outcome.seconds + earlier.seconds)

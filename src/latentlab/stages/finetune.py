@@ -9,13 +9,14 @@ from latentlab.evaluation.classification import classification_metrics, confusio
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.models.size import count_parameters
 from latentlab.models.store import load_model, save_model
 from latentlab.params import FinetuneParams, Params, with_values
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
 from latentlab.search.study import Candidate
 from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.stage import Stage, count_parameters
+from latentlab.stages.stage import Stage
 from latentlab.stages.study import Found, run_study, trial_params, write_trials
 from latentlab.training.loop import Training
 from latentlab.yaml_files import write_yaml

@@ -3,11 +3,12 @@
 import torch
 
 from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.size import count_parameters
 from latentlab.models.store import save_model
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid
 from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.stage import Stage, count_parameters
+from latentlab.stages.stage import Stage
 from latentlab.training.adversarial import AdversarialTraining
 
 SAMPLES = 64

@@ -17,7 +17,8 @@ def run(stage: Stage) -> None:
     """Write `best_params.yaml`, which `train` reads, and the table and pictures of the trials."""
     info = stage.load_info()
     settings = stage.params.search
-    stage.run.log_params({"search": settings.tree()})
+    stage.run.log_params({"search": settings.what})
+    stage.run.set_tags(settings.where)  # tags may change when it goes on
     make = partial(candidate, stage.params, info)
     found = run_study(stage, "search", settings, make, stage.plots)
 

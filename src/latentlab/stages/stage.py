@@ -83,8 +83,3 @@ def prepare_stage(name: str, key: str, project: Project, params: Params, run: Ru
         device = torch.device("cpu")
     run.set_tags({"device": str(device), "seed": params.runtime.seed})
     return Stage(name, key, project, params, device, run)
-
-
-def count_parameters(model: torch.nn.Module, trained_only: bool = False) -> int:
-    """Number of weights of a model."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained_only)

@@ -10,13 +10,14 @@ from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.found import resolved_params
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.size import count_parameters
 from latentlab.models.store import save_model
 from latentlab.params import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.jobs import follow_jobs, job_of
-from latentlab.stages.stage import Stage, count_parameters
+from latentlab.stages.stage import Stage
 from latentlab.training.folds import stratified_folds
 from latentlab.training.group import Group
 from latentlab.training.loop import Training
@@ -32,8 +33,8 @@ def run(stage: Stage) -> None:
     settings = training.settings
     stage.run.log_params({"train": settings.tree()})
     stage.run.set_tags({"processes": training.group.size})
-    follow(stage, training)
-    training.group.leave()
+    with training.group.at_work():
+        follow(stage, training)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
@@ -70,10 +71,9 @@ def accompany(stage: Stage) -> None:
     """Train with the process that runs the stage, and leave the rest to it."""
     training = _prepare_training(stage)
     training.resume()
-    with suppress(TrainingDiverged):  # the other says so
+    with training.group.at_work(), suppress(TrainingDiverged):  # the other says so
         for _ in training.epochs():
             pass
-    training.group.leave()
 
 
 def _prepare_training(stage: Stage) -> Training:

@@ -4,12 +4,13 @@ import torch
 
 from latentlab.architecture import Architecture
 from latentlab.evaluation.reconstruction import reconstruction_metrics
+from latentlab.models.size import count_parameters
 from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.stage import Stage, count_parameters
+from latentlab.stages.stage import Stage
 from latentlab.training.loop import Training
 
 SHOWN = 12

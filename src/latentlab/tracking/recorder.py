@@ -65,6 +65,8 @@ class Recording:
         self._experiment = ""
         self._epochs: dict[str | None, int] = {}
         """The last epoch logged, by run."""
+        self._told: dict[str | None, set[tuple[str, int, float]]] = {}
+        """Figures that a run had when it was continued: name, step, value."""
 
     def start(self, project: Project, stage: str, dataset: str, key: str, resume: bool) -> None:
         """Open the store, end what a killed process left running, start or continue the run."""
@@ -91,10 +93,12 @@ class Recording:
         mlflow.log_params(params, run_id=self._ids[run])
 
     def log_metrics(self, run: str | None, metrics: dict[str, float], step: int) -> None:
-        """Log figures at a step."""
+        """Log figures at a step, except those that are there."""
         import mlflow
 
-        mlflow.log_metrics(metrics, step=step, run_id=self._ids[run])
+        told = self._told.get(run, set())
+        news = {name: value for name, value in metrics.items() if (name, step, value) not in told}
+        mlflow.log_metrics(news, step=step, run_id=self._ids[run])
 
     def log_epoch(self, run: str | None, metrics: dict[str, float], epoch: int) -> None:
         """Log the figures of an epoch, unless they are there."""
@@ -195,10 +199,11 @@ class Recording:
         client = mlflow.MlflowClient()
         if "reason" in client.get_run(run_id).data.tags:
             client.delete_tag(run_id, "reason")  # why it stopped
-        per_epoch = [key for key in client.get_run(run_id).data.metrics if key.startswith("train/")]
-        if per_epoch:
-            history = client.get_metric_history(run_id, per_epoch[0])
-            self._epochs[name] = max(metric.step for metric in history)
+        metrics = client.get_run(run_id).data.metrics
+        points = [point for key in metrics for point in client.get_metric_history(run_id, key)]
+        self._told[name] = {(point.key, point.step, point.value) for point in points}
+        per_epoch = [point.step for point in points if point.key.startswith("train/")]
+        self._epochs[name] = max(per_epoch, default=0)
 
     def end(self, status: str, reason: str | None) -> None:
         """End every run that is open, the stage's own last."""

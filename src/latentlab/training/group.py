@@ -4,14 +4,16 @@
 their size, so that the steps are those of one process but for rounding.
 """
 
-import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
+from latentlab import world
+from latentlab.errors import EnvironmentProblem
 from latentlab.models.means import Means
 
 Terms = dict[str, Tensor]
@@ -27,20 +29,29 @@ class Group:
     @classmethod
     def join(cls, device: torch.device) -> "Group":
         """Meet the other processes, if there are any."""
-        rank, size = (int(os.environ.get(name, default)) for name, default in WORLD.items())
-        if size > 1:
+        if world.size() > 1:
             if device.type == "cuda":
-                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+                torch.cuda.set_device(world.local_rank())
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(rank, size)
+        return cls(world.rank(), world.size())
 
     @property
     def first(self) -> bool:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    def leave(self) -> None:
-        """Part from the others."""
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Part from the others at the end; EnvironmentProblem where one of them was lost."""
+        try:
+            yield
+        except RuntimeError as fault:
+            if not (isinstance(fault, distributed.DistError) or GLOO in str(fault)):
+                raise
+            raise EnvironmentProblem(
+                f"one of the {self.size} processes of this training was lost; start them again: "
+                "they go on from the last checkpoint"
+            ) from fault
         if self.size > 1:
             distributed.destroy_process_group()
 
@@ -93,8 +104,8 @@ class Group:
         return values
 
 
-WORLD = {"RANK": "0", "WORLD_SIZE": "1"}
-"""What `torchrun` tells its processes, and what holds without it."""
+GLOO = "/gloo/"
+"""In what gloo says, which has no error of its own: the file of its source."""
 
 
 class _LossTerms(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from latentlab.data.image_set import ImageSet, load_split
 from latentlab.errors import TrainingDiverged
 from latentlab.models.figures import figures_of
+from latentlab.models.size import count_parameters
 from latentlab.parallel import processes
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import available_cores, prepare
@@ -125,7 +126,7 @@ def run_job(job: Job) -> Outcome:
         name=job.name,
         history=training.history,
         best_epoch=training.best_epoch,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=count_parameters(model),
         sparsity=sparsity(model),
         seconds=time.perf_counter() - start,
         fault=fault,
