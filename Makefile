@@ -27,10 +27,10 @@ repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile 
 	dvc repro
 
 test: $(READY)  ## run the tests
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY)  ## run the tests and those that take minutes
-	pytest -n auto --dist loadfile -m "slow or not slow"
+	pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

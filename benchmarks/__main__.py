@@ -7,13 +7,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import search
 from latentlab.errors import LatentlabError
 from latentlab.files import read_json, write_json
 from latentlab.runtime import available_cores
 
 import growth
 import quality
+import search
 import throughput
 import tracking
 from data import prepare_data

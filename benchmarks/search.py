@@ -123,7 +123,7 @@ def candidate(settings: StudyParams, values: dict) -> Candidate:
             "batch_size": 128,
             "optimizer": values["train.optimizer"],
             "learning_rate": values["train.learning_rate"],
-            "weight_decay": 1e-4,
+            "weight_decay": 0.0,
             "schedule": "one_cycle",
         }
     )

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from latentlab.files import read_json, write_text
-from search import EPOCHS, SEEDS, TRIALS
 
 from growth import COUNTS
+from search import EPOCHS, SEEDS, TRIALS
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

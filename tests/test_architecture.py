@@ -24,7 +24,7 @@ FLOORS = [
     },
     {"models", "data", "runtime"},
     {"architecture", "found", "identity", "parallel", "params", "params_file", "yaml_files"}
-    | {"project", "files", "progress", "errors"}
+    | {"project", "files", "progress", "errors", "world"}
     | {"fields", "ranges", "search_params", "search_mistakes"},
 ]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

@@ -248,6 +248,7 @@ def main() -> None:
     except LatentlabError as error:
         if world.rank() > 0:
             # what is wrong is wrong in all: the first says it, and torchrun then ends the others
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(SECONDS_TO_BE_ENDED)
         else:
             click.echo(f"error: {error}", err=True)
