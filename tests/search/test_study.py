@@ -972,6 +972,23 @@ def test_a_range_of_one_value_has_no_part_in_importances(task):
     assert importances[RATE] > 0
 
 
+def test_a_range_that_some_trials_do_not_draw_has_its_part_in_importances(task):
+    conditional = {
+        "convolutions": {"type": "int", "low": 1, "high": 2},
+        CHANNELS: [
+            {"type": "int", "low": 2, "high": 6},
+            {"type": "int", "low": 2, "high": 6, "when": {"convolutions": 2}},
+        ],
+    }
+    study = study_of(task({"search.space": conditional, "search.trials": 12}), work=remembered)
+    trials = list(study.trials())
+
+    importances, _ = study.importances(trials)
+
+    assert 0 < sum(f"{CHANNELS}[1]" in trial.drawn for trial in trials) < len(trials)
+    assert {"convolutions", f"{CHANNELS}[0]", f"{CHANNELS}[1]"} == set(importances)
+
+
 def test_importances_where_nothing_varies_are_no_fault(task):
     one_point = {HIDDEN: {"type": "int", "low": 8, "high": 8}}
     study = study_of(
