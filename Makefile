@@ -12,7 +12,7 @@ export LATENTLAB_DATA := $(abspath $(LATENTLAB_DATA))
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test test-all lint format gate ui bench lock clean help
+.PHONY: env repro test test-all lint format gate ui bench results lock clean help
 
 env: $(READY)  ## build the environment (done by the others when needed)
 
@@ -48,6 +48,9 @@ ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
 
 bench:  ## compare speed with Lightning; builds its own environment
 	@PYTHON='$(PYTHON)' sh benchmarks/run.sh
+
+results: $(READY)  ## record the figures of the outputs in docs/results.json
+	python scripts/record_results.py
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal \

@@ -21,6 +21,7 @@ FLOORS = [
         "profile",
         "doctor",
         "describe",
+        "explore",
     },
     {"models", "data", "runtime"},
     {"architecture", "found", "identity", "parallel", "params", "params_file", "yaml_files"}

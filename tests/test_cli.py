@@ -9,7 +9,7 @@ from latentlab import __version__
 from latentlab.cli import STAGES, cli
 from latentlab.project import OF_SEVERAL
 
-VERBS = [*STAGES, "profile", "gate", "describe", "doctor"]
+VERBS = [*STAGES, "profile", "gate", "describe", "doctor", "latent", "decode", "walk"]
 TYPED = {stage: [stage, "depth"] if stage in OF_SEVERAL else [stage] for stage in STAGES}
 """How a person runs each stage."""
 
@@ -58,7 +58,18 @@ def test_a_wrong_command_line_is_a_mistake_of_the_user(checkout, latentlab, argu
     assert told in answer.err
 
 
-@pytest.mark.parametrize("arguments", [*TYPED.values(), ["profile", "x"], ["gate"], ["describe"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *TYPED.values(),
+        ["profile", "x"],
+        ["gate"],
+        ["describe"],
+        ["latent"],
+        ["decode", "--at", "0,0"],
+        ["walk", "a", "b"],
+    ],
+)
 def test_outside_of_a_repository_there_is_one_clear_line(
     latentlab, tmp_path, monkeypatch, arguments
 ):

@@ -84,7 +84,8 @@ def without_lines(message, path):
         number, place = match.groups()
         # what is missing is told with the line of its section, a section with the first line
         names = place.split(".")[-2:]
-        assert number == "1" or any(name in lines[int(number) - 1] for name in names)
+        line = lines[int(number) - 1].lstrip()
+        assert number == "1" or line.startswith("- ") or any(name in line for name in names)
         return f"params.yaml: {place}"
 
     return re.sub(r"params\.yaml:(\d+): ([\w.]+)", checked, message)
@@ -417,3 +418,59 @@ class TestValues:
     def test_values_are_validated(self, params):
         with pytest.raises(ValidationError):
             with_values(params, {"train.optimizer": "adamv"})
+
+
+class TestDenoisers:
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            (
+                {"denoise.skip.model": {"channels": [4]}},
+                "denoise.skip.model.hidden is missing; it must be",
+            ),
+            ({"denoise.skip.skip": DELETED}, "write either `model`, an autoencoder, or `skip`"),
+            (
+                {"denoise.skip.skip.channels": [4, 4, 4]},
+                "denoise.skip.skip.channels: 3 scales halve the image 3 times, and 28 pixels are "
+                "no multiple of 8; write fewer channels",
+            ),
+            (
+                {"denoise.gaussian.model.channels": [4, 4, 4, 4, 4]},
+                "denoise.gaussian.model.channels: the image vanishes at convolution 5 of 5",
+            ),
+            ({"denoise.gaussian.corruption": []}, "denoise.gaussian.corruption"),
+            (
+                {"denoise.gaussian.corruption": [{"kind": "gaussian", "severity": [0.5, 0.1]}]},
+                "severity must be a number, or a range from low to high",
+            ),
+            (
+                {"denoise.occlusion.corruption": [{"kind": "occlusion", "severity": 1.5}]},
+                "the severity of occlusion is a share of the image, at most 1",
+            ),
+            (
+                {"denoise.gaussian.corruption": [{"kind": "fog", "severity": 0.5}]},
+                "'gaussian', 'occlusion', 'salt_and_pepper' or 'blur'",
+            ),
+            ({"denoise.gaussian.learning_rate": "search"}, "only train takes what the study found"),
+            ({"evaluate.severities.occlusion": [0.5, 2]}, "are shares of the image, at most 1"),
+            ({"evaluate.severities.gaussian": []}, "evaluate.severities.gaussian"),
+        ],
+    )
+    def test_a_mistake_is_told(self, refusal, changes, told):
+        assert told in refusal(changes)
+
+    def test_a_number_is_a_range_of_one(self, params):
+        one, other = params.denoise["gaussian"].corruption[0], params.denoise["skip"].corruption[0]
+
+        assert one.ends == (0.3, 0.3)
+        assert other.ends == (0.05, 0.55)
+
+
+class TestFinetuning:
+    def test_only_what_is_frozen_thaws(self, refusal):
+        message = refusal({"finetune.unfreeze_after": 2, "finetune.freeze_encoder": False})
+
+        assert "unfreeze_after needs freeze_encoder: true" in message
+
+    def test_budgets_are_numbers_or_all(self, refusal):
+        assert "finetune.labels.per_class" in refusal({"finetune.labels.per_class": [4, "many"]})

@@ -6,6 +6,7 @@ import optuna
 import pytest
 
 from latentlab.architecture import Architecture
+from latentlab.data.catalogue import KNOWN
 from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import ParamsError
 from latentlab.params import flatten
@@ -298,3 +299,12 @@ class TestReports:
             heads.add(width)
 
         assert len(heads) > 50
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist"])
+def test_the_walks_of_a_profile_are_between_classes_of_its_dataset(checkout, name):
+    apply_profile(checkout, name)
+
+    walks = load_params(checkout.params).evaluate.walks
+    assert {each for pair in walks for each in pair} <= set(KNOWN[name].classes)
+    assert len(walks) == 2

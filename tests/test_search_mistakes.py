@@ -70,8 +70,8 @@ class Study:
 @pytest.fixture(scope="module")
 def shipped(repository):
     text = (repository / "params.yaml").read_text()
-    # the comparisons are half of what takes long to read, and have no part in this
-    return re.sub(r"(?ms)^compare:.*?(?=^finetune:)", "compare: {}\n\n", text)
+    # these are half of what takes long to read, and have no part in this
+    return re.sub(r"(?ms)^compare:.*?(?=^finetune:)", "compare: {}\n\ndenoise: {}\n\n", text)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ STAGES = {
     "search": "Search the ranges in search.space for the parameters of train.",
     "train": "Train the convolutional autoencoder.",
     "compare": "Train the autoencoder for each value of a comparison NAME.",
+    "denoise": "Train the networks that restore spoilt images.",
     "finetune": "Train a classifier on the trained encoder.",
     "vae": "Train the variational autoencoder.",
     "gan": "Train the deep convolutional GAN.",
@@ -132,8 +134,11 @@ def _accompany(name: str, key: str, project: "Project", params: "Params") -> Non
 def _works_side_by_side(verb: str, params: "Params") -> bool:
     """Whether a stage starts processes."""
     if verb == "finetune":
-        return params.finetune.search is not None
-    return verb in ("search", "compare") or (verb == "train" and params.train.folds is not None)
+        settings = params.finetune
+        return settings.control or settings.search is not None or settings.labels is not None
+    if verb == "train":
+        return params.train.folds is not None
+    return verb in ("search", "compare", "denoise")
 
 
 def _print_status(as_json: bool) -> None:
@@ -216,6 +221,73 @@ def describe(section: str, as_json: bool) -> None:
         click.echo(json.dumps(describe_module.as_tree(layers), indent=2))
     else:
         describe_module.print_layers(section, layers)
+
+
+_MODEL = click.option(
+    "--model", default="autoencoder", help="autoencoder, vae, or a denoiser with a code."
+)
+_FOLDER = click.option(
+    "--out", default="latent", type=click.Path(path_type=Path), help="Folder for the pictures."
+)
+
+
+@cli.command()
+@_MODEL
+@click.option("--split", type=click.Choice(["train", "validation"]), default="validation")
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True, help="Print the figures on one line.")
+def latent(model: str, split: str, out: Path, as_json: bool) -> None:
+    """Examine the latent space of a trained model: figures, maps, density, walks."""
+    from latentlab.explore import examine
+    from latentlab.params_file import load_params
+
+    project = find_project()
+    figures = examine(project, load_params(project.params), model, split, out)
+    click.echo(json.dumps(figures, indent=None if as_json else 2))
+    click.echo(f"pictures: {out}", err=True)
+
+
+@cli.command()
+@_MODEL
+@click.option("--at", "points", multiple=True, required=True, help="A code: -3,2; or several.")
+@_FOLDER
+def decode(model: str, points: tuple[str, ...], out: Path) -> None:
+    """Draw the image of a code, beside the training images whose codes are the nearest."""
+    from latentlab import explore
+    from latentlab.params_file import load_params
+
+    project = find_project()
+    codes = [_coordinates(point) for point in points]
+    target = out / f"{model}_decoded.png"
+    explore.decode(project, load_params(project.params), model, codes, target)
+    click.echo(str(target))
+
+
+def _coordinates(point: str) -> list[float]:
+    try:
+        coordinates = [float(value) for value in point.split(",")]
+    except ValueError:
+        coordinates = []
+    if not coordinates or not all(map(math.isfinite, coordinates)):
+        raise ParamsError(f"--at '{point}': write numbers with commas, such as -3,2")
+    return coordinates
+
+
+@cli.command()
+@click.argument("start")
+@click.argument("end")
+@_MODEL
+@click.option("--steps", type=click.IntRange(min=3), default=10)
+@_FOLDER
+def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
+    """Walk from START to END: names of classes, or validation images by number, such as '#12'."""
+    from latentlab import explore
+    from latentlab.params_file import load_params
+
+    project = find_project()
+    figures = explore.walk(project, load_params(project.params), model, (start, end), steps, out)
+    click.echo(json.dumps(figures, indent=2))
+    click.echo(f"pictures: {out}", err=True)
 
 
 @cli.command()

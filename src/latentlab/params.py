@@ -24,6 +24,7 @@ from latentlab.fields import (
 from latentlab.search_params import SearchParams, StudyParams
 
 MOST_LAYERS = 8
+SHARES = ("occlusion", "salt_and_pepper")
 
 Activation = Literal["relu", "leaky_relu", "silu", "gelu", "elu"]
 Optimizer = Literal[
@@ -33,6 +34,8 @@ Channels = Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_LAYE
 Widths = Count | Annotated[tuple[Count, ...], Field(max_length=MOST_LAYERS)]
 Kernel = Annotated[int, Strict(), Field(ge=1, le=11)]
 Stride = Annotated[int, Strict(), Field(ge=1, le=8)]
+CorruptionKind = Literal["gaussian", "occlusion", "salt_and_pepper", "blur"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Padding = Annotated[int, Strict(), Field(ge=0, le=10)]
 
 
@@ -155,6 +158,66 @@ class Comparison(Section):
         return {name: self.base | values for name, values in self.varied.items()}
 
 
+class CorruptionParams(Section):
+    """A way to spoil images, see `data.corruption`; a pair of severities is a range."""
+
+    kind: CorruptionKind
+    severity: NotNegative | tuple[NotNegative, NotNegative]
+    weight: Positive = 1.0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest severity."""
+        return self.severity if isinstance(self.severity, tuple) else (self.severity,) * 2
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "CorruptionParams":
+        low, high = self.ends
+        if low > high:
+            raise ValueError("severity must be a number, or a range from low to high")
+        if self.kind in SHARES and high > 1:
+            raise ValueError(f"the severity of {self.kind} is a share of the image, at most 1")
+        return self
+
+
+class SkipParams(Section):
+    """A U-Net; see `models.unet.UNet`."""
+
+    channels: Channels
+    activation: Activation
+
+
+class DenoiserParams(OptimizationParams):
+    """A network that restores spoilt images: an autoencoder `model`, or with `skip` a U-Net."""
+
+    corruption: Annotated[tuple[CorruptionParams, ...], Field(min_length=1)]
+    clip: Flag = False
+    model: ConvolutionParams | None = None
+    skip: SkipParams | None = None
+
+    @model_validator(mode="after")
+    def _has_one_network(self) -> "DenoiserParams":
+        if (self.model is None) == (self.skip is None):
+            raise ValueError("write either `model`, an autoencoder, or `skip`, a U-Net")
+        if self.model is not None and self.model.batch_norm is True and self.batch_size == 1:
+            raise ValueError("model.batch_norm needs a batch_size of at least 2")
+        return self
+
+
+class LabelBudgets(Section):
+    """Classifiers that see the labels of `per_class` images of each class only.
+
+    With each of them the head is trained on the frozen encoder, on the encoder, and on a fresh one;
+    all of it for several seeds. In an epoch these images are repeated up to `images`.
+    """
+
+    per_class: Annotated[tuple[Count | Literal["all"], ...], Field(min_length=1)]
+    seeds: Count
+    epochs: Count
+    images: Count
+    batch_size: Count
+
+
 class FinetuneParams(OptimizationParams):
     """A classifier on the trained encoder.
 
@@ -163,7 +226,19 @@ class FinetuneParams(OptimizationParams):
 
     head: tuple[Count, ...]
     freeze_encoder: Flag
+    unfreeze_after: Count | None = None
+    label_smoothing: Share = 0.0
+    flip: Flag = False
+    shift: Annotated[int, Strict(), Field(ge=0)] = 0
+    control: Flag = False
     search: StudyParams | None = None
+    labels: LabelBudgets | None = None
+
+    @model_validator(mode="after")
+    def _thaws_what_is_frozen(self) -> "FinetuneParams":
+        if self.unfreeze_after is not None and not self.freeze_encoder:
+            raise ValueError("unfreeze_after needs freeze_encoder: true")
+        return self
 
 
 class VaeParams(NetworkParams):
@@ -189,7 +264,18 @@ class EvaluateParams(Section):
 
     projected_images: Annotated[int, Strict(), Field(ge=50)]
     tsne_perplexity: Positive
+    probe_images: Annotated[int, Strict(), Field(ge=50)]
+    walks: Literal["auto"] | tuple[tuple[str, str], ...]
+    walk_steps: Annotated[int, Strict(), Field(ge=3)]
     samples: Annotated[int, Strict(), Field(ge=64)]
+    severities: dict[CorruptionKind, Annotated[tuple[NotNegative, ...], Field(min_length=1)]]
+
+    @model_validator(mode="after")
+    def _shares_are_at_most_one(self) -> "EvaluateParams":
+        for kind in SHARES:
+            if max(self.severities.get(kind, (0.0,))) > 1:
+                raise ValueError(f"severities of {kind} are shares of the image, at most 1")
+        return self
 
 
 class Params(Section):
@@ -199,7 +285,8 @@ class Params(Section):
     runtime: RuntimeParams
     search: SearchParams
     train: TrainParams
-    compare: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Comparison]
+    compare: dict[Name, Comparison]
+    denoise: dict[Name, DenoiserParams]
     finetune: FinetuneParams
     vae: VaeParams
     gan: GanParams

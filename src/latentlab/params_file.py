@@ -7,7 +7,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from latentlab.architecture import Architecture
 from latentlab.fields import SEARCH
-from latentlab.params import Comparison, ConvolutionParams, Params, TrainParams
+from latentlab.params import Comparison, ConvolutionParams, Params, SkipParams, TrainParams
 from latentlab.search_mistakes import mistakes_in_search
 from latentlab.yaml_files import (
     Location,
@@ -49,6 +49,9 @@ def _impossible_architectures(params: Params) -> Mistakes:
     size = params.data.image_size
     models = {("train", "model", "channels"): params.train.model}
     models["vae", "model", "channels"] = params.vae.model
+    for name, denoiser in params.denoise.items():
+        if denoiser.model is not None:
+            models["denoise", name, "model", "channels"] = denoiser.model
     for name, comparison in params.compare.items():
         for variant, values in comparison.variants.items():
             changed = {
@@ -62,7 +65,20 @@ def _impossible_architectures(params: Params) -> Mistakes:
     for place, model in models.items():
         if fault := _fault_of_architecture(model, size):
             mistakes[place] = f": {fault}"
+    for name, denoiser in params.denoise.items():
+        if denoiser.skip is not None and (fault := _fault_of_scales(denoiser.skip, size)):
+            mistakes["denoise", name, "skip", "channels"] = f": {fault}"
     return mistakes
+
+
+def _fault_of_scales(skip: SkipParams, image_size: int) -> str | None:
+    scales = len(skip.channels)
+    if image_size % 2**scales == 0:
+        return None
+    return (
+        f"{scales} scales halve the image {scales} times, and {image_size} pixels are no multiple "
+        f"of {2**scales}; write fewer channels"
+    )
 
 
 def _fault_of_architecture(model: ConvolutionParams, image_size: int) -> str | None:

@@ -13,7 +13,7 @@ STUDIES = {("search", "space"): "train", ("finetune", "search", "space"): "finet
 """Where each space is, and the section whose parameters it searches."""
 FIGURES = {"train": "validation/mse", "finetune": "validation/accuracy"}
 """The figure of each that the other does not have."""
-NOT_SEARCHED = ("epochs", "folds", "search")
+NOT_SEARCHED = ("epochs", "folds", "search", "labels", "control")
 """Parameters that a study has of its own, or not at all."""
 
 SPACE: TypeAdapter[Space] = TypeAdapter(Space)

@@ -6,7 +6,7 @@ Each mistake is told with its line, the value found, what is allowed and the nea
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -200,9 +200,9 @@ def _names(schema: Schema, parents: Location) -> list[str]:
             continue  # a place in a list: what may stand there is found within its annotation
         # a section, or a section that may be null
         own = [each for each in (annotation, *get_args(annotation)) if _is_section(each)]
-        if own and str(name) in own[0].model_fields:
+        if get_origin(annotation) is not dict and own and str(name) in own[0].model_fields:
             annotation = own[0].model_fields[str(name)].annotation
-        else:  # a mapping of free names to sections of one kind
+        else:  # a mapping of free names, which may be those of fields, to sections of one kind
             annotation = get_args(annotation)[-1]
     return list(dict.fromkeys(name for s in sections(annotation) for name in s.model_fields))
 

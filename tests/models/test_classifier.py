@@ -4,7 +4,7 @@ from torch.nn.functional import cross_entropy
 
 from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier
+from latentlab.models.classifier import Classifier, Regularizers
 
 
 @pytest.fixture
@@ -41,3 +41,54 @@ def test_the_loss_is_cross_entropy_and_accuracy_counts_hits(donor):
 
     torch.testing.assert_close(terms["loss"], cross_entropy(classifier(images), labels))
     assert terms["accuracy"].item() == pytest.approx(5 / 6)
+
+
+def images_and_labels(count=64):
+    random = torch.Generator().manual_seed(3)
+    return torch.rand(count, 1, 28, 28, generator=random), torch.arange(count) % 10
+
+
+def test_a_frozen_encoder_learns_after_the_epoch_it_was_to_be_frozen_for(donor):
+    classifier = Classifier.from_autoencoder(donor, [], 10, True, Regularizers(unfreeze_after=2))
+    learns = []
+    for epoch in (1, 2, 3):
+        classifier.start_epoch(epoch)
+        classifier.train()
+        classifier.zero_grad()
+        classifier.loss_terms(*images_and_labels())["loss"].backward()
+        learns.append(all(p.grad is not None for p in classifier.encoder.parameters()))
+        assert classifier.encoder.training == learns[-1]
+
+    assert learns == [False, False, True]
+
+
+def test_taken_up_in_a_later_epoch_the_encoder_is_not_frozen_any_more(donor):
+    classifier = Classifier.from_autoencoder(donor, [], 10, True, Regularizers(unfreeze_after=2))
+    classifier.start_epoch(5)
+
+    assert all(p.requires_grad for p in classifier.parameters())
+
+
+def test_smoothed_labels_are_those_of_torch_and_of_training_alone(donor):
+    smoothed = Regularizers(label_smoothing=0.2)
+    classifier = Classifier.from_autoencoder(donor, [], 10, False, smoothed)
+    images, labels = images_and_labels()
+
+    loss = classifier.train().loss_terms(images, labels)["loss"]
+    expected = cross_entropy(classifier(images), labels, label_smoothing=0.2)
+    torch.testing.assert_close(loss, expected)
+    loss = classifier.eval().loss_terms(images, labels)["loss"]
+    torch.testing.assert_close(loss, cross_entropy(classifier(images), labels))
+
+
+def test_images_are_augmented_in_training_alone(donor):
+    classifier = Classifier.from_autoencoder(donor, [], 10, False, Regularizers(flip=True, shift=3))
+    images, labels = images_and_labels()
+
+    def loss():
+        return classifier.loss_terms(images, labels)["loss"].item()
+
+    classifier.train()
+    assert loss() != loss()
+    classifier.eval()
+    assert loss() == loss()

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from latentlab.architecture import Architecture
+from latentlab.data.corruption import Corruption, Kind
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
+from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
 from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
@@ -30,6 +32,7 @@ IMAGES = (1, 8, 8)
 MODELS = [
     (Autoencoder(ARCHITECTURE), IMAGES),
     (Classifier(ARCHITECTURE, [5], 3, freeze_encoder=False), IMAGES),
+    (Denoiser(Autoencoder(ARCHITECTURE), Corruption([Kind("blur", 1.0, 1.0)])), IMAGES),
     (Vae(ARCHITECTURE, "gaussian", 1.0), IMAGES),
     (Generator(IMAGES, 6, 4), (6,)),
 ]

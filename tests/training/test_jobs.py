@@ -10,6 +10,7 @@ from latentlab.data.image_set import load_split
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.description import describe_layers
+from latentlab.models.store import load_model
 from latentlab.parallel import processes
 from latentlab.training import jobs as module
 from latentlab.training.jobs import Job, run_job, run_job_alone, run_side_by_side
@@ -349,3 +350,14 @@ def test_a_job_that_failed_has_figures_too(fetched):
 
     assert outcome.fault
     assert outcome.figures["operations"] > 0
+
+
+def test_the_network_that_a_job_keeps_is_that_of_its_best_epoch(fetched, tmp_path):
+    one = dataclasses.replace(job(fetched), kept=tmp_path / "model")
+
+    outcome = run_job(one)
+
+    kept = load_model(Autoencoder, tmp_path / "model")
+    validation = load_split(fetched, "validation")
+    mse = float((kept(validation.floats()) - validation.floats()).square().mean())
+    assert mse == pytest.approx(outcome.best["validation/mse"], rel=1e-5)

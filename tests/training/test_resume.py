@@ -15,11 +15,14 @@ import pytest
 import torch
 
 from latentlab.architecture import Architecture
+from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier
+from latentlab.models.classifier import Classifier, Regularizers
+from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
 from latentlab.params import GanParams, OptimizationParams
 from latentlab.training import loop
@@ -48,7 +51,25 @@ CASES = {
     "vae": (Vae, REGULARIZED, {"dropout": 0.2}),
     "classifier": (Classifier, {}, {"dropout": 0.2}),
     "frozen encoder": (Classifier, PRUNED | {"ema_decay": 0.8}, {"batch_norm": True}),
+    "thawing encoder": (Classifier, {}, {"dropout": 0.2}),
+    "denoiser": (Denoiser, {"ema_decay": 0.8}, {"dropout": 0.2}),
+    "u-net": (UNet, {}, {}),
     "gan": (Generator, {}, {}),
+}
+SPOILT = Corruption([Kind("gaussian", 0.1, 0.5), Kind("occlusion", 0.2, 0.2)])
+AUGMENTED = Regularizers(unfreeze_after=1, label_smoothing=0.1, flip=True, shift=1)
+MODELS = {
+    Autoencoder: lambda architecture, case: Autoencoder(architecture),
+    Vae: lambda architecture, case: Vae(architecture, "gaussian", 1.0),
+    Denoiser: lambda architecture, case: Denoiser(Autoencoder(architecture), SPOILT),
+    UNet: lambda architecture, case: Denoiser(UNet([1, 8, 8], [4, 6], "silu"), SPOILT),
+    Classifier: lambda architecture, case: Classifier(
+        architecture,
+        [8],
+        3,
+        freeze_encoder=case != "classifier",
+        regularizers=AUGMENTED if case == "thawing encoder" else None,
+    ),
 }
 
 
@@ -79,12 +100,7 @@ def make(case, checkpoint=None, seed=0, epochs=3):
         players = Generator((1, 8, 8), 6, 4), Discriminator((1, 8, 8), 4)
         return AdversarialTraining(*players, chosen, data, seed, CPU, checkpoint)
     architecture = Architecture([1, 8, 8], [4, 8], 16, 4, **shape)
-    if kind is Autoencoder:
-        model = Autoencoder(architecture)
-    elif kind is Vae:
-        model = Vae(architecture, "gaussian", 1.0)
-    else:
-        model = Classifier(architecture, [8], 3, freeze_encoder="frozen" in case)
+    model = MODELS[kind](architecture, case)
     base = {
         "epochs": epochs,
         "patience": None,

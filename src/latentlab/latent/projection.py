@@ -1,26 +1,40 @@
-"""Codes on a plane."""
+"""Codes in two or three dimensions."""
 
 import numpy as np
 
+ITERATIONS = 500
+"""Of t-SNE: half of them pull clusters together, and maps of thousands hardly change after that."""
 
-def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [N, L] on their first two principal components [N, 2], with the explained variance."""
+
+def pca(codes: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Codes [N, L] on their first principal components [N, D], with the explained variance [D].
+
+    Components that codes do not have are zero.
+    """
     from sklearn.decomposition import PCA
 
-    if codes.shape[1] == 1:
-        return np.column_stack([codes, np.zeros_like(codes)]), np.array([1.0, 0.0])
-    fitted = PCA(n_components=2, svd_solver="full").fit(codes)
-    return fitted.transform(codes), fitted.explained_variance_ratio_
+    if not codes.std(0).any():  # collapsed: nothing varies, and nothing is explained
+        return np.zeros((len(codes), dimensions)), np.zeros(dimensions)
+    kept = min(dimensions, *codes.shape)
+    fitted = PCA(n_components=kept, svd_solver="full").fit(codes)
+    missing = dimensions - kept
+    points = np.pad(fitted.transform(codes), ((0, 0), (0, missing)))
+    return points, np.pad(fitted.explained_variance_ratio_, (0, missing))
 
 
-def tsne(codes: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """Codes [N, L] embedded in the plane [N, 2] by t-SNE (van der Maaten and Hinton 2008)."""
+def tsne(codes: np.ndarray, dimensions: int, perplexity: float, seed: int) -> np.ndarray:
+    """Codes [N, L] embedded in [N, D] by t-SNE (van der Maaten and Hinton 2008)."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     # the perplexity must stay below the number of points
     perplexity = min(perplexity, (len(codes) - 1) / 3)
-    embedding = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    start, _ = pca(codes, dimensions)
+    # as scikit-learn scales it, so that the early steps are small
+    start = (start / max(start[:, 0].std(), 1e-12) * 1e-4).astype(np.float32)
+    embedding = TSNE(
+        dimensions, perplexity=perplexity, init=start, max_iter=ITERATIONS, random_state=seed
+    )
     # on one thread the map is the same on any number of cores
     with threadpool_limits(1):
         return embedding.fit_transform(codes)

@@ -1,13 +1,38 @@
 """A classifier on the encoder of a trained autoencoder."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from latentlab.architecture import Architecture
+from latentlab.data.augmentation import flipped, shifted
 from latentlab.models.autoencoder import Autoencoder
+
+
+@dataclass(frozen=True)
+class Regularizers:
+    """How a classifier is trained, which is nothing that it has to know later.
+
+    `unfreeze_after` is the last epoch of a frozen encoder, None for all of them; `shift` is in
+    pixels.
+    """
+
+    unfreeze_after: int | None = None
+    label_smoothing: float = 0.0
+    flip: bool = False
+    shift: int = 0
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Images, some of them mirrored or moved."""
+        if self.flip:
+            images = flipped(images)
+        if self.shift:
+            images = shifted(images, self.shift)
+        return images
 
 
 class Classifier(nn.Module):
@@ -16,9 +41,15 @@ class Classifier(nn.Module):
     family = "classifier"
 
     def __init__(
-        self, architecture: Architecture, head: Sequence[int], classes: int, freeze_encoder: bool
+        self,
+        architecture: Architecture,
+        head: Sequence[int],
+        classes: int,
+        freeze_encoder: bool,
+        regularizers: Regularizers | None = None,
     ) -> None:
         super().__init__()
+        self.regularizers = regularizers or Regularizers()
         self.config = {
             "architecture": architecture.config,
             "head": list(head),
@@ -33,7 +64,9 @@ class Classifier(nn.Module):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         self.head = nn.Sequential(*layers)
         self.to_logits = nn.Linear(widths[-1], classes)
-        if freeze_encoder:
+        self._frozen = freeze_encoder
+        # what is frozen at first only has a place in the optimiser from the start
+        if freeze_encoder and self.regularizers.unfreeze_after is None:
             self.encoder.requires_grad_(False)
 
     @classmethod
@@ -43,17 +76,29 @@ class Classifier(nn.Module):
 
     @classmethod
     def from_autoencoder(
-        cls, donor: Autoencoder, head: Sequence[int], classes: int, freeze_encoder: bool
+        cls,
+        donor: Autoencoder,
+        head: Sequence[int],
+        classes: int,
+        freeze_encoder: bool,
+        regularizers: Regularizers | None = None,
     ) -> "Classifier":
         """A classifier that starts from the encoder weights of `donor`."""
-        classifier = cls(donor.architecture, head, classes, freeze_encoder)
+        classifier = cls(donor.architecture, head, classes, freeze_encoder, regularizers)
         classifier.encoder.load_state_dict(nn.Sequential(donor.encoder, donor.to_code).state_dict())
         return classifier
+
+    def start_epoch(self, epoch: int) -> None:
+        """Have the encoder learn from now on, where it was to be frozen for so long."""
+        last = self.regularizers.unfreeze_after
+        if self._frozen and last is not None:
+            self._frozen = epoch <= last
+            self.encoder.requires_grad_(not self._frozen)
 
     def train(self, mode: bool = True) -> "Classifier":
         """Training mode; a frozen encoder stays as it is, its dropout and batch norm too."""
         super().train(mode)
-        if self.config["freeze_encoder"]:
+        if self._frozen:
             self.encoder.eval()
         return self
 
@@ -66,10 +111,14 @@ class Classifier(nn.Module):
         return self.to_logits(self.features(images))
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats, and accuracy."""
+        """Cross-entropy in nats, and accuracy; in training of images and labels made harder."""
+        smoothing = 0.0
+        if self.training:
+            images = self.regularizers.augment(images)
+            smoothing = self.regularizers.label_smoothing
         logits = self(images)
         accuracy = (logits.argmax(1) == labels).to(torch.float32).mean()
         return {
-            "loss": torch.nn.functional.cross_entropy(logits, labels),
+            "loss": cross_entropy(logits, labels, label_smoothing=smoothing),
             "accuracy": accuracy,
         }

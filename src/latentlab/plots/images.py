@@ -1,5 +1,6 @@
 """Grids of images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,34 @@ def plot_grid(target: Path, images: Tensor, columns: int, title: str) -> None:
 def plot_rows(target: Path, rows: dict[str, Tensor], title: str) -> None:
     """Draw one row of images [N, C, S, S] per entry, with the key as its name on the left."""
     _draw(target, list(rows.items()), title, margin=1.4)
+
+
+def plot_plane(
+    target: Path,
+    images: Tensor,
+    across: np.ndarray,
+    up: np.ndarray,
+    axis_names: Sequence[str],
+    title: str,
+) -> None:
+    """Draw images [U * A, C, S, S], the upper row first, where their codes are on a plane."""
+    rows = [side_by_side(row, gap=0) for row in images.split(len(across))]
+    step = (across[-1] - across[0]) / (len(across) - 1), (up[-1] - up[0]) / (len(up) - 1)
+    figure = new_figure(7, 7)
+    axes = figure.subplots()
+    axes.imshow(
+        np.concatenate(rows),
+        interpolation="nearest",
+        aspect="auto",
+        extent=(
+            across[0] - step[0] / 2,
+            across[-1] + step[0] / 2,
+            up[0] - step[1] / 2,
+            up[-1] + step[1] / 2,
+        ),
+    )
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title=title)
+    save(figure, target)
 
 
 def _draw(target: Path, rows: list[tuple[str, Tensor]], title: str, margin: float) -> None:

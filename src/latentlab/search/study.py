@@ -139,8 +139,9 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where nothing varies; then none is important
             shares = optuna.importance.get_param_importances(judged)
-        drawn = {name: [t.params[name] for t in judged.trials if name in t.params] for name in shares}
-        varied = {name for name, values in drawn.items() if len(set(map(str, values))) > 1}
+        params = [view.params for view in judged.trials]
+        drawn = {name: {str(of[name]) for of in params if name in of} for name in shares}
+        varied = {name for name, values in drawn.items() if len(values) > 1}
         return {name: share if name in varied else 0.0 for name, share in shares.items()}, epochs
 
     def _draw(self, number: int) -> _Live:

@@ -1,5 +1,7 @@
 """compare: the autoencoder trained anew for each of several values, everything else equal."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from latentlab.architecture import Architecture
@@ -7,13 +9,21 @@ from latentlab.data.image_set import DatasetInfo, stratified_sample
 from latentlab.errors import ParamsError, TrainingDiverged
 from latentlab.files import write_csv
 from latentlab.found import resolved_params
+from latentlab.latent.projection import tsne
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.models.store import load_model
 from latentlab.params import Comparison, with_values
 from latentlab.plots.comparison import plot_against_value, plot_overlaid
+from latentlab.plots.maps import plot_panels
 from latentlab.stages.jobs import follow_jobs, job_of
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
 
 TERM = "validation/mse"
+LATENT_DIM = "train.model.latent_dim"
+MAPPED = 1000
+PERPLEXITY = 30.0
 
 
 def run(stage: Stage) -> None:
@@ -34,6 +44,8 @@ def run(stage: Stage) -> None:
         best = {float(outcome.name): outcome.best_loss for outcome in outcomes if outcome.history}
         xlabel = str(comparison.parameter)
         plot_against_value(stage.plots / "values.png", best, xlabel, ylabel, title)
+    if comparison.parameter == LATENT_DIM:
+        _plot_codes(stage, info, outcomes)
     write_csv(stage.output / "table.csv", [_row(outcome) for outcome in outcomes])
     stage.run.log_files(stage.output / "table.csv")
     stage.write_metrics({outcome.name: _figures(outcome) for outcome in outcomes})
@@ -55,9 +67,39 @@ def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
         except ValueError as impossible:  # with what the search found
             raise ParamsError(f"{stage.name}, {variant}: {impossible}") from None
         jobs.append(
-            job_of(stage, variant, str(number), settings, architecture, train_indices=chosen)
+            job_of(
+                stage,
+                variant,
+                str(number),
+                settings,
+                partial(Autoencoder, architecture),
+                train_indices=chosen,
+                kept=_kept(stage, variant) if comparison.parameter == LATENT_DIM else None,
+            )
         )
     return jobs
+
+
+def _kept(stage: Stage, variant: str) -> Path:
+    """Where a network is until it was looked at; it goes with the checkpoints."""
+    return stage.checkpoints / "model" / variant
+
+
+def _plot_codes(stage: Stage, info: DatasetInfo, outcomes: list[Outcome]) -> None:
+    """A map of the codes of the same validation images for each latent dimension."""
+    validation = stage.load_split("validation")
+    seen = validation.take(stratified_sample(validation.labels, MAPPED, stage.seed))
+    maps = {}
+    for outcome in outcomes:
+        if outcome.fault is None:
+            model = load_model(Autoencoder, _kept(stage, outcome.name))
+            codes = apply_in_batches(model.encode, in_batches(seen)).numpy()
+            dimensions = codes.shape[1]
+            points = codes if dimensions == 2 else tsne(codes, 2, PERPLEXITY, stage.seed)
+            maps[f"{dimensions} dimensions{'' if dimensions == 2 else ', t-SNE'}"] = points
+    title = f"codes of {len(seen)} validation images of {info.name}"
+    target = stage.plots / "maps.png"
+    plot_panels(target, maps, seen.labels.numpy(), info.classes, title)
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:

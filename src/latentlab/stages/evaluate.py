@@ -7,28 +7,40 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
+from latentlab.errors import ParamsError
 from latentlab.evaluation.classification import (
+    calibration_error,
+    class_metrics,
     classification_metrics,
     confusion_counts,
     confusion_rows,
 )
 from latentlab.evaluation.generation import class_entropy, frechet_distance
+from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.files import write_csv
-from latentlab.latent.projection import pca, tsne
+from latentlab.latent.examine import (
+    draw_density,
+    draw_maps,
+    figures_of_view,
+    walk_between_classes,
+)
+from latentlab.latent.space import LatentSpace, Seen, View
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
+from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
 from latentlab.models.inference import apply_in_batches, batch_size, in_batches, mean_terms
 from latentlab.models.store import load_model
 from latentlab.models.vae import Vae
-from latentlab.plots.classification import plot_confusion
+from latentlab.plots.classification import plot_confusion, plot_mistakes
 from latentlab.plots.images import plot_rows
-from latentlab.plots.maps import plot_latent_map
 from latentlab.progress import progress_bar
+from latentlab.stages.robustness import judge_denoisers, judge_robustness
 from latentlab.stages.stage import Stage
 
 SHOWN = 12
+MISTAKES = 24
 CALLED = {"autoencoder": "autoencoder", "vae": "VAE", "gan": "DCGAN"}
 
 
@@ -40,6 +52,7 @@ class Models:
     classifier: Classifier
     vae: Vae
     generator: Generator
+    denoisers: dict[str, Denoiser]
 
 
 def run(stage: Stage) -> None:
@@ -47,9 +60,10 @@ def run(stage: Stage) -> None:
     info = stage.load_info()
     test = stage.load_split("test")
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
+    _refuse_unknown_classes(stage, info)
     models = _load_models(stage)
 
-    with progress_bar(stage.name, 4, "parts") as bar:
+    with progress_bar(stage.name, 5, "parts") as bar:
         metrics = {
             "autoencoder": reconstruction_metrics(models.autoencoder, test),
             "vae": reconstruction_metrics(models.vae, test) | _elbo(models.vae, test, stage.seed),
@@ -62,9 +76,30 @@ def run(stage: Stage) -> None:
             metrics[name] = metrics.get(name, {}) | judged
         _plot_images(stage, models, test, {n: s.shown for n, s in samples.items()})
         bar.advance(1)
-        _plot_codes(stage, models, info, test)
+        for name, judged in _judge_codes(stage, models, info, test).items():
+            metrics[name] = metrics.get(name, {}) | judged
+        bar.advance(1)
+        metrics["denoise"] = judge_denoisers(stage, models.denoisers, test)
+        metrics["robustness"] = judge_robustness(
+            stage,
+            stage.params.evaluate,
+            models.autoencoder,
+            models.denoisers,
+            models.classifier,
+            test,
+        )
         bar.advance(1)
     stage.write_metrics({"test": metrics})
+
+
+def _refuse_unknown_classes(stage: Stage, info: DatasetInfo) -> None:
+    walks = stage.params.evaluate.walks
+    unknown = {name for pair in walks if walks != "auto" for name in pair} - set(info.classes)
+    if unknown:
+        raise ParamsError(
+            f"{stage.project.params}: evaluate.walks names {', '.join(sorted(unknown))}, but the "
+            f"classes of {info.name} are {', '.join(info.classes)}; write names of these, or auto"
+        )
 
 
 def _load_models(stage: Stage) -> Models:
@@ -74,6 +109,10 @@ def _load_models(stage: Stage) -> Models:
         load_model(Classifier, outputs("finetune") / "model"),
         load_model(Vae, outputs("vae") / "model"),
         load_model(Generator, outputs("gan") / "model"),
+        {
+            name: load_model(Denoiser, outputs("denoise") / "model" / name)
+            for name in stage.params.denoise
+        },
     )
 
 
@@ -91,13 +130,32 @@ def _classify(
     predicted, actual = logits.argmax(1).numpy(), test.labels.numpy()
     write_csv(stage.output / "confusion.csv", confusion_rows(predicted, actual, info.classes))
     counts = confusion_counts(predicted, actual, len(info.classes))
+    title = f"{info.name}, test split"
+    plot_confusion(stage.plots / "confusion.png", counts, info.classes, title)
     plot_confusion(
-        stage.plots / "confusion.png",
-        counts,
-        info.classes,
-        f"{info.name}, test split",
+        stage.plots / "confusion_counts.png", counts, info.classes, title, as_shares=False
     )
-    return classification_metrics(counts)
+    probabilities = logits.softmax(1)
+    _plot_mistakes(stage, info, test, probabilities)
+    return (
+        classification_metrics(counts)
+        | {"calibration_error": calibration_error(probabilities.numpy(), actual)}
+        | class_metrics(counts, info.classes)
+    )
+
+
+def _plot_mistakes(stage: Stage, info: DatasetInfo, test: ImageSet, probabilities: Tensor) -> None:
+    """The images whose own class got the lowest probability, of those that were mistaken."""
+    own = probabilities[torch.arange(len(test)), test.labels]
+    predicted = probabilities.argmax(1)
+    mistaken = (predicted != test.labels).nonzero()[:, 0]
+    worst = mistaken[own[mistaken].argsort(stable=True)][:MISTAKES]
+    captions = [
+        f"{info.classes[test.labels[index]]}\ntaken for {info.classes[predicted[index]]}"
+        for index in worst
+    ]
+    title = f"{info.name}: the worst of {len(mistaken)} mistakes in {len(test)} test images"
+    plot_mistakes(stage.plots / "mistakes.png", test.floats(worst), captions, 8, title)
 
 
 @dataclass(frozen=True)
@@ -158,26 +216,25 @@ def _plot_images(stage: Stage, models: Models, test: ImageSet, samples: dict[str
     plot_rows(stage.plots / "samples.png", rows, "generated samples below real test images")
 
 
-@torch.inference_mode()
-def _plot_codes(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> None:
-    settings = stage.params.evaluate
-    chosen = stratified_sample(test.labels, settings.projected_images, stage.seed)
-    labels = test.labels[chosen].numpy()
-    batches = list(in_batches(test.take(chosen)))
-    codes = {
-        "autoencoder": apply_in_batches(models.autoencoder.encode, batches).numpy(),
-        "vae": apply_in_batches(lambda batch: models.vae.encode(batch)[0], batches).numpy(),
+def _judge_codes(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> dict:
+    """Maps and figures of every latent space; those of pixel PCA are the line to beat."""
+    settings, seed = stage.params.evaluate, stage.seed
+    train = stage.load_split("train")
+    seen = Seen.of(train, test, info.classes, "test", settings, seed)
+    judged: dict = {}
+    spaces = {
+        "autoencoder": LatentSpace.of_autoencoder("autoencoder", models.autoencoder),
+        "vae": LatentSpace.of_vae("VAE", models.vae),
     }
-    for name, values in codes.items():
-        about = f"{CALLED[name]}, {values.shape[1]} dimensions, {len(values)} test images"
-        points, explained = pca(values)
-        axis_names = tuple(
-            f"principal component {i + 1} ({share:.0%} of variance)"
-            for i, share in enumerate(explained)
-        )
-        target = stage.plots / f"{name}_pca.png"
-        plot_latent_map(target, points, labels, info.classes, axis_names, f"PCA: {about}")
-        points = tsne(values, settings.tsne_perplexity, stage.seed)
-        axis_names = ("t-SNE 1", "t-SNE 2")
-        target = stage.plots / f"{name}_tsne.png"
-        plot_latent_map(target, points, labels, info.classes, axis_names, f"t-SNE: {about}")
+    for name, space in spaces.items():
+        view, target = View(space, seen), stage.plots / name
+        figures = figures_of_view(view, seed)
+        figures |= draw_maps(view, settings, seed, target)
+        figures |= draw_density(view, seed, target)
+        walks = walk_between_classes(view, settings, stage.plots / f"{name}_walk")
+        judged[name] = {"latent": figures | {"walks": walks}}
+    baseline = PixelPca.fit(seen.train, models.autoencoder.architecture.latent_dim, seed)
+    view = View(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
+    mse = reconstruction_metrics(baseline, test)
+    judged["pixel_pca"] = mse | {"latent": figures_of_view(view, seed)}
+    return judged

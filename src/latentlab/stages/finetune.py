@@ -7,7 +7,7 @@ from typing import Any
 from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier
+from latentlab.models.classifier import Classifier, Regularizers
 from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.size import count_parameters
 from latentlab.models.store import load_model, save_model
@@ -16,6 +16,7 @@ from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
 from latentlab.search.study import Candidate
 from latentlab.stages.follow import checkpoint_of, follow
+from latentlab.stages.labels import judge_control, judge_label_budgets
 from latentlab.stages.stage import Stage
 from latentlab.stages.study import Found, run_study, trial_params, write_trials
 from latentlab.training.loop import Training
@@ -66,13 +67,22 @@ def run(stage: Stage) -> None:
     }
     if found.trials:
         metrics["search"] = found.metrics
+    if settings.control:
+        metrics["control"] = judge_control(stage, info, settings, training.history)
+    if settings.labels is not None:
+        metrics["labels"] = judge_label_budgets(stage, info, settings, settings.labels)
     stage.write_metrics(metrics)
 
 
 def classifier_on(trained: Path, settings: FinetuneParams, classes: int) -> Classifier:
     """A classifier on the encoder that is stored in `trained`."""
     donor = load_model(Autoencoder, trained)
-    return Classifier.from_autoencoder(donor, settings.head, classes, settings.freeze_encoder)
+    regularizers = Regularizers(
+        settings.unfreeze_after, settings.label_smoothing, settings.flip, settings.shift
+    )
+    return Classifier.from_autoencoder(
+        donor, settings.head, classes, settings.freeze_encoder, regularizers
+    )
 
 
 def candidate(

@@ -1,12 +1,11 @@
 """Following trainings that run side by side, each a nested run."""
 
-from functools import partial
+from collections.abc import Callable
+from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from latentlab.architecture import Architecture
-from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import TrainParams
+from latentlab.params import OptimizationParams
 from latentlab.progress import progress_bar
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome, run_side_by_side
@@ -16,22 +15,25 @@ def job_of(
     stage: Stage,
     name: str,
     file: str,
-    settings: TrainParams,
-    architecture: Architecture,
+    settings: OptimizationParams,
+    build: Callable[[], nn.Module],
     train_indices: Tensor | None = None,
     held_out: Tensor | None = None,
+    kept: Path | None = None,
+    seed: int | None = None,
 ) -> Job:
-    """A training of an autoencoder on the images of a stage; `file` names its checkpoint."""
+    """A training on the images of a stage; `file` names its checkpoint, `build` the network."""
     return Job(
         name=name,
-        build=partial(Autoencoder, architecture),
+        build=build,
         settings=settings,
         fetched=stage.project.outputs("fetch"),
-        seed=stage.seed,
+        seed=stage.seed if seed is None else seed,
         device=str(stage.device),
         checkpoint=stage.checkpoints / f"{file}-{stage.device.type}.pt",
         train_indices=train_indices,
         held_out=held_out,
+        kept=kept,
     )
 
 

@@ -1,6 +1,7 @@
 """train: the convolutional autoencoder, with what the search found."""
 
 from contextlib import suppress
+from functools import partial
 
 import torch
 
@@ -107,7 +108,7 @@ def _cross_validate(
             f"fold {number}",
             f"fold-{number}",
             settings,
-            Architecture.of(settings.model, info),
+            partial(Autoencoder, Architecture.of(settings.model, info)),
             train_indices=kept,
             held_out=held_out,
         )

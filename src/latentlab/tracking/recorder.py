@@ -137,7 +137,11 @@ class Recording:
         mlflow.MlflowClient().log_inputs(self._ids[run], [DatasetInput(dataset, context)])
 
     def log_model(
-        self, stored: Path, example_shape: tuple[int, ...], output_shape: tuple[int, ...]
+        self,
+        name: str,
+        stored: Path,
+        example_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
     ) -> None:
         """Log a stored network with the code that loads it; shapes without the batch."""
         import mlflow.pyfunc
@@ -149,15 +153,15 @@ class Recording:
             return Schema([TensorSpec(np.dtype("float32"), (-1, *shape))])
 
         mlflow.pyfunc.log_model(
-            name="model",
+            name=name,
             python_model=str(PACKAGE / "tracking" / "served_model.py"),
             artifacts={"model": str(stored)},
             code_paths=[str(PACKAGE)],
             signature=ModelSignature(spec(example_shape), spec(output_shape)),
             # given, because MLflow otherwise starts a slow process to guess them
             pip_requirements=[
-                f"{name}=={version(name).split('+')[0]}"
-                for name in ("torch", "numpy", "safetensors")
+                f"{package}=={version(package).split('+')[0]}"
+                for package in ("torch", "numpy", "safetensors")
             ],
         )
 

@@ -67,14 +67,14 @@ class Run:
         files = ", ".join(info.sha256)
         self.recorder.tell("log_dataset", self.child, info.name, info.digest, files)
 
-    def log_model(self, stored: Path, example: Tensor, output: Tensor) -> None:
+    def log_model(self, stored: Path, example: Tensor, output: Tensor, name: str = "model") -> None:
         """Log a network that `save_model` wrote to `stored`, loadable and servable anywhere.
 
         The safetensors go with the package's own code, so that no checkout is needed. `example`
         and `output` show the shapes; the batch size stays free.
         """
         shapes = [tuple(tensor.shape[1:]) for tensor in (example, output)]
-        self.recorder.tell("log_model", stored, *shapes)
+        self.recorder.tell("log_model", name, stored, *shapes)
 
     @contextmanager
     def nested(self, name: str) -> Iterator[Run]:

@@ -16,6 +16,7 @@ from latentlab.files import read_json
 FAMILIES = {
     "autoencoder": ("latentlab.models.autoencoder", "Autoencoder"),
     "classifier": ("latentlab.models.classifier", "Classifier"),
+    "denoiser": ("latentlab.models.denoiser", "Denoiser"),
     "generator": ("latentlab.models.gan", "Generator"),
     "vae": ("latentlab.models.vae", "Vae"),
 }

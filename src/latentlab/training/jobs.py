@@ -12,6 +12,7 @@ from latentlab.data.image_set import ImageSet, load_split
 from latentlab.errors import TrainingDiverged
 from latentlab.models.figures import figures_of
 from latentlab.models.size import count_parameters
+from latentlab.models.store import save_model
 from latentlab.parallel import processes
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import available_cores, prepare
@@ -27,7 +28,8 @@ class Job:
 
     `build` makes the network. Images are those at `train_indices` of the training split (all where
     None); it is validated on the validation split, or on `held_out` images of the training split.
-    `figures` names what else is to be known of the network, see `figures_of`.
+    `figures` names what else is to be known of the network, see `figures_of`. `kept` is the folder
+    in which it is stored; None where only the outcome is wanted.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Job:
     held_out: Tensor | None = None
     until: int | None = None
     figures: tuple[str, ...] = ()
+    kept: Path | None = None
 
     def image_sets(self) -> tuple[ImageSet, ImageSet]:
         """To train on, to validate on."""
@@ -122,6 +125,8 @@ def run_job(job: Job) -> Outcome:
         fault = str(diverged)
     over = training.over or fault is not None
     model = training.restore_best()
+    if job.kept is not None:
+        save_model(model, job.kept)
     return Outcome(
         name=job.name,
         history=training.history,

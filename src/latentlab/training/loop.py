@@ -1,7 +1,8 @@
 """The training loop of every family with one loss.
 
 A model has `loss_terms(images, labels)`: named scalars with `loss` among them. The loop
-differentiates `loss` and records every term.
+differentiates `loss` and records every term. Where it has `start_epoch(epoch)`, that is told before
+each epoch, from 1 on, also in the middle of one that is taken up again.
 """
 
 import math
@@ -123,6 +124,8 @@ class Training:
         return self.model.eval()
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
+        if hasattr(self.model, "start_epoch"):
+            self.model.start_epoch(epoch)
         self.model.train()
         for images, labels in self.sweep.batches():
             total = len(images)

@@ -1,0 +1,98 @@
+"""Ways to spoil images [N, C, S, S] in [0, 1]; every image has its severity [N, 1, 1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SHARPEST = 1e-3
+"""A blur of fewer pixels is none, and would divide by nothing."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to spoil images: severities are drawn evenly from `low` to `high`.
+
+    Where there are several kinds, each image gets one of them, by their weights.
+    """
+
+    kind: str
+    low: float
+    high: float
+    weight: float = 1.0
+
+
+class Corruption:
+    """Spoils images; the same generator, in the same state, spoils them the same."""
+
+    def __init__(self, kinds: Sequence[Kind], clip: bool = False) -> None:
+        self._kinds = tuple(kinds)
+        self._clip = clip
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values that `from_config` makes it of."""
+        return {"kinds": [asdict(kind) for kind in self._kinds], "clip": self._clip}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Corruption:
+        """The same corruption."""
+        return cls([Kind(**kind) for kind in config["kinds"]], config["clip"])
+
+    def __call__(self, images: Tensor, random: torch.Generator | None = None) -> Tensor:
+        """Spoilt copies of images [N, C, S, S]; beyond [0, 1] where nothing is clipped."""
+        on = {"generator": random, "device": images.device}
+        weights = torch.tensor([kind.weight for kind in self._kinds], device=images.device)
+        chosen = torch.multinomial(weights, len(images), replacement=True, generator=random)
+        evenly = torch.rand(len(images), 1, 1, 1, **on)
+        spoilt = images.clone()
+        for number, kind in enumerate(self._kinds):
+            mine = (chosen == number).nonzero()[:, 0]
+            severity = kind.low + (kind.high - kind.low) * evenly[mine]
+            spoilt[mine] = KINDS[kind.kind](images[mine], severity, random)
+        return spoilt.clamp(0, 1) if self._clip else spoilt
+
+
+def gaussian(images: Tensor, severity: Tensor, random: torch.Generator | None) -> Tensor:
+    """Noise of standard deviation `severity` added to every pixel."""
+    return images + severity * torch.empty_like(images).normal_(generator=random)
+
+
+def occlusion(images: Tensor, severity: Tensor, random: torch.Generator | None) -> Tensor:
+    """A black square somewhere within the image that covers the share `severity` of it."""
+    size = images.shape[-1]
+    sides = (severity.sqrt() * size).round()
+    corners = torch.rand(len(images), 2, 1, 1, generator=random, device=images.device)
+    corners = (corners * (size - sides + 1)).floor()
+    along = torch.arange(size, device=images.device)
+    top, left = corners[:, :1], corners[:, 1:]
+    rows = (along[:, None] >= top) & (along[:, None] < top + sides)
+    columns = (along >= left) & (along < left + sides)
+    return images.masked_fill(rows & columns, 0.0)
+
+
+def salt_and_pepper(images: Tensor, severity: Tensor, random: torch.Generator | None) -> Tensor:
+    """The share `severity` of the pixels, in all channels, is made white or black."""
+    shape = (len(images), 1, *images.shape[2:])
+    drawn = torch.rand(shape, generator=random, device=images.device)
+    return images.masked_fill(drawn < severity, 0.0).masked_fill(drawn < severity / 2, 1.0)
+
+
+def blur(images: Tensor, severity: Tensor, random: torch.Generator | None) -> Tensor:
+    """A Gaussian blur of standard deviation `severity` in pixels; nothing comes from outside."""
+    along = torch.arange(images.shape[-1], dtype=images.dtype, device=images.device)
+    squares = (along[:, None] - along).square()
+    weights = (-squares / (2 * severity.clamp_min(SHARPEST).square())).softmax(-1)
+    return weights @ images @ weights.mT
+
+
+KINDS = {
+    "gaussian": gaussian,
+    "occlusion": occlusion,
+    "salt_and_pepper": salt_and_pepper,
+    "blur": blur,
+}

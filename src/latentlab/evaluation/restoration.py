@@ -1,0 +1,69 @@
+"""How close restored images are to what they were before they were spoilt."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from latentlab.data.corruption import Corruption
+from latentlab.data.image_set import ImageSet
+from latentlab.models.inference import in_batches
+
+Restore = Callable[[Tensor], Tensor]
+
+
+def spoilt_batches(
+    images: ImageSet, corruption: Corruption, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Clean and spoilt images [B, C, S, S] in order; the same seed spoils them the same."""
+    random = torch.Generator().manual_seed(seed)
+    for clean in in_batches(images):
+        yield clean, corruption(clean, random)
+
+
+@torch.inference_mode()
+def restoration_metrics(
+    restore: Restore, images: ImageSet, corruption: Corruption, seed: int
+) -> dict[str, float]:
+    """MSE per pixel to the clean images: of the restored ones, and of the spoilt ones."""
+    errors = {"mse": 0.0, "corrupted_mse": 0.0}
+    for clean, spoilt in spoilt_batches(images, corruption, seed):
+        for name, made in (("mse", restore(spoilt)), ("corrupted_mse", spoilt)):
+            errors[name] += _squared_error(made, clean)
+    return {name: error / images.images.numel() for name, error in errors.items()}
+
+
+@torch.inference_mode()
+def robustness(
+    methods: Mapping[str, Restore],
+    classify: Restore,
+    images: ImageSet,
+    corruption: Corruption,
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """For each method MSE per pixel to the clean images, and accuracy on what it makes of them.
+
+    `classify` gives logits [N, classes] of images.
+    """
+    errors = dict.fromkeys(methods, 0.0)
+    hits = dict.fromkeys(methods, 0)
+    batches = spoilt_batches(images, corruption, seed)
+    start = 0
+    for clean, spoilt in batches:
+        labels = images.labels[start : start + len(clean)]
+        start += len(clean)
+        for name, restore in methods.items():
+            made = restore(spoilt)
+            errors[name] += _squared_error(made, clean)
+            hits[name] += int((classify(made).argmax(1) == labels).sum())
+    return {
+        name: {
+            "mse": errors[name] / images.images.numel(),
+            "accuracy": hits[name] / len(images),
+        }
+        for name in methods
+    }
+
+
+def _squared_error(made: Tensor, clean: Tensor) -> float:
+    return float((made - clean).square().sum(dtype=torch.float64))

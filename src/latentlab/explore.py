@@ -1,0 +1,133 @@
+"""`latentlab latent`, `decode` and `walk`: a look at the latent space of a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentlab.errors import ParamsError
+from latentlab.params import Params
+from latentlab.project import Project
+from latentlab.yaml_files import nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from latentlab.latent.space import LatentSpace, View
+
+NEIGHBOURS = 5
+
+
+def examine(
+    project: Project, params: Params, model: str, split: str, folder: Path
+) -> dict[str, Any]:
+    """Figures of a latent space on a split; its maps, density and walks go to `folder`."""
+    from latentlab.latent.examine import (
+        draw_density,
+        draw_maps,
+        figures_of_view,
+        walk_between_classes,
+    )
+
+    view = open_view(project, params, model, split)
+    settings, seed = params.evaluate, params.runtime.seed
+    return (
+        figures_of_view(view, seed)
+        | draw_maps(view, settings, seed, folder / model)
+        | draw_density(view, seed, folder / model)
+        | {"walks": walk_between_classes(view, settings, folder / f"{model}_walk")}
+    )
+
+
+def decode(
+    project: Project, params: Params, model: str, points: list[list[float]], target: Path
+) -> None:
+    """Draw the images of codes, each beside the training images whose codes are the nearest."""
+    import numpy as np
+    import torch
+
+    from latentlab.plots.images import plot_rows
+
+    view = open_view(project, params, model, "train")
+    for point in points:
+        if len(point) != view.codes.shape[1]:
+            raise ParamsError(
+                f"--at has {len(point)} coordinates, but a code of {model} has "
+                f"{view.codes.shape[1]}"
+            )
+    rows = {}
+    for point in points:
+        distances = np.linalg.norm(view.codes - np.array(point, view.codes.dtype), axis=1)
+        closest = torch.from_numpy(np.argsort(distances, kind="stable")[:NEIGHBOURS].copy())
+        image = view.space.images(torch.tensor([point]))
+        rows[_as_text(point)] = torch.cat([image, view.seen.images.floats(closest)])
+    title = f"{view.space.called}: decoded, and the {NEIGHBOURS} nearest training images"
+    plot_rows(target, rows, title)
+
+
+def walk(
+    project: Project, params: Params, model: str, ends: tuple[str, str], steps: int, folder: Path
+) -> dict[str, float]:
+    """Walk between two classes, or two validation images by their numbers, such as `#12`."""
+    import torch
+
+    from latentlab.evaluation.classification import as_key
+    from latentlab.latent.examine import walk as walk_between
+
+    view = open_view(project, params, model, "validation", whole=True)
+    codes = [torch.from_numpy(_code_of(end, view)) for end in ends]
+    between = as_key("_to_".join(ends).replace("#", "image_"))
+    return walk_between(view.space, codes, ends, steps, f"{folder / model}_walk_{between}")
+
+
+def _code_of(end: str, view: View) -> np.ndarray:
+    classes, images = view.seen.classes, view.seen.images
+    if end in classes:
+        return view.centroids[classes.index(end)]
+    number = end.removeprefix("#")
+    if end.startswith("#") and number.isdigit() and int(number) < len(images):
+        return view.codes[int(number)]
+    raise ParamsError(
+        f"'{end}' is neither a class nor an image: {nearest(end, classes)}; validation "
+        f"images are #0 to #{len(images) - 1}"
+    )
+
+
+def _as_text(point: list[float]) -> str:
+    return ", ".join(f"{value:g}" for value in point)
+
+
+def open_view(
+    project: Project, params: Params, model: str, split: str, whole: bool = False
+) -> View:
+    """The latent space of a trained model, seen by a sample of the images, or by all of them."""
+    from latentlab.data.image_set import load_info, load_split
+    from latentlab.latent.space import Seen, View
+
+    fetched = project.outputs("fetch")
+    info, seed = load_info(fetched), params.runtime.seed
+    train, images = load_split(fetched, "train"), load_split(fetched, split)
+    space = _space_of(project, params, model)
+    if whole:
+        return View(space, Seen(train, images, info.classes, split))
+    return View(space, Seen.of(train, images, info.classes, split, params.evaluate, seed))
+
+
+def _space_of(project: Project, params: Params, name: str) -> LatentSpace:
+    from latentlab.latent.space import LatentSpace
+    from latentlab.models.autoencoder import Autoencoder
+    from latentlab.models.denoiser import Denoiser
+    from latentlab.models.store import load_model
+    from latentlab.models.vae import Vae
+
+    with_code = [name for name, each in params.denoise.items() if each.model is not None]
+    if name == "autoencoder":
+        trained = load_model(Autoencoder, project.outputs("train") / "model")
+        return LatentSpace.of_autoencoder(name, trained)
+    if name == "vae":
+        return LatentSpace.of_vae("VAE", load_model(Vae, project.outputs("vae") / "model"))
+    if name in with_code:
+        denoiser = load_model(Denoiser, project.outputs("denoise") / "model" / name)
+        return LatentSpace.of_autoencoder(f"denoiser {name}", denoiser.network)
+    known = ["autoencoder", "vae", *with_code]
+    raise ParamsError(f"no model with a code is called '{name}'; {nearest(name, known)}")

@@ -1,0 +1,154 @@
+"""What a latent space looks like and what it knows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentlab.data.image_set import stratified_sample
+from latentlab.evaluation.classification import as_key
+from latentlab.evaluation.codes import (
+    class_figures,
+    cluster_figures,
+    collapsed_share,
+    trustworthiness_of,
+)
+from latentlab.latent.density import CodeDensity, fit_density
+from latentlab.latent.projection import pca, tsne
+from latentlab.latent.space import LatentSpace, View
+from latentlab.latent.walks import (
+    linear_walk,
+    pairs_to_walk,
+    smoothness,
+    spherical_walk,
+)
+from latentlab.params import EvaluateParams
+from latentlab.plots.animation import save_animation
+from latentlab.plots.images import plot_grid, plot_plane, plot_rows
+from latentlab.plots.maps import plot_density_maps, plot_latent_map
+
+MOST_SHOWN = 3
+"""Dimensions that a map can show."""
+DRAWN = 64
+GRID = 15
+MIDDLE = (2, 98)
+"""Percentiles of the codes between which the plane is decoded."""
+DENSE_CODES = 1000
+"""From which the density is estimated: to find a bandwidth costs the square of them."""
+
+
+def figures_of_view(view: View, seed: int) -> dict[str, Any]:
+    """What the codes say of the classes, and how they use their dimensions."""
+    return (
+        class_figures(view.train_codes, view.train_labels, view.codes, view.labels)
+        | cluster_figures(view.codes, view.labels, seed)
+        | {"collapsed_share": collapsed_share(view.codes)}
+    )
+
+
+def draw_maps(view: View, settings: EvaluateParams, seed: int, target: Path) -> dict[str, Any]:
+    """Draw maps of the codes; how far each can be trusted, and what the linear ones explain.
+
+    `target` is the start of the names of all pictures.
+    """
+    codes = view.codes
+    about = f"{view.space.called}, {codes.shape[1]} dimensions, {len(codes)} {view.seen.split}"
+
+    def draw(kind: str, points: np.ndarray, names: list[str]) -> None:
+        picture = Path(f"{target}_{kind.lower().replace('-', '')}.png")
+        plot_latent_map(picture, points, view.labels, view.seen.classes, names, title(kind))
+
+    def title(kind: str) -> str:
+        return f"{kind.split('_')[0]}: {about} images"
+
+    if codes.shape[1] in (2, MOST_SHOWN):
+        draw("latent", codes, [f"code {axis + 1}" for axis in range(codes.shape[1])])
+    trusted, explained = {}, {}
+    for dimensions in (2, MOST_SHOWN):
+        points, shares = pca(codes, dimensions)
+        names = [
+            f"principal component {axis + 1} ({share:.0%} of variance)"
+            for axis, share in enumerate(shares)
+        ]
+        draw(f"PCA_{dimensions}d", points, names)
+        explained[f"pca_{dimensions}d"] = float(shares.sum())
+        trusted[f"pca_{dimensions}d"] = trustworthiness_of(codes, points)
+        points = tsne(codes, dimensions, settings.tsne_perplexity, seed)
+        draw(f"t-SNE_{dimensions}d", points, [f"t-SNE {axis + 1}" for axis in range(dimensions)])
+        trusted[f"tsne_{dimensions}d"] = trustworthiness_of(codes, points)
+    return {"trustworthiness": trusted, "explained_variance": explained}
+
+
+def draw_density(view: View, seed: int, target: Path) -> dict[str, float]:
+    """Estimate the density of the codes, and draw from it: points, images, the plane decoded."""
+    codes = view.train_codes
+    some = stratified_sample(torch.from_numpy(view.train_labels), DENSE_CODES, seed).numpy()
+    density = fit_density(codes[some], seed)
+    drawn = density.sample(len(some), seed)
+    title = f"{view.space.called}: kernel density, bandwidth {density.bandwidth:.2g}"
+    samples = view.space.images(drawn[:DRAWN])
+    plot_grid(
+        Path(f"{target}_kde_samples.png"), samples, 8, f"{view.space.called}\nimages of drawn codes"
+    )
+    if codes.shape[1] > 1:
+        places = {
+            "encoded": density.axes.to_points(codes)[:, :2],
+            "sampled": density.axes.to_points(drawn)[:, :2],
+        }
+        names = _axis_names(density)
+        plot_density_maps(Path(f"{target}_kde.png"), places, names, title)
+        _draw_plane(view.space, density, places["encoded"], names, target)
+    return {"kde_bandwidth": density.bandwidth}
+
+
+def _axis_names(density: CodeDensity) -> list[str]:
+    turned = len(density.axes.center) > MOST_SHOWN
+    kind = "principal component" if turned else "code"
+    return [f"{kind} {axis + 1} (standard deviations)" for axis in range(2)]
+
+
+def _draw_plane(
+    space: LatentSpace, density: CodeDensity, places: np.ndarray, names: list[str], target: Path
+) -> None:
+    """Decode a uniform grid over the first two axes; all other coordinates are the mean."""
+    across, up = (np.linspace(*np.percentile(places[:, axis], MIDDLE), GRID) for axis in range(2))
+    points = np.zeros((GRID * GRID, len(density.axes.center)))
+    points[:, :2] = [(x, y) for y in up[::-1] for x in across]
+    images = space.images(density.axes.to_codes(points))
+    title = f"{space.called}: images of a grid of codes"
+    plot_plane(Path(f"{target}_plane.png"), images, across, up, names, title)
+
+
+def walk_between_classes(
+    view: View, settings: EvaluateParams, target: Path
+) -> dict[str, dict[str, float]]:
+    """Walk between the mean codes of classes: strips, an animation, and how even the steps are."""
+    centroids, classes = view.centroids, view.seen.classes
+    pairs = settings.walks
+    if pairs == "auto":
+        pairs = [(classes[a], classes[b]) for a, b in pairs_to_walk(centroids)]
+    figures: dict[str, dict[str, float]] = {}
+    for names in pairs:
+        ends = [torch.from_numpy(centroids[classes.index(name)]) for name in names]
+        between = as_key("_to_".join(names))
+        picture = f"{target}_{between}"
+        figures[between] = walk(view.space, ends, names, settings.walk_steps, picture)
+    return figures
+
+
+def walk(
+    space: LatentSpace, ends: list[Tensor], names: tuple[str, str], steps: int, target: str
+) -> dict[str, float]:
+    """Draw the straight and the spherical walk between two codes; the smoothness of both."""
+    strips = {
+        "straight": space.images(linear_walk(*ends, steps)),
+        "spherical": space.images(spherical_walk(*ends, steps)),
+    }
+    title = f"{space.called}: from {names[0]} to {names[1]}"
+    plot_rows(Path(f"{target}.png"), strips, title)
+    there = list(zip(*strips.values(), strict=True))
+    frames = [torch.stack(pair) for pair in there + there[-2:0:-1]]
+    save_animation(Path(f"{target}.gif"), frames)
+    return {f"{name}_smoothness": smoothness(images) for name, images in strips.items()}

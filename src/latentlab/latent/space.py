@@ -1,0 +1,100 @@
+"""A latent space, and the images by which it is looked at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentlab.data.image_set import ImageSet, stratified_sample
+from latentlab.latent.walks import class_centroids
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.models.vae import Vae
+from latentlab.params import EvaluateParams
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """What turns images [N, C, S, S] into codes [N, L] and back; `called` so in titles."""
+
+    called: str
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def of_autoencoder(cls, called: str, model: Autoencoder) -> "LatentSpace":
+        """That of an autoencoder."""
+        return cls(called, model.encode, model.decode)
+
+    @classmethod
+    def of_vae(cls, called: str, model: Vae) -> "LatentSpace":
+        """That of a VAE, an image at the mean of its posterior."""
+        return cls(called, lambda images: model.encode(images)[0], model.decode)
+
+    def codes(self, images: ImageSet) -> np.ndarray:
+        """The codes of all images."""
+        return apply_in_batches(self.encode, in_batches(images)).numpy()
+
+    @torch.inference_mode()
+    def images(self, codes: np.ndarray | Tensor) -> Tensor:
+        """The images of codes."""
+        return self.decode(torch.as_tensor(codes, dtype=torch.float32))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The images by which a space is judged, and those it may learn from."""
+
+    train: ImageSet
+    images: ImageSet
+    classes: list[str]
+    split: str
+
+    @classmethod
+    def of(
+        cls, train: ImageSet, images: ImageSet, classes: list[str], split: str,
+        settings: EvaluateParams, seed: int,
+    ) -> "Seen":  # fmt: skip
+        """A stratified sample of both, as large as the settings say."""
+        return cls(
+            train.take(stratified_sample(train.labels, settings.probe_images, seed)),
+            images.take(stratified_sample(images.labels, settings.projected_images, seed)),
+            classes,
+            split,
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """A latent space, seen by images; their codes are computed once."""
+
+    space: LatentSpace
+    seen: Seen
+
+    @cached_property
+    def train_codes(self) -> np.ndarray:
+        """Of the images it may learn from."""
+        return self.space.codes(self.seen.train)
+
+    @cached_property
+    def train_labels(self) -> np.ndarray:
+        """Of these."""
+        return self.seen.train.labels.numpy()
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """Of the images by which it is judged."""
+        return self.space.codes(self.seen.images)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Of these."""
+        return self.seen.images.labels.numpy()
+
+    @property
+    def centroids(self) -> np.ndarray:
+        """The mean code of each class [K, L]; NaN where there is no image of it."""
+        return class_centroids(self.train_codes, self.train_labels, len(self.seen.classes))

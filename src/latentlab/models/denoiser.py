@@ -1,0 +1,56 @@
+"""A network that learns to restore spoilt images."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentlab.data.corruption import Corruption
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.convolution import mean_squared_error
+from latentlab.models.unet import UNet
+
+NETWORKS = {network.family: network for network in (Autoencoder, UNet)}
+VALIDATION_SEED = 0
+
+
+class Denoiser(nn.Module):
+    """A denoising autoencoder (Vincent et al. 2008), or a U-Net in its place.
+
+    In training mode every batch is spoilt afresh; in evaluation mode every batch is spoilt the
+    same, so that the losses of epochs can be compared.
+    """
+
+    family = "denoiser"
+
+    def __init__(self, network: Autoencoder | UNet, corruption: Corruption) -> None:
+        super().__init__()
+        self.network = network
+        self.corruption = corruption
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` builds it from."""
+        return {
+            "family": self.network.family,
+            "network": self.network.config,
+            "corruption": self.corruption.config,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Denoiser":
+        """The same network, with fresh weights."""
+        network = NETWORKS[config["family"]].from_config(config["network"])
+        return cls(network, Corruption.from_config(config["corruption"]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Restored images [N, C, S, S] of spoilt ones."""
+        return self.network(images)
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The mean squared error per pixel to the images before they were spoilt."""
+        random = None
+        if not self.training:
+            random = torch.Generator(images.device).manual_seed(VALIDATION_SEED)
+        mse = mean_squared_error(self(self.corruption(images, random)), images)
+        return {"loss": mse, "mse": mse}

@@ -1,0 +1,39 @@
+"""What is left of spoilt images, against how much they were spoilt."""
+
+from pathlib import Path
+
+from latentlab.plots.canvas import PALETTE, new_figure, save
+
+UNITS = {
+    "gaussian": "standard deviation of the noise",
+    "occlusion": "share of the image that is covered",
+    "salt_and_pepper": "share of the pixels that are replaced",
+    "blur": "standard deviation of the blur (pixels)",
+}
+PANELS = {"mse": "MSE per pixel to the clean image", "accuracy": "accuracy of the classifier"}
+
+
+def plot_robustness(
+    target: Path, kind: str, curves: dict[float, dict[str, dict[str, float]]]
+) -> None:
+    """Draw error and accuracy of every method; `curves` has them by severity and method."""
+    figure = new_figure(10, 3.8)
+    severities = sorted(curves)
+    methods = list(curves[severities[0]])
+    panels = figure.subplots(1, len(PANELS))
+    for axes, (term, ylabel) in zip(panels, PANELS.items(), strict=True):
+        for index, method in enumerate(methods):
+            axes.plot(
+                severities,
+                [curves[severity][method][term] for severity in severities],
+                color=PALETTE[index % len(PALETTE)],
+                marker="o",
+                markersize=3,
+                label=method,
+            )
+        axes.set(xlabel=UNITS[kind], ylabel=ylabel)
+        axes.set_ylim(bottom=0)
+        axes.grid(color="0.9")
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.suptitle(f"{kind.replace('_', ' ')}: spoilt test images, restored by")
+    save(figure, target)

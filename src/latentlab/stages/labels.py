@@ -1,0 +1,167 @@
+"""How far classifiers come with few labels; a part of finetune."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentlab.data.image_set import DatasetInfo
+from latentlab.errors import TrainingDiverged
+from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.classifier import Classifier, Regularizers
+from latentlab.models.store import load_model
+from latentlab.params import FinetuneParams, LabelBudgets
+from latentlab.plots.classification import plot_label_budgets
+from latentlab.plots.curves import plot_history
+from latentlab.stages.jobs import follow_jobs, job_of
+from latentlab.stages.stage import Stage
+from latentlab.training.jobs import Job, Outcome
+from latentlab.training.record import Record
+
+ACCURACY = "validation/accuracy"
+WAYS = {"frozen": "frozen encoder", "fine_tuned": "fine-tuned encoder", "scratch": "from scratch"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One training: so many labels of each class, one of `WAYS`, the number of a seed."""
+
+    per_class: int | Literal["all"]
+    way: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As its run is called."""
+        return f"{self.per_class} labels, {WAYS[self.way]}, seed {self.seed}"
+
+
+def judge_control(
+    stage: Stage, info: DatasetInfo, settings: FinetuneParams, history: list[Record]
+) -> dict[str, Any]:
+    """The same network from scratch, with the same budget; drawn beside `history`."""
+    trained = stage.project.outputs("train") / "model"
+    build = partial(classifier_of_a_way, trained, settings, len(info.classes), "scratch")
+    (outcome,) = follow_jobs(stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)])
+    accuracy = _accuracy(outcome)
+    both = [
+        {"epoch": ours["epoch"], "ours": ours[ACCURACY], "control": control[ACCURACY]}
+        for ours, control in zip(history, outcome.history, strict=False)
+    ]
+    kind = WAYS["frozen" if settings.freeze_encoder else "fine_tuned"]
+    plot_history(
+        stage.plots / "control.png",
+        both,
+        {"ours": kind, "control": WAYS["scratch"]},
+        "validation accuracy",
+        f"classifiers on {info.name}",
+    )
+    return {"validation": {"accuracy": accuracy}, "epochs": len(outcome.history)}
+
+
+def judge_label_budgets(
+    stage: Stage, info: DatasetInfo, settings: FinetuneParams, budgets: LabelBudgets
+) -> dict[str, Any]:
+    """Mean and standard deviation of the validation accuracy over seeds, for all budgets and ways.
+
+    Also draws them.
+    """
+    attempts = list(_attempts(budgets))
+    jobs = [_job(stage, info, settings, budgets, attempt) for attempt in attempts]
+    outcomes = follow_jobs(stage, jobs)
+    accuracies: dict[str, dict[str, list[float]]] = {}
+    for attempt, outcome in zip(attempts, outcomes, strict=True):
+        of_budget = accuracies.setdefault(str(attempt.per_class), {})
+        of_budget.setdefault(attempt.way, []).append(_accuracy(outcome))
+    figures = {
+        budget: {way: _mean_and_deviation(values) for way, values in ways.items()}
+        for budget, ways in accuracies.items()
+    }
+    _plot(stage, info, figures)
+    return figures
+
+
+def _attempts(budgets: LabelBudgets) -> Iterator[Attempt]:
+    for per_class in budgets.per_class:
+        for way in WAYS:
+            for seed in range(budgets.seeds):
+                yield Attempt(per_class, way, seed)
+
+
+def _job(
+    stage: Stage,
+    info: DatasetInfo,
+    settings: FinetuneParams,
+    budgets: LabelBudgets,
+    attempt: Attempt,
+) -> Job:
+    labels = stage.load_split("train").labels
+    seed = stage.seed + attempt.seed
+    chosen = None
+    if attempt.per_class != "all":
+        chosen = repeated(labelled(labels, attempt.per_class, seed), budgets.images)
+    trained = stage.project.outputs("train") / "model"
+    budget = {"epochs": budgets.epochs, "batch_size": budgets.batch_size, "patience": None}
+    return job_of(
+        stage,
+        attempt.name,
+        f"{attempt.per_class}-{attempt.way}-{attempt.seed}",
+        settings.model_copy(update=budget),
+        partial(classifier_of_a_way, trained, settings, len(info.classes), attempt.way),
+        train_indices=chosen,
+        seed=seed,
+    )
+
+
+def labelled(labels: Tensor, per_class: int, seed: int) -> Tensor:
+    """Indices of so many images of each class, all of a class that has no more."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = labels.numpy()[order]
+    chosen = [order[shuffled == index][:per_class] for index in np.unique(shuffled)]
+    return torch.from_numpy(np.concatenate(chosen))
+
+
+def repeated(indices: Tensor, count: int) -> Tensor:
+    """The indices again and again, as whole rounds that come nearest to `count` from below."""
+    return indices.repeat(max(1, count // len(indices)))
+
+
+def classifier_of_a_way(
+    trained: Path, settings: FinetuneParams, classes: int, way: str
+) -> Classifier:
+    """A classifier on the encoder that is stored in `trained`, or on a fresh one like it."""
+    donor = load_model(Autoencoder, trained)
+    if way == "scratch":
+        donor = Autoencoder(donor.architecture)
+    regularizers = Regularizers(None, settings.label_smoothing, settings.flip, settings.shift)
+    frozen = way == "frozen"
+    return Classifier.from_autoencoder(donor, settings.head, classes, frozen, regularizers)
+
+
+def _accuracy(outcome: Outcome) -> float:
+    if outcome.fault is not None:
+        raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
+    return outcome.history[-1][ACCURACY]
+
+
+def _mean_and_deviation(values: list[float]) -> dict[str, float]:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "std": spread, "n": len(values)}
+
+
+def _plot(stage: Stage, info: DatasetInfo, figures: dict[str, Any]) -> None:
+    most = int(stage.load_split("train").labels.bincount().float().mean())
+    curves = {
+        legend: {
+            most if budget == "all" else int(budget): (ways[way]["mean"], ways[way]["std"])
+            for budget, ways in figures.items()
+        }
+        for way, legend in WAYS.items()
+    }
+    target = stage.plots / "labels.png"
+    plot_label_budgets(target, curves, f"classifiers on few labels of {info.name}")

@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from latentlab.stages.labels import labelled, repeated
+
+LABELS = torch.tensor([0] * 50 + [2] * 30 + [1] * 3)
+
+
+def test_so_many_images_of_each_class_are_labelled():
+    chosen = labelled(LABELS, 10, seed=0)
+
+    assert LABELS[chosen].bincount().tolist() == [10, 3, 10]
+    assert len(set(chosen.tolist())) == len(chosen)
+
+
+def test_other_seeds_label_other_images():
+    first, again, other = (labelled(LABELS, 10, seed).tolist() for seed in (0, 0, 1))
+
+    assert first == again
+    assert set(first) != set(other)
+
+
+@pytest.mark.parametrize(("count", "rounds"), [(10, 5), (54, 5), (4, 1), (0, 1)])
+def test_the_few_are_repeated_in_whole_rounds(count, rounds):
+    indices = torch.arange(10) if count in (10, 54) else torch.arange(5)
+    many = repeated(indices, count if count != 10 else 50)
+
+    assert many.tolist() == indices.tolist() * rounds

@@ -1,0 +1,92 @@
+"""scripts/record_results.py, on figures and runs made on the spot."""
+
+import json
+import runpy
+
+import pytest
+
+from latentlab.data.image_set import DatasetInfo
+from latentlab.files import read_json, write_json
+from latentlab.identity import identify
+from latentlab.params import with_values
+from latentlab.params_file import load_params
+from latentlab.tracking.run import track
+
+# SQLAlchemy's, for queries of MLflow's
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+ROWS = """
+ours:
+  report: 459
+  metric: vae/validation/elbo
+  trained_by: vae
+  where: {data.name: digits, vae.beta: 1.0}
+  command: make repro
+another_dataset:
+  report:
+  metric: vae/validation/elbo
+  trained_by: vae
+  where: {data.name: mnist}
+  command: make repro PROFILE=mnist
+another_figure:
+  report:
+  metric: vae/validation/fame
+  trained_by: vae
+  where: {data.name: digits}
+  command: make repro
+"""
+
+
+@pytest.fixture
+def project(checkout, repository, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (checkout.root / "docs").mkdir()
+    (checkout.root / "docs" / "results.yaml").write_text(ROWS)
+    info = DatasetInfo("digits", ["0", "1"], [1, 28, 28], {}, [0.5], [0.3], {}, "")
+    info.write(checkout.outputs("fetch"))
+    write_json(checkout.outputs("fetch") / "metrics.json", {})
+    return checkout
+
+
+def execute(project, elbo, seed=0):
+    """What is left of the VAE by a run with a seed."""
+    text = project.params.read_text()
+    before = load_params(project.params).runtime.seed
+    project.params.write_text(text.replace(f"seed: {before} ", f"seed: {seed} "))
+    params = load_params(project.params)
+    assert params == with_values(params, {"runtime.seed": seed})
+    write_json(project.outputs("vae") / "metrics.json", {"validation": {"elbo": elbo}})
+    with track(project, "vae", "digits", identify(project, "vae", params)):
+        pass
+
+
+def record(repository):
+    runpy.run_path(str(repository / "scripts" / "record_results.py"), run_name="__main__")
+
+
+def test_every_seed_counts_once_in_the_rows_that_fit(project, repository, capsys):
+    for seed, elbo in ((0, 500.0), (1, 520.0), (0, 510.0)):
+        execute(project, elbo, seed)
+        record(repository)
+
+    results = read_json(project.root / "docs" / "results.json")
+    assert list(results) == ["ours"]
+    row = results["ours"]
+    assert (row["mean"], row["n"], row["report"]) == (515.0, 2, 459)
+    assert row["std"] == pytest.approx(50**0.5)
+    assert row["command"] == "make repro"
+    assert row["seconds"] >= 0
+    assert len({run["run"] for run in row["runs"].values()}) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "ours: 510.0000"
+
+
+def test_figures_without_a_run_are_not_recorded(project, repository):
+    execute(project, 500.0)
+    text = project.params.read_text().replace("noise_dim: 64", "noise_dim: 32")
+    project.params.write_text(text)
+    record(repository)  # of another section
+    project.params.write_text(text.replace("learning_rate: 0.003", "learning_rate: 0.002"))
+
+    with pytest.raises(SystemExit, match="has no run of these outputs; run `dvc repro`"):
+        record(repository)
+    assert json.loads((project.root / "docs" / "results.json").read_text())["ours"]["n"] == 1
