@@ -26,7 +26,8 @@ PARTS: dict[str, Callable[[Path, int], dict]] = {
     "quality": lambda folder, rounds: quality.measure(folder),
     "growth": lambda folder, rounds: growth.measure(),
     "tracking": lambda folder, rounds: tracking.measure(),
-    "search": lambda folder, rounds: search.measure(folder),
+    "workers": lambda folder, rounds: search.measure_workers(folder),
+    "pruning": lambda folder, rounds: search.measure_pruning(folder),
 }
 
 

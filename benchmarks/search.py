@@ -6,11 +6,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from latentlab.architecture import Architecture
 from latentlab.data.image_set import load_split, stratified_sample
+from latentlab.identity import code_hash
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.parallel import InlineExecutor, processes
 from latentlab.params import TrainParams
@@ -22,6 +24,7 @@ from latentlab.search.trial import Trial
 from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Job, Outcome, run_job_alone
 
+STUDIES = Path(__file__).with_name(".studies")
 SEEDS = (0, 1, 2)
 IMAGES, HELD_OUT = 10_000, 5_000
 TRIALS, EPOCHS, REDUCTION = 60, 16, 4
@@ -44,14 +47,18 @@ SPACE = {
 """That of profiles/report-r1.yaml."""
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Epochs and best losses with and without pruning, over seeds; then the two timings."""
+def measure_pruning(folder: Path) -> dict[str, float]:
+    """Epochs and best losses with and without pruning, over seeds; an hour on two cores.
+
+    Stopped, it goes on where it stood.
+    """
     epochs: dict[str, list[int]] = {"none": [], "halving": []}
     best: dict[str, list[float]] = {"none": [], "halving": []}
     for seed, pruner in itertools.product(SEEDS, epochs):
         settings = study_params(TRIALS, EPOCHS, pruner)
         with processes(available_cores()) as executor:
-            trials = run_study(folder, settings, seed, executor)
+            place = STUDIES / f"{code_hash()[:12]}-{pruner}-{seed}"
+            trials = run_study(folder, settings, seed, executor, place=place)
         epochs[pruner].append(sum(trial.epochs for trial in trials))
         best[pruner].append(best_of(trials, settings).results[0])
         told = f"{epochs[pruner][-1]} epochs, best {best[pruner][-1]:.5f}"
@@ -62,6 +69,12 @@ def measure(folder: Path) -> dict[str, float]:
         "unpruned_best_mse": statistics.mean(best["none"]),
         "unpruned_best_mse_standard_error": statistics.stdev(best["none"]) / len(SEEDS) ** 0.5,
         "pruned_best_mse_standard_error": statistics.stdev(best["halving"]) / len(SEEDS) ** 0.5,
+    }
+
+
+def measure_workers(folder: Path) -> dict[str, float]:
+    """What a second worker brings, and what the driver costs."""
+    return {
         "two_worker_speedup": speedup(folder),
         "driver_ms_per_trial": driver_milliseconds(folder),
     }
@@ -89,10 +102,14 @@ def run_study(
     seed: int,
     executor: Executor,
     work: Callable[[Job], Outcome] = run_job_alone,
+    place: Path | None = None,
 ) -> list[Trial]:
-    """The trials of one study, on images that are the same for all studies."""
+    """The trials of one study, on images that are the same for all studies.
+
+    Its record is kept in `place`, or nowhere.
+    """
     chosen = stratified_sample(load_split(folder, "train").labels, IMAGES + HELD_OUT, seed=0)
-    with tempfile.TemporaryDirectory() as place:
+    with nullcontext(place) if place else tempfile.TemporaryDirectory() as place:
         task = Task(
             settings=settings,
             candidate=partial(candidate, settings),
