@@ -23,13 +23,11 @@ def test_more_scales_halve_the_image_more_often():
     assert sizes == [(4, 8, 8), (6, 4, 4), (8, 2, 2)]
 
 
-def test_what_is_added_to_the_image_comes_out():
-    network = UNet([1, 28, 28], [4, 8], "silu")
-    torch.nn.init.zeros_(network.exit[0].weight)
-    torch.nn.init.zeros_(network.exit[0].bias)
-    images = torch.rand(2, 1, 28, 28)
+def test_what_comes_out_is_an_image_whatever_goes_in():
+    restored = UNet([1, 28, 28], [4, 8], "silu")(100 * torch.randn(4, 1, 28, 28))
 
-    assert torch.equal(network(images), images)
+    assert float(restored.detach().min()) >= 0
+    assert float(restored.detach().max()) <= 1
 
 
 def test_the_finest_scale_skips_the_coarser_ones():
@@ -41,7 +39,7 @@ def test_the_finest_scale_skips_the_coarser_ones():
     second = first.clone()
     second[0, 0, 14, 14] += 0.5
 
-    changed = (network(second) - network(first) - (second - first)).abs() > 1e-7
+    changed = (network(second) - network(first)).abs() > 0
     assert changed.any()
     assert not changed[0, 0, :4].any()
 

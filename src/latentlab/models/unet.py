@@ -15,8 +15,8 @@ class UNet(nn.Module):
 
     The first scale has half the size of the image, its pixels rearranged as channels, and each
     other half of the one before; `channels` has a width for each, and the size of the image must
-    be a multiple of 2 to the power of their number. What is added to the image comes
-    out, so that doing nothing is easy (Zhang et al. 2017).
+    be a multiple of 2 to the power of their number. A sigmoid ends it: what is beyond [0, 1] in a
+    noisy image need not be taken away pixel by pixel.
     """
 
     family = "unet"
@@ -68,7 +68,7 @@ class UNet(nn.Module):
             features = down(features)
         for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
             features = merge(torch.cat([skipped.pop(), up(features)], 1))
-        return images + self.exit(features)
+        return torch.sigmoid(self.exit(features))
 
 
 def _convolution(inputs: int, outputs: int, activation: str, stride: int = 1) -> list[nn.Module]:
