@@ -1,9 +1,11 @@
-"""Small datasets made on the spot: IDX files with their digests, and folders of pictures."""
+"""What several tests make on the spot: datasets, folders of pictures, checkouts, drivers."""
 
 import gzip
 import hashlib
+import socket
 import struct
 import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -88,3 +90,18 @@ def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0
     for number in range(count):
         pixels = generator.integers(0, 256, shape, dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}{suffix}")
+
+
+def drive(folder, pid, host=None):
+    """Enter a process as the driver of the study in a folder."""
+    import optuna  # here, for not every test of pictures needs it
+
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
+    study.set_user_attr("driver", {"host": host or socket.gethostname(), "pid": pid})
+
+
+def ended_process():
+    """The number of a process that is there no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid

@@ -22,21 +22,10 @@ def examine(
     project: Project, params: Params, model: str, split: str, folder: Path
 ) -> dict[str, Any]:
     """Figures of a latent space on a split; its maps, density and walks go to `folder`."""
-    from latentlab.latent.examine import (
-        draw_density,
-        draw_maps,
-        figures_of_view,
-        walk_between_classes,
-    )
+    from latentlab.latent.examine import examine as examine_view
 
     view = open_view(project, params, model, split)
-    settings, seed = params.evaluate, params.runtime.seed
-    return (
-        figures_of_view(view, seed)
-        | draw_maps(view, settings, seed, folder / model)
-        | draw_density(view, seed, folder / model)
-        | {"walks": walk_between_classes(view, settings, folder / f"{model}_walk")}
-    )
+    return examine_view(view, params.evaluate, params.runtime.seed, folder, model)
 
 
 def decode(

@@ -5,10 +5,8 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from crafting import drive, ended_process
 from latentlab.errors import EnvironmentProblem
 from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
@@ -94,18 +93,6 @@ def fill(record):
         each.state, each.results, each.reason = state, results, reason
         record.end(each)
     return trials
-
-
-def drive(folder, pid, host=None):
-    """Enter a process as the driver of a study."""
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
-    study.set_user_attr("driver", {"host": host or socket.gethostname(), "pid": pid})
-
-
-def ended_process():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 @pytest.fixture

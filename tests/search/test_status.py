@@ -3,15 +3,12 @@
 import json
 import os
 import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
 
-import optuna
 import pytest
 from optuna.distributions import IntDistribution
 
+from crafting import drive, ended_process
 from latentlab.files import write_json
 from latentlab.identity import study_folder
 from latentlab.params_file import load_params
@@ -97,15 +94,7 @@ def enter_four(record):
 
 def left_by(project, pid, host=None):
     """Have a process be the driver."""
-    storage = f"sqlite:///{folder_of(project) / 'study.db'}"
-    study = optuna.load_study(study_name="search", storage=storage)
-    study.set_user_attr("driver", {"host": host or socket.gethostname(), "pid": pid})
-
-
-def ended_process():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+    drive(folder_of(project), pid, host)
 
 
 @pytest.fixture

@@ -65,9 +65,3 @@ def collapsed_share(codes: np.ndarray) -> float:
     """Share of the dimensions whose variance is below a hundredth of the largest one."""
     variances = codes.var(0)
     return float((variances < COLLAPSED * variances.max()).mean())
-
-
-def pca_explained(codes: np.ndarray, count: int) -> list[float]:
-    """Share of the variance on each of the first principal components [count]."""
-    variances = np.linalg.eigvalsh(np.atleast_2d(np.cov(codes, rowvar=False)))[::-1].clip(0)
-    return [float(share) for share in (variances / max(variances.sum(), 1e-12))[:count]]

@@ -39,6 +39,18 @@ DENSE_CODES = 1000
 """From which the density is estimated: to find a bandwidth costs the square of them."""
 
 
+def examine(
+    view: View, settings: EvaluateParams, seed: int, folder: Path, name: str
+) -> dict[str, Any]:
+    """All figures of a latent space; its maps, density and walks go to `folder` under `name`."""
+    return (
+        figures_of_view(view, seed)
+        | draw_maps(view, settings, seed, folder / name)
+        | draw_density(view, seed, folder / name)
+        | {"walks": walk_between_classes(view, settings, folder / f"{name}_walk")}
+    )
+
+
 def figures_of_view(view: View, seed: int) -> dict[str, Any]:
     """What the codes say of the classes, and how they use their dimensions."""
     return (

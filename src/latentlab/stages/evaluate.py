@@ -19,12 +19,7 @@ from latentlab.evaluation.generation import class_entropy, frechet_distance
 from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.files import write_csv
-from latentlab.latent.examine import (
-    draw_density,
-    draw_maps,
-    figures_of_view,
-    walk_between_classes,
-)
+from latentlab.latent.examine import examine, figures_of_view
 from latentlab.latent.space import LatentSpace, Seen, View
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -227,12 +222,8 @@ def _judge_codes(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet
         "vae": LatentSpace.of_vae("VAE", models.vae),
     }
     for name, space in spaces.items():
-        view, target = View(space, seen), stage.plots / name
-        figures = figures_of_view(view, seed)
-        figures |= draw_maps(view, settings, seed, target)
-        figures |= draw_density(view, seed, target)
-        walks = walk_between_classes(view, settings, stage.plots / f"{name}_walk")
-        judged[name] = {"latent": figures | {"walks": walks}}
+        figures = examine(View(space, seen), settings, seed, stage.plots, name)
+        judged[name] = {"latent": figures}
     baseline = PixelPca.fit(seen.train, models.autoencoder.architecture.latent_dim, seed)
     view = View(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
     mse = reconstruction_metrics(baseline, test)
