@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.convolution import Decoder, Encoder
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.convolution import Decoder, Encoder
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training

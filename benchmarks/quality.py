@@ -8,9 +8,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from contenders import CPU, WIDE
-from latentlab.architecture import Architecture
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training

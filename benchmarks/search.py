@@ -10,10 +10,10 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import load_split, stratified_sample
 from latentlab.identity import code_hash
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 from latentlab.parallel import InlineExecutor, processes
 from latentlab.params import TrainParams
 from latentlab.runtime import available_cores

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from contenders import SMALL, WIDE, make_latentlab, make_lightning, make_pythae, make_torch
-from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.description import describe_layers
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.description import describe_layers
 from turns import Epoch, take_turns
 
 GEMM_SIZE = 1536

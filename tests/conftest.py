@@ -1,10 +1,12 @@
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
@@ -38,6 +40,15 @@ def checkout(repository, tmp_path, monkeypatch) -> Project:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(root)
     return find_project()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A store without runs; MLflow takes seconds to lay one out."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # SQLAlchemy's
+        mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @dataclass(frozen=True)

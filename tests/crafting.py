@@ -92,12 +92,13 @@ def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0
         Image.fromarray(pixels).save(folder / f"{number}{suffix}")
 
 
-def drive(folder, pid, host=None):
+def drive(folder, pid, host=None, started=None):
     """Enter a process as the driver of the study in a folder."""
     import optuna  # here, for not every test of pictures needs it
 
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
-    study.set_user_attr("driver", {"host": host or socket.gethostname(), "pid": pid})
+    driver = {"host": host or socket.gethostname(), "pid": pid, "started": started}
+    study.set_user_attr("driver", driver)
 
 
 def ended_process():

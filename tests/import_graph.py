@@ -16,17 +16,15 @@ PLUMBING = {
     "params_file",
     "progress",
     "project",
-    "ranges",
-    "runtime",
     "search_mistakes",
-    "search_params",
     "tracking",
     "world",
     "yaml_files",
 }
 """Modules that every stage passes through and that decide nothing about its results.
 
-A change to them is checked by the tests; retraining everything for it would help nobody.
+A change to them is checked by the tests; retraining everything for it would help nobody. The values
+that `params` lets through are deps of their own, so `params` itself is none.
 """
 
 
@@ -61,12 +59,18 @@ def direct_imports(file: Path) -> set[Path]:
     return {path for path in found if path.name != "__init__.py"}
 
 
-def reachable_imports(file: Path) -> set[Path]:
-    """Everything `file` imports, followed to the end."""
+def is_plumbing(file: Path) -> bool:
+    """Whether a file belongs to a module of PLUMBING."""
+    return file.relative_to(SOURCE / "latentlab").parts[0].removesuffix(".py") in PLUMBING
+
+
+def deciding_imports(file: Path) -> set[Path]:
+    """Everything `file` imports, followed to the end, but not into or through PLUMBING."""
     reached: set[Path] = set()
     waiting = [file]
     while waiting:
-        new = direct_imports(waiting.pop()) - reached
+        imported = {path for path in direct_imports(waiting.pop()) if not is_plumbing(path)}
+        new = imported - reached
         reached |= new
         waiting += new
     return reached
@@ -75,9 +79,16 @@ def reachable_imports(file: Path) -> set[Path]:
 def deciding_modules(stage: str) -> set[str]:
     """Source files, relative to the root, that can change what a stage writes."""
     file = SOURCE / "latentlab" / "stages" / f"{stage}.py"
-    modules = reachable_imports(file) | {file}
-    return {
-        path.relative_to(SOURCE.parent).as_posix()
-        for path in modules
-        if path.relative_to(SOURCE / "latentlab").parts[0].removesuffix(".py") not in PLUMBING
-    }
+    modules = deciding_imports(file) | {file}
+    return {path.relative_to(SOURCE.parent).as_posix() for path in modules}
+
+
+def in_folders(modules: set[str]) -> set[str]:
+    """The same modules, with the folder in the place of all modules of a package."""
+    named = set(modules)
+    for package in {Path(module).parent for module in modules}:
+        files = {path.name for path in (SOURCE.parent / package).glob("*.py")} - {"__init__.py"}
+        every = {(package / file).as_posix() for file in files}
+        if package.name != "latentlab" and every <= modules and len(every) > 1:
+            named = (named - every) | {package.as_posix()}
+    return named

@@ -12,7 +12,9 @@ FLOORS = [
     {"stages"},
     {
         "search",
+        "search_status",
         "training",
+        "adversarial",
         "latent",
         "evaluation",
         "plots",
@@ -23,8 +25,9 @@ FLOORS = [
         "describe",
         "explore",
     },
-    {"models", "data", "runtime"},
-    {"architecture", "found", "identity", "parallel", "params", "params_file", "yaml_files"}
+    {"models"},
+    {"networks", "data", "runtime", "params_file"},
+    {"found", "identity", "parallel", "params", "yaml_files"}
     | {"project", "files", "progress", "errors", "world"}
     | {"fields", "ranges", "search_params", "search_mistakes"},
 ]

@@ -46,7 +46,7 @@ def test_the_version_is_told(latentlab):
         (["train", "now"], "Got unexpected extra argument (now)"),
         (["profile"], "Missing argument 'NAME'"),
         (["compare"], "Missing argument 'NAME'"),
-        (["describe", "evaluate"], "'evaluate' is not one of 'train', 'finetune', 'vae', 'gan'"),
+        (["describe", "evaluate"], "'evaluate' has no network; describe one of"),
         (["gate", "--add"], "--add goes with --accept"),
     ],
 )

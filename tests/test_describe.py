@@ -2,15 +2,15 @@ import json
 
 import pytest
 
-from latentlab.architecture import Architecture
-from latentlab.cli import DESCRIBED
 from latentlab.data.image_set import DatasetInfo
-from latentlab.describe import describe
+from latentlab.describe import DESCRIBED, describe
 from latentlab.files import write_text
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
-from latentlab.models.gan import Generator
+from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
 from latentlab.params import resolve
 from latentlab.params_file import load_params
 
@@ -66,6 +66,8 @@ def networks(params):
         "finetune": Classifier.from_autoencoder(autoencoder, params.finetune.head, 10, False),
         "vae": vae,
         "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels),
+        "discriminator": Discriminator(IMAGE, params.gan.channels),
+        "skip": UNet(IMAGE, **params.denoise["skip"].tree()["skip"]),
     }
 
 
@@ -73,7 +75,7 @@ def shapes(layers):
     return [tuple(layer.output_shape) for layer in layers]
 
 
-@pytest.mark.parametrize("section", DESCRIBED)
+@pytest.mark.parametrize("section", [*DESCRIBED, "skip"])
 def test_the_parameters_are_those_of_the_network_that_is_trained(searched, latentlab, section):
     params = resolve(load_params(searched.params), VALUES)
     network = networks(params)[section]
@@ -177,4 +179,4 @@ def test_an_unknown_section_is_a_mistake_of_the_user(checkout, latentlab):
     answer = latentlab("describe", "evaluate")
 
     assert answer.code == 2
-    assert "'evaluate' is not one of 'train', 'finetune', 'vae', 'gan'" in answer.err
+    assert "'evaluate' has no network; describe one of train, finetune, vae, gan" in answer.err

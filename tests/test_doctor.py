@@ -37,6 +37,23 @@ def test_mistakes_in_params_are_told_with_their_lines(findings, checkout):
     assert "runtime.seed = 'none'" in found.line
 
 
+@pytest.mark.parametrize(
+    ("written", "changed", "subject", "told"),
+    [
+        ("device: auto", "device: mps", "device", "runtime.device = 'mps' is not available here"),
+        ("name: digits", "name: digit", "dataset", "did you mean 'digits'?"),
+    ],
+)
+def test_what_params_ask_for_and_is_not_there_is_fatal(
+    findings, checkout, written, changed, subject, told
+):
+    checkout.params.write_text(checkout.params.read_text().replace(written, changed, 1))
+    found = findings()[subject]
+
+    assert found.fatal
+    assert told in found.line
+
+
 def test_a_package_that_is_missing_does_not_end_the_examination(findings, monkeypatch):
     def missing(project):
         raise ImportError("No module named 'torch'")

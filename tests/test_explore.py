@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from crafting import write_random_splits
-from latentlab.architecture import Architecture
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.denoiser import Denoiser
-from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.store import save_model
 
 ARCHITECTURE = Architecture(image_shape=[1, 8, 8], channels=[4], hidden=8, latent_dim=2)
 

@@ -24,6 +24,7 @@ from latentlab.parallel import (
     LocalExecutor,
     is_alive,
     processes,
+    this_process,
 )
 
 LONG = 600
@@ -336,10 +337,17 @@ def test_a_process_is_alive_until_it_has_ended():
     assert not is_alive(child.pid)
 
 
-def test_a_process_of_somebody_else_is_alive(monkeypatch):
-    def refuse(pid, number):
-        raise PermissionError
+def test_a_process_is_not_taken_for_a_later_one_with_the_same_number():
+    me = this_process()
 
-    monkeypatch.setattr(os, "kill", refuse)
+    assert is_alive(me["pid"], me["started"])
+    assert not is_alive(me["pid"], me["started"] - 60)
+
+
+def test_a_process_of_somebody_else_is_alive(monkeypatch):
+    def refuse(process):
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "status", refuse)
 
     assert is_alive(1)

@@ -234,6 +234,14 @@ class TestComparisons:
                 "compare; did you mean 'train.model.dropout'?",
             ),
             (
+                {"compare.regularization.values": {"l1+l2": {"train.l1": 0.1}}},
+                "compare.regularization: the name 'l1+l2' may have letters, digits",
+            ),
+            (
+                {"compare.optimizer.base": {"train.batch_size": 1, "train.model.batch_norm": True}},
+                "compare.optimizer.values.adam: model.batch_norm needs a batch_size of at least 2",
+            ),
+            (
                 {"compare.depth.values": [[8], [4, 4, 4, 4, 4]]},
                 "compare.depth.values.4-4-4-4-4: the image vanishes at convolution 5 of 5: ",
             ),

@@ -5,10 +5,10 @@ from functools import cached_property, partial
 import optuna
 import pytest
 
-from latentlab.architecture import Architecture
 from latentlab.data.catalogue import KNOWN
 from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import ParamsError
+from latentlab.networks.architecture import Architecture
 from latentlab.params import flatten
 from latentlab.params_file import load_params
 from latentlab.profile import apply_profile

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
-from latentlab.models.convolution import Decoder, Encoder, Standardize, Unstandardize
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.convolution import Decoder, Encoder, Standardize, Unstandardize
 from latentlab.params import ConvolutionParams, OptimizationParams
 from latentlab.training.optimization import Optimization
 

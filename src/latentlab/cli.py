@@ -35,7 +35,6 @@ STAGES = {
     "evaluate": "Judge every model on the test split.",
 }
 
-DESCRIBED = ("train", "finetune", "vae", "gan")
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -145,7 +144,7 @@ def _print_status(as_json: bool) -> None:
     """How far the studies are that params.yaml describes."""
     from latentlab.identity import study_folder
     from latentlab.params_file import load_params
-    from latentlab.search.status import print_status, read_status
+    from latentlab.search_status import print_status, read_status
 
     project = find_project()
     params = load_params(project.params)
@@ -205,11 +204,12 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("section", type=click.Choice(DESCRIBED), default=DESCRIBED[0])
+@click.argument("section", default="train")
 @click.option("--json", "as_json", is_flag=True, help="Print the layers as JSON.")
 def describe(section: str, as_json: bool) -> None:
     """Print the network of a SECTION of params.yaml, layer by layer (train where none is named).
 
+    SECTION is train, finetune, vae, gan (its generator), discriminator, or an entry of denoise.
     Shapes are without the batch; an operation is one multiplication or one addition.
     """
     from latentlab import describe as describe_module

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from latentlab.architecture import Architecture
-from latentlab.errors import LatentlabError
+from latentlab.errors import LatentlabError, ParamsError
 from latentlab.found import resolved_params
+from latentlab.networks.architecture import Architecture
 from latentlab.params import Params
 from latentlab.project import Project
 
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from latentlab.data.image_set import DatasetInfo
-    from latentlab.models.description import Layer
+    from latentlab.networks.description import Layer
+
+DESCRIBED = ("train", "finetune", "vae", "gan", "discriminator")
 
 
 def describe(project: Project, params: Params, section: str) -> list[Layer]:
-    """The layers of the network of a section: train, finetune, vae or gan."""
-    from latentlab.models.description import describe_layers
+    """The layers of the network of a section: one of DESCRIBED, or an entry of denoise."""
+    from latentlab.networks.description import describe_layers
 
+    known = (*DESCRIBED, *params.denoise)
+    if section not in known:
+        raise ParamsError(f"'{section}' has no network; describe one of {', '.join(known)}")
     info = _dataset(project, params)
     if section in ("train", "finetune"):
         params = resolved_params(project, params)
@@ -34,7 +39,8 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
 
     from latentlab.models.autoencoder import Autoencoder
     from latentlab.models.classifier import Classifier
-    from latentlab.models.gan import Generator
+    from latentlab.models.denoiser import network_of
+    from latentlab.models.gan import Discriminator, Generator
     from latentlab.models.vae import Vae
 
     image = torch.zeros(1, *info.image_shape)
@@ -42,6 +48,10 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
         settings = params.gan
         network = Generator(info.image_shape, settings.noise_dim, settings.channels)
         return network, torch.zeros(1, settings.noise_dim)
+    if section == "discriminator":
+        return Discriminator(info.image_shape, params.gan.channels), image
+    if section in params.denoise:
+        return network_of(params.denoise[section], info)(), image
     if section == "vae":
         architecture = Architecture.of(params.vae.model, info)
         return Vae(architecture, params.vae.likelihood, params.vae.beta), image

@@ -68,9 +68,18 @@ def _packages(project: Project) -> Iterator[Finding]:
 def _device(project: Project) -> Iterator[Finding]:
     import torch
 
+    from latentlab.params_file import load_params
     from latentlab.runtime import available_cores, select_device
 
-    device = select_device("auto")
+    try:
+        wanted = load_params(project.params).runtime.device
+    except LatentlabError:  # told below
+        wanted = "auto"
+    try:
+        device = select_device(wanted)
+    except LatentlabError as error:
+        yield Finding("device", str(error), "write auto, or one that is there", fatal=True)
+        return
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     yield Finding("device", f"{name}, {available_cores()} cores")
 
@@ -84,6 +93,19 @@ def _parameters(project: Project) -> Iterator[Finding]:
         yield Finding("params.yaml", str(error), "mend the lines above", fatal=True)
     else:
         yield Finding("params.yaml", f"valid; dataset '{params.data.name}'")
+        yield from _dataset(project, params.data.name)
+
+
+def _dataset(project: Project, name: str) -> Iterator[Finding]:
+    """Whether the dataset of params.yaml is there, or can be."""
+    from latentlab.data.sources import find
+
+    try:
+        found = find(name, project.data)
+    except LatentlabError as error:
+        yield Finding("dataset", str(error), "name one that is there in data.name", fatal=True)
+    else:
+        yield Finding("dataset", str(found or f"{name} will be downloaded"))
 
 
 def _data(project: Project) -> Iterator[Finding]:

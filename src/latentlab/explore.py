@@ -106,8 +106,8 @@ def _space_of(project: Project, params: Params, name: str) -> LatentSpace:
     from latentlab.latent.space import LatentSpace
     from latentlab.models.autoencoder import Autoencoder
     from latentlab.models.denoiser import Denoiser
-    from latentlab.models.store import load_model
     from latentlab.models.vae import Vae
+    from latentlab.networks.store import load_model
 
     with_code = [name for name, each in params.denoise.items() if each.model is not None]
     if name == "autoencoder":

@@ -3,20 +3,24 @@
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from latentlab.errors import EnvironmentProblem
 
 PRELOADED = ["latentlab.training.jobs"]
 ATTEMPTS = 3
 """How often work is begun whose process is killed."""
+CLOCKS_DIFFER = 2.0
+"""Seconds by which the start of a process may seem to move when the clock is set right."""
 
 
 class Killed(EnvironmentProblem):
@@ -101,6 +105,18 @@ def processes(workers: int) -> Iterator[LocalExecutor]:
         executor.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def helper() -> Iterator[ProcessPoolExecutor]:
+    """One process beside this one, for work of another kind: it imports what that needs alone."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, _watch_parent) as executor:
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def worker_context() -> BaseContext:
     """How to start processes: forked from a server that has computed nothing, else spawned.
 
@@ -121,18 +137,29 @@ def warm_up() -> None:
         ensure_running()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there, and not a zombie that nobody waited for."""
-    with suppress(OSError):
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        return stat.rpartition(")")[2].split()[0] != "Z"
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others, later ones with the same number among them."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+    }
+
+
+def is_alive(pid: int, started: float | None = None) -> bool:
+    """Whether a process of this machine is there, and not a zombie that nobody waited for.
+
+    With `started`, in seconds since 1970, it must also be the one that started then.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        if started is not None and abs(process.create_time() - started) > CLOCKS_DIFFER:
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:  # of somebody else
         return True
-    return True
 
 
 def _watch_parent() -> None:

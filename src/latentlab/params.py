@@ -4,6 +4,7 @@ A value that the study in `search` may choose is either a plain value or the wor
 "take what the study found". `resolve` replaces those words, and from then on everything is plain.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
@@ -96,6 +97,21 @@ class OptimizationParams(Section):
     prune_fraction: Annotated[Share, Searchable] = 0.0
     prune_epochs: Annotated[tuple[Count, ...], Searchable] = ()
 
+    @model_validator(mode="after")
+    def _does_what_it_says(self) -> "OptimizationParams":
+        sgd = self.optimizer == "sgd" and self.nesterov is True
+        if sgd and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        if isinstance(self.prune_epochs, tuple) and self.prune_fraction != SEARCH:
+            self._refuse_idle_pruning()
+        return self
+
+    def _refuse_idle_pruning(self) -> None:
+        if self.prune_epochs and min(self.prune_epochs) > self.epochs:
+            raise ValueError(f"prune_epochs come after the last of {self.epochs} epochs")
+        if self.prune_fraction > 0 and not self.prune_epochs:
+            raise ValueError("prune_fraction needs prune_epochs, after which it is pruned")
+
 
 class NetworkParams(OptimizationParams):
     """A symmetric network and its training."""
@@ -136,6 +152,11 @@ class Comparison(Section):
             )
         if len(self.variants) < len(self.values):
             raise ValueError("values must differ from each other")
+        for name in self.variants:
+            if not re.fullmatch(r"[\w-][\w .-]*", name, re.ASCII):  # of runs and figures
+                raise ValueError(
+                    f"the name '{name}' may have letters, digits, '_', '-', '.' and spaces only"
+                )
         return self
 
     @property
@@ -299,8 +320,8 @@ class Params(Section):
 
 
 def _short(value: Any) -> str:
-    """A value as the name of a variant: 8, adam, 8-16-32."""
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value as the name of a variant: 8, adam, 8-16-32, and none for an empty list."""
+    return "-".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:

@@ -3,11 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from latentlab.architecture import Architecture
 from latentlab.fields import SEARCH
-from latentlab.params import Comparison, ConvolutionParams, Params, SkipParams, TrainParams
+from latentlab.networks.architecture import Architecture
+from latentlab.params import (
+    Comparison,
+    ConvolutionParams,
+    Params,
+    SkipParams,
+    TrainParams,
+    with_values,
+)
 from latentlab.search_mistakes import mistakes_in_search
 from latentlab.yaml_files import (
     Location,
@@ -38,10 +46,28 @@ def validate_params(document: CommentedMap, source: CommentedMap, path: Path) ->
     mistakes = find_mistakes(Params, document)
     mistakes |= mistakes_in_search(document, mistakes)
     mistakes |= _mistakes_in_compare(document, mistakes)
-    mistakes = mistakes or _impossible_architectures(Params.model_validate(document))
+    mistakes = mistakes or _mistakes_of_the_whole(Params.model_validate(document))
     if mistakes:
         raise refusal(mistakes, source, path)
     return Params.model_validate(document)
+
+
+def _mistakes_of_the_whole(params: Params) -> Mistakes:
+    """What only values that are right by themselves can do wrong together."""
+    return _impossible_variants(params) or _impossible_architectures(params)
+
+
+def _impossible_variants(params: Params) -> Mistakes:
+    """Values of comparisons that do not go with the rest of `train`."""
+    mistakes: Mistakes = {}
+    for name, comparison in params.compare.items():
+        for variant, values in comparison.variants.items():
+            try:
+                with_values(params, {"train.epochs": comparison.epochs} | values)
+            except ValidationError as refusal:
+                words = refusal.errors()[0]["msg"].removeprefix("Value error, ")
+                mistakes["compare", name, "values", variant] = f": {words}"
+    return mistakes
 
 
 def _impossible_architectures(params: Params) -> Mistakes:

@@ -1,8 +1,8 @@
 import torch
 from torch.nn.functional import mse_loss
 
-from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 
 
 def test_the_loss_is_the_mean_squared_error_per_pixel():

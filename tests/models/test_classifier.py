@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier, Regularizers
+from latentlab.networks.architecture import Architecture
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from latentlab.architecture import Architecture
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.denoiser import Denoiser
-from latentlab.models.store import load_model, save_model
 from latentlab.models.unet import UNet
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.store import load_model, save_model
 
 NOISE = Corruption([Kind("gaussian", 0.3, 0.3)])
 NETWORKS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from latentlab.architecture import Architecture
 from latentlab.models.vae import Vae, gaussian_kl
+from latentlab.networks.architecture import Architecture
 
 
 def make_vae(likelihood="gaussian", beta=1.0):

@@ -20,10 +20,10 @@ import torch
 
 from crafting import optimization_settings, write_random_splits
 from latentlab import identity
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo, load_split
 from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 from latentlab.parallel import InlineExecutor, Killed, LocalExecutor
 from latentlab.params import with_values
 from latentlab.params_file import load_params
@@ -32,7 +32,7 @@ from latentlab.search.executors import DaskExecutor, open_executor
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Study, Task
-from latentlab.training.jobs import run_job, run_job_alone
+from latentlab.training.jobs import Job, run_job, run_job_alone
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None,
@@ -342,7 +342,7 @@ def test_a_study_that_one_process_began_is_ended_by_a_cluster(study, on, cluster
 
 @needs_dask
 def test_results_and_errors_come_back_from_a_cluster(on, cluster, tmp_path):
-    with on(cluster) as (executor, work):
+    with on(cluster) as (executor, _):
         assert list(executor.map(pow, range(4), [2] * 4)) == [0, 1, 4, 9]
         with pytest.raises(ZeroDivisionError):
             executor.submit(truediv, 1, 0).result()
@@ -350,7 +350,6 @@ def test_results_and_errors_come_back_from_a_cluster(on, cluster, tmp_path):
             executor.submit(load_split, tmp_path, "train").result()
         drawn = [executor.submit(os.urandom, 8).result() for _ in range(2)]
 
-    assert work is run_job_alone
     assert drawn[0] != drawn[1]  # what was done before is done again
 
 
@@ -460,6 +459,18 @@ def test_workers_with_several_threads_are_refused(on, odd_cluster):
     assert "one thread each" in told
     assert "--nthreads 1" in told
     assert worker in told
+
+
+@needs_dask
+def test_a_worker_that_joins_later_is_examined_by_its_first_job(on, odd_cluster, fetched):
+    network = partial(Autoencoder, Architecture([1, 8, 8], [4], 4, 2))
+    job = Job("late", network, optimization_settings(epochs=1), fetched, 0, "cpu")
+    odd_cluster.start_workers(1)
+    with on(odd_cluster) as (executor, work):
+        odd_cluster.kill_workers()
+        odd_cluster.start_workers(1, "--nthreads", "2")
+        with pytest.raises(EnvironmentProblem, match="it has several threads"):
+            executor.submit(work, job).result()
 
 
 @needs_dask

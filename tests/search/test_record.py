@@ -260,6 +260,12 @@ def test_a_driver_that_was_killed_and_that_nobody_reaped_is_dead(folder, somebod
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
+def test_a_number_that_another_process_has_now_is_not_the_driver(folder, somebody):
+    drive(folder, somebody.pid, started=0.0)
+
+    assert len(StudyRecord(folder, ["minimize"])) == 0
+
+
 def test_a_driver_on_another_machine_is_not_taken_for_a_process_of_this_one(folder, somebody):
     drive(folder, somebody.pid, host="elsewhere")
 

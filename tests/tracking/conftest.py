@@ -7,14 +7,6 @@ import pytest
 from latentlab.project import Project
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A store without runs; MLflow takes seconds to lay one out."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch, empty_store):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from latentlab.architecture import Architecture
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
-from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.store import save_model
 from latentlab.tracking.run import track
 
 pytestmark = pytest.mark.filterwarnings(

@@ -14,11 +14,11 @@ import torch
 from torch.distributed import TCPStore
 
 from crafting import optimization_settings
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import EnvironmentProblem, TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.means import Means
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.means import Means
 from latentlab.parallel import worker_context
 from latentlab.training import loop
 from latentlab.training.checkpoint import Checkpoint

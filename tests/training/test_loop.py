@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from crafting import optimization_settings
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 from latentlab.training.loop import STEPS_BETWEEN_CHECKS, Training
 
 CPU = torch.device("cpu")
@@ -261,7 +261,7 @@ def test_training_does_not_import_the_compiler_of_torch():
     code = """
 import sys
 import torch
-from latentlab.architecture import Architecture
+from latentlab.networks.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params import OptimizationParams, RuntimeParams

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 from latentlab.params import OptimizationParams
 from latentlab.training.loop import Training
 from latentlab.training.pruning import (

@@ -45,6 +45,17 @@ def read_dataset(name: str, image_size: int, channels: int | str, data_folder: P
 
 def locate(name: str, data_folder: Path) -> Path:
     """The folder that holds the dataset, after a download if need be."""
+    if (folder := find(name, data_folder)) is not None:
+        return folder
+    import platformdirs
+
+    cache = Path(platformdirs.user_cache_dir("latentlab")) / name
+    download(name, KNOWN[name], cache)
+    return cache
+
+
+def find(name: str, data_folder: Path) -> Path | None:
+    """The folder of this machine that holds the dataset, None where it can be downloaded."""
     places = [data_folder / name]
     if os.environ.get("LATENTLAB_DATA"):  # an empty one would mean the working directory
         places.append(Path(os.environ["LATENTLAB_DATA"]) / name)
@@ -60,11 +71,7 @@ def locate(name: str, data_folder: Path) -> Path:
         raise _not_found(name, places)
     if not KNOWN[name].mirrors:
         raise DataError(f"{places[0]} is missing; fetch it with `dvc pull data.dvc`")
-    import platformdirs
-
-    cache = Path(platformdirs.user_cache_dir("latentlab")) / name
-    download(name, KNOWN[name], cache)
-    return cache
+    return None
 
 
 def _not_found(name: str, places: list[Path]) -> DataError:

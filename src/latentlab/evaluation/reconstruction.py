@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from latentlab.data.image_set import ImageSet
-from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.networks.inference import apply_in_batches, in_batches
 
 
 def reconstruction_metrics(model: nn.Module, images: ImageSet) -> dict[str, float]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from latentlab.data.corruption import Corruption
 from latentlab.data.image_set import ImageSet
-from latentlab.models.inference import in_batches
+from latentlab.networks.inference import in_batches
 
 Restore = Callable[[Tensor], Tensor]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from latentlab.data.image_set import ImageSet, stratified_sample
 from latentlab.latent.walks import class_centroids
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.vae import Vae
+from latentlab.networks.inference import apply_in_batches, in_batches
 from latentlab.params import EvaluateParams
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from latentlab.architecture import Architecture
-from latentlab.models.convolution import Decoder, Encoder, mean_squared_error
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.convolution import Decoder, Encoder, mean_squared_error
 
 
 class Autoencoder(nn.Module):

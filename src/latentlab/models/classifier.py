@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from latentlab.architecture import Architecture
 from latentlab.data.augmentation import flipped, shifted
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,21 @@
 """A network that learns to restore spoilt images."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from latentlab.data.corruption import Corruption
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.convolution import mean_squared_error
 from latentlab.models.unet import UNet
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.convolution import mean_squared_error
+
+if TYPE_CHECKING:
+    from latentlab.data.image_set import DatasetInfo
+    from latentlab.params import DenoiserParams
 
 NETWORKS = {network.family: network for network in (Autoencoder, UNet)}
 VALIDATION_SEED = 0
@@ -54,3 +61,10 @@ class Denoiser(nn.Module):
             random = torch.Generator(images.device).manual_seed(VALIDATION_SEED)
         mse = mean_squared_error(self(self.corruption(images, random)), images)
         return {"loss": mse, "mse": mse}
+
+
+def network_of(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], nn.Module]:
+    """Builds the network that an entry of `denoise` asks for."""
+    if settings.skip is not None:
+        return partial(UNet, info.image_shape, **settings.skip.tree())
+    return partial(Autoencoder, Architecture.of(settings.model, info))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentlab.models.convolution import ACTIVATIONS
+from latentlab.networks.convolution import ACTIVATIONS
 
 
 class UNet(nn.Module):

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentlab.architecture import Architecture
-from latentlab.models.convolution import Decoder, Encoder, mean_squared_error
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.convolution import Decoder, Encoder, mean_squared_error
 
 SMALLEST_LOG_SCALE = -4.0
 """Bounds the learned scale from below: constant pixels would otherwise drive it to zero."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentlab.files import atomic_path
+from latentlab.parallel import helper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    Painter = Callable[["Figure", Path], object]
 
 DPI = 150
 
@@ -28,5 +34,30 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, target: Path) -> None:
     """Write a figure as PNG; the same figure gives the same bytes."""
+    _painter.get()(figure, target)
+
+
+@contextmanager
+def painted_beside() -> Iterator[None]:
+    """Have another process paint what `save` gets; all of it is written when the block ends.
+
+    To make a figure takes a moment, to lay it out and paint it half a second. What goes wrong is
+    raised at the end.
+    """
+    with helper() as executor:
+        painted = []
+        token = _painter.set(lambda *work: painted.append(executor.submit(_paint, *work)))
+        try:
+            yield
+        finally:
+            _painter.reset(token)
+        for each in painted:
+            each.result()
+
+
+def _paint(figure: Figure, target: Path) -> None:
     with atomic_path(target) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
+
+
+_painter: ContextVar[Painter] = ContextVar("painter", default=_paint)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def open_executor(
     """
     if settings.executor == "dask":
         with _cluster(str(settings.scheduler), fetched) as executor:
-            yield executor, run_job_alone
+            yield executor, partial(_run_alike, _versions())
     elif device != "cpu":
         yield InlineExecutor(), run_job
     else:
@@ -109,6 +109,19 @@ def _examine_workers(client: Any, scheduler: str, fetched: Path) -> None:
     ).items():
         if fault:
             raise EnvironmentProblem(f"the Dask worker {name} cannot do the work: {fault}")
+
+
+def _run_alike(versions: dict[str, str], job: Job) -> Outcome:
+    """Run a job on a worker, which may have joined after the others were examined."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    fault = _fault_of_worker(job.fetched, versions)
+    if worker.state.nthreads != 1:
+        fault = "it has several threads; start it with `--nthreads 1`"
+    if fault:
+        raise EnvironmentProblem(f"the Dask worker {worker.address} cannot do the work: {fault}")
+    return run_job_alone(job)
 
 
 def _fault_of_worker(fetched: Path, versions: dict[str, str]) -> str | None:

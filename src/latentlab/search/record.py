@@ -1,12 +1,10 @@
 """The durable record of a study: an Optuna study in SQLite, written by the driver alone.
 
 A trial is entered when it was drawn, each rung when its trainings are done, and the end when it was
-decided: each in one transaction. A driver that was killed is run again from the start, and finds
-here what it need not train once more. `optuna-dashboard` and `optuna.load_study` read it too.
+decided; what says so is written last. A driver that was killed is run again from the start, and
+finds here what it need not train once more. `optuna-dashboard` and `optuna.load_study` read it too.
 """
 
-import os
-import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from latentlab.errors import EnvironmentProblem
 from latentlab.files import atomic_path
-from latentlab.parallel import is_alive
+from latentlab.parallel import is_alive, this_process
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
 
@@ -126,14 +124,13 @@ class StudyRecord:
             self._study.set_user_attr("driver", None)
 
     def _refuse_a_second_driver(self) -> None:
-        driver = self._study.user_attrs.get("driver")
-        here = socket.gethostname()
-        elsewhere = driver and driver["host"] == here and driver["pid"] != os.getpid()
-        if elsewhere and is_alive(driver["pid"]):
+        driver, here = self._study.user_attrs.get("driver"), this_process()
+        elsewhere = driver and driver["host"] == here["host"] and driver["pid"] != here["pid"]
+        if elsewhere and is_alive(driver["pid"], driver.get("started")):
             raise EnvironmentProblem(
                 f"process {driver['pid']} runs this study already; wait for it, or end it"
             )
-        self._study.set_user_attr("driver", {"host": here, "pid": os.getpid()})
+        self._study.set_user_attr("driver", here)
 
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:

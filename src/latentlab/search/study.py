@@ -267,14 +267,13 @@ NOTHING = Outcome("", [], 0, 0, 0.0, 0.0, None)
 def _outcome(future: Future, earlier: Outcome) -> Outcome:
     """What came of a job; where memory was too small, that of the rung before, with the reason."""
     try:
-        outcome = future.result()
+        return future.result()
     except (Killed, MemoryError, RuntimeError) as failed:
         of_memory = isinstance(failed, (MemoryError, torch.OutOfMemoryError))
         if not (of_memory or isinstance(failed, Killed) or NO_MEMORY in str(failed)):
             raise
         reason = str(failed).strip().splitlines() or [type(failed).__name__]
         return replace(earlier, fault=reason[0], over=True)
-    return replace(outcome, seconds=outcome.seconds + earlier.seconds)
 
 
 def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:

@@ -4,15 +4,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo, stratified_sample
 from latentlab.errors import ParamsError, TrainingDiverged
 from latentlab.files import write_csv
 from latentlab.found import resolved_params
 from latentlab.latent.projection import tsne
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.inference import apply_in_batches, in_batches
-from latentlab.models.store import load_model
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.inference import apply_in_batches, in_batches
+from latentlab.networks.store import load_model
 from latentlab.params import Comparison, with_values
 from latentlab.plots.comparison import plot_against_value, plot_overlaid
 from latentlab.plots.maps import plot_panels
@@ -41,7 +41,7 @@ def run(stage: Stage) -> None:
     ylabel = "validation MSE per pixel"
     plot_overlaid(stage.plots / "curves.png", histories, TERM, ylabel, title)
     if comparison.numeric:
-        best = {float(outcome.name): outcome.best_loss for outcome in outcomes if outcome.history}
+        best = {float(each.name): each.best[TERM] for each in outcomes if each.history}
         xlabel = str(comparison.parameter)
         plot_against_value(stage.plots / "values.png", best, xlabel, ylabel, title)
     if comparison.parameter == LATENT_DIM:
@@ -106,7 +106,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     figures: dict[str, Any] = {"epochs": len(outcome.history), "parameters": outcome.parameters}
     if outcome.history:
         final = outcome.history[-1][TERM]
-        figures["validation"] = {"mse": outcome.best_loss, "final_mse": final}
+        figures["validation"] = {"mse": outcome.best[TERM], "final_mse": final}
     if outcome.sparsity:
         figures["sparsity"] = outcome.sparsity
     return figures
@@ -115,7 +115,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
 def _row(outcome: Outcome) -> dict[str, Any]:
     return {
         "value": outcome.name,
-        "best_mse": outcome.best_loss if outcome.history else "",
+        "best_mse": outcome.best[TERM] if outcome.history else "",
         "final_mse": outcome.history[-1][TERM] if outcome.history else "",
         "best_epoch": outcome.best_epoch,
         "epochs": len(outcome.history),

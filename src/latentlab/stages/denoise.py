@@ -6,16 +6,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from latentlab.architecture import Architecture
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.restoration import restoration_metrics
 from latentlab.files import write_csv
-from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.denoiser import Denoiser
-from latentlab.models.store import load_model
-from latentlab.models.unet import UNet
+from latentlab.models.denoiser import Denoiser, network_of
+from latentlab.networks.store import load_model
 from latentlab.params import DenoiserParams
 from latentlab.plots.comparison import plot_overlaid
 from latentlab.plots.images import plot_rows
@@ -59,7 +56,7 @@ def _job(stage: Stage, info: DatasetInfo, name: str) -> Job:
         name,
         name,
         settings,
-        partial(_denoiser, _network(settings, info), corruption_of(settings)),
+        partial(_denoiser, network_of(settings, info), _corruption(settings)),
         kept=stage.output / "model" / name,
     )
 
@@ -68,14 +65,7 @@ def _denoiser(build: Callable[[], nn.Module], corruption: Corruption) -> Denoise
     return Denoiser(build(), corruption)
 
 
-def _network(settings: DenoiserParams, info: DatasetInfo) -> Callable[[], nn.Module]:
-    """Builds the network of an entry."""
-    if settings.skip is not None:
-        return partial(UNet, info.image_shape, **settings.skip.tree())
-    return partial(Autoencoder, Architecture.of(settings.model, info))
-
-
-def corruption_of(settings: DenoiserParams) -> Corruption:
+def _corruption(settings: DenoiserParams) -> Corruption:
     """What the images of an entry suffer."""
     kinds = [Kind(each.kind, *each.ends, each.weight) for each in settings.corruption]
     return Corruption(kinds, settings.clip)
@@ -99,6 +89,7 @@ def _judge(stage: Stage, outcome: Outcome, validation: ImageSet) -> dict:
         "epochs": len(outcome.history),
         "best_epoch": outcome.best_epoch,
         "parameters": outcome.parameters,
+        "sparsity": outcome.sparsity,
     }
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
-from latentlab.errors import ParamsError
 from latentlab.evaluation.classification import (
     calibration_error,
     class_metrics,
@@ -25,9 +24,10 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
-from latentlab.models.inference import apply_in_batches, batch_size, in_batches, mean_terms
-from latentlab.models.store import load_model
 from latentlab.models.vae import Vae
+from latentlab.networks.inference import apply_in_batches, batch_size, in_batches, mean_terms
+from latentlab.networks.store import load_model
+from latentlab.plots.canvas import painted_beside
 from latentlab.plots.classification import plot_confusion, plot_mistakes
 from latentlab.plots.images import plot_rows
 from latentlab.progress import progress_bar
@@ -55,10 +55,9 @@ def run(stage: Stage) -> None:
     info = stage.load_info()
     test = stage.load_split("test")
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
-    _refuse_unknown_classes(stage, info)
     models = _load_models(stage)
 
-    with progress_bar(stage.name, 5, "parts") as bar:
+    with progress_bar(stage.name, 5, "parts") as bar, painted_beside():
         metrics = {
             "autoencoder": reconstruction_metrics(models.autoencoder, test),
             "vae": reconstruction_metrics(models.vae, test) | _elbo(models.vae, test, stage.seed),
@@ -85,16 +84,6 @@ def run(stage: Stage) -> None:
         )
         bar.advance(1)
     stage.write_metrics({"test": metrics})
-
-
-def _refuse_unknown_classes(stage: Stage, info: DatasetInfo) -> None:
-    walks = stage.params.evaluate.walks
-    unknown = {name for pair in walks if walks != "auto" for name in pair} - set(info.classes)
-    if unknown:
-        raise ParamsError(
-            f"{stage.project.params}: evaluate.walks names {', '.join(sorted(unknown))}, but the "
-            f"classes of {info.name} are {', '.join(info.classes)}; write names of these, or auto"
-        )
 
 
 def _load_models(stage: Stage) -> Models:

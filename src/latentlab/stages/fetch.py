@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch
 from latentlab.data.image_set import DatasetInfo, as_floats, write_split
 from latentlab.data.sources import read_dataset
 from latentlab.data.splits import make_splits, statistics
+from latentlab.errors import ParamsError
 from latentlab.plots.images import plot_rows
 from latentlab.stages.stage import Stage
 
@@ -20,6 +22,7 @@ def run(stage: Stage) -> None:
     """Write `train/`, `validation/`, `test/`, `dataset.json` and pictures of every class."""
     settings = stage.params.data
     raw = read_dataset(settings.name, settings.image_size, settings.channels, stage.project.data)
+    _refuse_unknown_classes(stage, raw.classes)
     splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
     for split, (images, labels) in splits.items():
         write_split(stage.output / split, images, labels)
@@ -53,3 +56,15 @@ def run(stage: Stage) -> None:
             "train": {"pixel_mean": float(np.mean(mean)), "pixel_std": float(np.mean(std))},
         }
     )
+
+
+def _refuse_unknown_classes(stage: Stage, classes: Sequence[str]) -> None:
+    """Walks of `evaluate` between classes that there are not: known here, before anything runs."""
+    walks = stage.params.evaluate.walks
+    unknown = {name for pair in walks if walks != "auto" for name in pair} - set(classes)
+    if unknown:
+        raise ParamsError(
+            f"{stage.project.params}: evaluate.walks names {', '.join(sorted(unknown))}, but the "
+            f"classes of {stage.params.data.name} are {', '.join(classes)}; "
+            "write names of these, or auto"
+        )

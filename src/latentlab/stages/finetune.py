@@ -8,9 +8,9 @@ from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier, Regularizers
-from latentlab.models.inference import apply_in_batches, in_batches
-from latentlab.models.size import count_parameters
-from latentlab.models.store import load_model, save_model
+from latentlab.networks.inference import apply_in_batches, in_batches
+from latentlab.networks.size import count_parameters
+from latentlab.networks.store import load_model, save_model
 from latentlab.params import FinetuneParams, Params, with_values
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
@@ -20,6 +20,7 @@ from latentlab.stages.labels import judge_control, judge_label_budgets
 from latentlab.stages.stage import Stage
 from latentlab.stages.study import Found, run_study, trial_params, write_trials
 from latentlab.training.loop import Training
+from latentlab.training.pruning import sparsity
 from latentlab.yaml_files import write_yaml
 
 
@@ -64,6 +65,7 @@ def run(stage: Stage) -> None:
         "epochs": len(training.history),
         "best_epoch": training.best_epoch,
         "trained_parameters": count_parameters(model, trained_only=True),
+        "sparsity": sparsity(model),
     }
     if found.trials:
         metrics["search"] = found.metrics

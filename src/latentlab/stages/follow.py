@@ -2,7 +2,7 @@
 
 from latentlab.errors import TrainingDiverged
 from latentlab.files import write_csv
-from latentlab.models.store import save_model
+from latentlab.networks.store import save_model
 from latentlab.progress import progress_bar
 from latentlab.stages.stage import Stage
 from latentlab.training.checkpoint import Checkpoint

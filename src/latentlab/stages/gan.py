@@ -2,14 +2,14 @@
 
 import torch
 
+from latentlab.adversarial.training import AdversarialTraining
 from latentlab.models.gan import Discriminator, Generator
-from latentlab.models.size import count_parameters
-from latentlab.models.store import save_model
+from latentlab.networks.size import count_parameters
+from latentlab.networks.store import save_model
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage
-from latentlab.training.adversarial import AdversarialTraining
 
 SAMPLES = 64
 

@@ -49,12 +49,10 @@ def follow_jobs(stage: Stage, jobs: list[Job]) -> list[Outcome]:
 
 
 def _tell(stage: Stage, job: Job, outcome: Outcome) -> None:
-    with stage.run.nested(job.name) as run:
+    with stage.run.nested(job.name, outcome.fault) as run:
         run.log_params(job.settings.tree())
         for record in outcome.history:
             run.log_epoch(record)
         epochs = len(outcome.history)
         figures = {"seconds": outcome.seconds, "parameters": outcome.parameters}
         run.log_metrics(figures, step=epochs)
-        if outcome.fault:
-            run.set_tags({"reason": outcome.fault})

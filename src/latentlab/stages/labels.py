@@ -14,7 +14,7 @@ from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier, Regularizers
-from latentlab.models.store import load_model
+from latentlab.networks.store import load_model
 from latentlab.params import FinetuneParams, LabelBudgets
 from latentlab.plots.classification import plot_label_budgets
 from latentlab.plots.curves import plot_history

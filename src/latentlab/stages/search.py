@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Any
 
-from latentlab.architecture import Architecture
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.networks.architecture import Architecture
 from latentlab.params import Params
 from latentlab.search.study import Candidate
 from latentlab.stages.stage import Stage

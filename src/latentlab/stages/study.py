@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from latentlab.data.folds import stratified_folds
 from latentlab.data.image_set import stratified_sample
 from latentlab.files import write_csv
 from latentlab.identity import study_folder
@@ -29,7 +30,6 @@ from latentlab.search.study import Candidate, Split, Study, Task
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.search_params import StudyParams
 from latentlab.stages.stage import Stage
-from latentlab.training.folds import stratified_folds
 from latentlab.yaml_files import first_refusal
 
 
@@ -106,7 +106,7 @@ def run_study(
     ):
         study = Study(task, record, executor, work)
         ended: list[Trial] = []
-        for best in best_so_far(_told(stage, study, ended), settings):
+        for best in best_so_far(_told(stage, study, list(settings.objectives), ended), settings):
             _show(bar, stage.name, ended, best)
     record.release()
     trials = sorted(ended, key=lambda trial: trial.number)
@@ -131,23 +131,30 @@ def _splits(stage: Stage, settings: StudyParams) -> list[Split]:
     return [(chosen[kept], chosen[held_out]) for kept, held_out in folds]
 
 
-def _told(stage: Stage, study: Study, ended: list[Trial]) -> Iterator[Trial]:
+def _told(stage: Stage, study: Study, objectives: list[str], ended: list[Trial]) -> Iterator[Trial]:
     """The trials as they end, each told to MLflow and added to `ended`."""
     for trial in study.trials():
         ended.append(trial)
-        _log_trial(stage, trial)
+        _log_trial(stage, trial, objectives)
         yield trial
 
 
-def _log_trial(stage: Stage, trial: Trial) -> None:
-    """A nested run with the values, the curve, the state and its reason."""
-    with stage.run.nested(f"trial {trial.number}") as child:
+def _log_trial(stage: Stage, trial: Trial, objectives: list[str]) -> None:
+    """A nested run with the values, the curve, the results, the state and its reason."""
+    fault = trial.reason if trial.state == FAILED else None
+    with stage.run.nested(f"trial {trial.number}", fault) as child:
         child.log_params(trial.values | {"state": trial.state, "reason": trial.reason})
         for record in trial.history:
             child.log_epoch(record)
         if trial.outcomes:
             seconds = sum(outcome.seconds for outcome in trial.outcomes)
             figures = {"seconds": seconds, "parameters": trial.parameters}
+            # what an epoch has is in its curve
+            figures |= {
+                name: result
+                for name, result in zip(objectives, trial.results, strict=False)
+                if "/" not in name
+            }
             child.log_metrics(figures, step=len(trial.history))
 
 

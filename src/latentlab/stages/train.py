@@ -5,21 +5,21 @@ from functools import partial
 
 import torch
 
-from latentlab.architecture import Architecture
+from latentlab.data.folds import check_folds, stratified_folds
 from latentlab.data.image_set import DatasetInfo, load_info
 from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.found import resolved_params
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.size import count_parameters
-from latentlab.models.store import save_model
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.size import count_parameters
+from latentlab.networks.store import save_model
 from latentlab.params import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.jobs import follow_jobs, job_of
 from latentlab.stages.stage import Stage
-from latentlab.training.folds import stratified_folds
 from latentlab.training.group import Group
 from latentlab.training.loop import Training
 from latentlab.training.pruning import sparsity
@@ -34,6 +34,8 @@ def run(stage: Stage) -> None:
     settings = training.settings
     stage.run.log_params({"train": settings.tree()})
     stage.run.set_tags({"processes": training.group.size})
+    if settings.folds is not None:  # before hours of work
+        check_folds(stage.load_split("train").labels, settings.folds)
     with training.group.at_work():
         follow(stage, training)
     model = training.restore_best().cpu()
@@ -120,5 +122,5 @@ def _cross_validate(
     for outcome in outcomes:
         if outcome.fault is not None:
             raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
-    losses = torch.tensor([outcome.best_loss for outcome in outcomes])
-    return {"mse": {"mean": float(losses.mean()), "std": float(losses.std())}}
+    errors = torch.tensor([outcome.best["validation/mse"] for outcome in outcomes])
+    return {"mse": {"mean": float(errors.mean()), "std": float(errors.std())}}

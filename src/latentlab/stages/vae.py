@@ -2,16 +2,17 @@
 
 import torch
 
-from latentlab.architecture import Architecture
 from latentlab.evaluation.reconstruction import reconstruction_metrics
-from latentlab.models.size import count_parameters
-from latentlab.models.store import save_model
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.size import count_parameters
+from latentlab.networks.store import save_model
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage
 from latentlab.training.loop import Training
+from latentlab.training.pruning import sparsity
 
 SHOWN = 12
 SAMPLES = 64
@@ -52,6 +53,7 @@ def run(stage: Stage) -> None:
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
             "parameters": count_parameters(model),
+            "sparsity": sparsity(model),
         }
     )
 

@@ -77,11 +77,18 @@ class Run:
         self.recorder.tell("log_model", name, stored, *shapes)
 
     @contextmanager
-    def nested(self, name: str) -> Iterator[Run]:
-        """A nested run in the same experiment; what leaves it open ends it with the stage."""
+    def nested(self, name: str, fault: str | None = None) -> Iterator[Run]:
+        """A nested run in the same experiment; what leaves it open ends it with the stage.
+
+        It ends FINISHED, or FAILED where what it is about ended with a `fault`.
+        """
         self.recorder.tell("start_child", name)
         yield Run(self.recorder, name)
-        self.recorder.tell("end_child", name)
+        if fault is None:
+            self.recorder.tell("end_child", name)
+        else:
+            self.recorder.tell("set_tags", name, {"reason": fault})
+            self.recorder.tell("end_child", name, "FAILED")
 
 
 class Silence:

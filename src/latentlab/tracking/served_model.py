@@ -27,7 +27,7 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Rebuild the network from its safetensors and description."""
-        from latentlab.models.store import load_model
+        from latentlab.networks.store import load_model
 
         folder = Path(context.artifacts["model"])
         module, name = FAMILIES[read_json(folder / "model.json")["family"]]

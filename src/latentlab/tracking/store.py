@@ -11,7 +11,7 @@ import socket
 from typing import Any
 
 from latentlab.errors import EnvironmentProblem
-from latentlab.parallel import is_alive
+from latentlab.parallel import is_alive, this_process
 from latentlab.project import Project
 
 # read by MLflow when it is imported; a pipeline that runs offline phones nobody
@@ -46,7 +46,7 @@ def connect(project: Project, experiment: str) -> str:
 
 def process_tags() -> dict[str, Any]:
     """Who records a run, for `end_abandoned_runs` to see whether it still does."""
-    return {"host": socket.gethostname(), "pid": str(os.getpid())}
+    return {name: str(value) for name, value in this_process().items()}
 
 
 def end_abandoned_runs(experiment: str) -> None:
@@ -56,7 +56,8 @@ def end_abandoned_runs(experiment: str) -> None:
     client = mlflow.MlflowClient()
     host = f"tags.host = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
     for run in client.search_runs([experiment], host):
-        if not is_alive(int(run.data.tags["pid"])):
+        tags = run.data.tags
+        if not is_alive(int(tags["pid"]), float(tags["started"])):
             client.set_tag(run.info.run_id, "reason", "its process was killed")
             client.set_terminated(run.info.run_id, "KILLED")
 

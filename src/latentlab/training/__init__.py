@@ -1,1 +1,1 @@
-"""Training: one loop for every family with one loss, another for the two players of a GAN."""
+"""Training: one loop for every family with one loss, and what it is made of."""

@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 from latentlab import world
 from latentlab.errors import EnvironmentProblem
-from latentlab.models.means import Means
+from latentlab.networks.means import Means
 
 Terms = dict[str, Tensor]
 

@@ -1,6 +1,5 @@
 """Trainings as work that can be handed to another process, or to another machine."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 
 from latentlab.data.image_set import ImageSet, load_split
 from latentlab.errors import TrainingDiverged
-from latentlab.models.figures import figures_of
-from latentlab.models.size import count_parameters
-from latentlab.models.store import save_model
+from latentlab.networks.figures import figures_of
+from latentlab.networks.size import count_parameters
+from latentlab.networks.store import save_model
 from latentlab.parallel import processes
 from latentlab.params import OptimizationParams, RuntimeParams
 from latentlab.runtime import available_cores, prepare
@@ -57,7 +56,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job; `over` says that nothing is left to train, `fault` why, if it failed."""
+    """What came of a job; `over` says that nothing is left to train, `fault` why, if it failed.
+
+    `seconds` are those of its training, since its first epoch and over all that went on with it.
+    """
 
     name: str
     history: list[Record]
@@ -103,7 +105,6 @@ def run_job_alone(job: Job) -> Outcome:
 
 def run_job(job: Job) -> Outcome:
     """Train one network."""
-    start = time.perf_counter()
     torch.manual_seed(job.seed)
     model = job.build()
     train, validation = job.image_sets()
@@ -133,7 +134,7 @@ def run_job(job: Job) -> Outcome:
         best_epoch=training.best_epoch,
         parameters=count_parameters(model),
         sparsity=sparsity(model),
-        seconds=time.perf_counter() - start,
+        seconds=training.seconds,
         fault=fault,
         over=over,
         figures=figures_of(model, train.floats(slice(1)).to(training.device), job.figures),

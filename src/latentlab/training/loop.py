@@ -6,6 +6,7 @@ each epoch, from 1 on, also in the middle of one that is taken up again.
 """
 
 import math
+import time
 from collections.abc import Iterator
 
 import torch
@@ -14,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
-from latentlab.models.inference import mean_terms
-from latentlab.models.means import Means
+from latentlab.networks.inference import mean_terms
+from latentlab.networks.means import Means
 from latentlab.params import OptimizationParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
+from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged
 from latentlab.training.group import Group
 from latentlab.training.optimization import Optimization
 from latentlab.training.pruning import (
@@ -31,9 +33,6 @@ from latentlab.training.pruning import (
 from latentlab.training.random_state import random_state, set_random_state
 from latentlab.training.record import Record
 from latentlab.training.sweep import Sweep
-
-STEPS_BETWEEN_CHECKS = 50
-"""How often losses are looked at while an epoch runs: a look makes a GPU wait."""
 
 
 class Training:
@@ -75,6 +74,8 @@ class Training:
         self._best_weights = plain_weights(self.judged)
         self._patience_epoch = 0
         self._patience_loss = math.inf
+        self.seconds = 0.0
+        """Of work on it up to the last checkpoint, those before a `resume` among them."""
 
     @property
     def judged(self) -> nn.Module:
@@ -101,9 +102,10 @@ class Training:
         """
         while not self.over and (until is None or len(self.history) < until):
             epoch = len(self.history) + 1
+            self._started = time.perf_counter()
             train_terms = self._train_epoch(epoch)
             self._prune_after(epoch)
-            validation_terms = self.group.agree(mean_terms(self.judged, self.validation))
+            validation_terms = self.group.agree(self._validate() if self.group.first else None)
             record = {
                 "epoch": epoch,
                 "learning_rate": self.optimization.learning_rate,
@@ -115,6 +117,8 @@ class Training:
             self.history.append(record)
             if self.group.agree(self.checkpoint.due) or self.over or epoch == until:
                 self._write_checkpoint()
+            else:
+                self._count_seconds()
             yield record
 
     def restore_best(self) -> nn.Module:
@@ -148,6 +152,9 @@ class Training:
         self._stop_if_diverged(epoch)
         return self.group.add_up(self.means).take()
 
+    def _validate(self) -> Record:
+        return mean_terms(self.judged, self.validation)
+
     def _prune_after(self, epoch: int) -> None:
         """Prune where the settings say so; what was best before had weights that are gone."""
         if epoch not in self.settings.prune_epochs or not self.settings.prune_fraction:
@@ -170,15 +177,12 @@ class Training:
 
     def _stop_if_diverged(self, epoch: int) -> None:
         done = self.group.total(self.losses[: self.sweep.step or self.sweep.steps])
-        if bool(done.isfinite().all()):
-            return
-        step = int(done.isfinite().logical_not().nonzero()[0, 0])
-        overall = (epoch - 1) * self.sweep.steps + step
-        rate = self.optimization.rate_at(overall)
-        last = f"{done[step - 1] / self.group.size:.4g}" if step else self._last_loss()
-        raise TrainingDiverged(
-            f"the loss is not finite in epoch {epoch}, step {step + 1} of {self.sweep.steps} "
-            f"(learning rate {rate:.3g}, last finite loss {last}); lower learning_rate"
+        stop_if_diverged(
+            done / self.group.size,
+            epoch,
+            self.sweep.steps,
+            self.optimization.rate_at,
+            self.history[-1]["train/loss"] if self.history else None,
         )
 
     def _stop_if_validation_diverged(self, record: Record) -> None:
@@ -189,10 +193,13 @@ class Training:
                 f"{record['train/loss']:.4g}); lower learning_rate"
             )
 
-    def _last_loss(self) -> str:
-        return f"{self.history[-1]['train/loss']:.4g}" if self.history else "none"
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self.seconds += now - self._started
+        self._started = now
 
     def _write_checkpoint(self) -> None:
+        self._count_seconds()
         state = self._state()
         if self.group.first:
             self.checkpoint.write(state)
@@ -211,6 +218,7 @@ class Training:
             "history": self.history,
             "best": (self.best_epoch, self.best_loss, self._best_weights),
             "patience": (self._patience_epoch, self._patience_loss),
+            "seconds": self.seconds,
         }
 
     def _restore(self, state: State) -> None:
@@ -227,6 +235,7 @@ class Training:
         self.history = state["history"]
         self.best_epoch, self.best_loss, self._best_weights = state["best"]
         self._patience_epoch, self._patience_loss = state["patience"]
+        self.seconds = state["seconds"]
 
 
 def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:

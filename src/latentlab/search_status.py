@@ -30,7 +30,9 @@ def read_status(folder: Path, settings: StudyParams) -> dict[str, Any]:
         driver = study.user_attrs.get("driver")
         trials = [_read(trial) for trial in study.get_trials(deepcopy=False)[:wanted]]
     counts = {name: sum(trial.state == name for trial in trials) for name in NAMES.values()}
-    if driver and (driver["host"] != socket.gethostname() or is_alive(driver["pid"])):
+    if driver and (
+        driver["host"] != socket.gethostname() or is_alive(driver["pid"], driver.get("started"))
+    ):
         state = "running"
     else:
         state = "complete" if sum(counts.values()) >= wanted else "interrupted"

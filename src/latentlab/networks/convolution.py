@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from latentlab.architecture import Architecture, Convolution
+from latentlab.networks.architecture import Architecture, Convolution
 
 ACTIVATIONS = {
     "relu": nn.ReLU,

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.convolution import Decoder, Encoder, Standardize, Unstandardize
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.convolution import Decoder, Encoder, Standardize, Unstandardize
 
 
 @pytest.mark.parametrize("upsampling", ["subpixel", "transposed"])

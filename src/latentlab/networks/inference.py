@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from latentlab.data.image_set import ImageSet
-from latentlab.models.means import Means
+from latentlab.networks.means import Means
 from latentlab.runtime import mixed_precision
 
 MOST_IMAGES = 1000

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
+from latentlab.adversarial.training import AdversarialTraining
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.params import GanParams
-from latentlab.training.adversarial import AdversarialTraining
 
 
 def make_training(epochs=2, count=40):
@@ -97,7 +97,9 @@ def test_a_loss_that_is_not_finite_stops_and_the_weights_from_before_are_kept():
     next(training.discriminator.parameters()).data.fill_(math.nan)
 
     with pytest.raises(
-        TrainingDiverged, match=r"epoch 2 \(learning rate 0\.001\); lower gan\.learning_rate"
+        TrainingDiverged,
+        match=r"epoch 2, step 1 of 3 \(learning rate 0\.001, last finite loss 2\.\d+\); "
+        r"lower gan\.learning_rate",
     ):
         next(epochs)
 

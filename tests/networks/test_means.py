@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from latentlab.models.means import Means
+from latentlab.networks.means import Means
 
 
 def batches(seed=0):

@@ -5,7 +5,6 @@ generator maximises log D(G(z)), which is BCE with the labels flipped.
 """
 
 import copy
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,12 +14,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 
 from latentlab.data.image_set import ImageSet
-from latentlab.errors import TrainingDiverged
 from latentlab.models.gan import Discriminator, Generator
-from latentlab.models.means import Means
+from latentlab.networks.means import Means
 from latentlab.params import GanParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
+from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged
 from latentlab.training.optimization import take_step
 from latentlab.training.record import Record
 from latentlab.training.sweep import Sweep
@@ -54,6 +53,7 @@ class AdversarialTraining:
         self.random = torch.Generator().manual_seed(seed)
         self.sweep = Sweep(train.to(device), settings.batch_size, self.random)
         self.means = Means()
+        self.losses = torch.zeros(self.sweep.steps, device=device)
         self.checkpoint = checkpoint or Checkpoint()
         self.history: list[Record] = []
         self._finite_weights = copy.deepcopy(generator.state_dict())
@@ -70,12 +70,7 @@ class AdversarialTraining:
         """
         while len(self.history) < self.settings.epochs:
             epoch = len(self.history) + 1
-            record = {"epoch": epoch, **self._train_epoch()}
-            if not all(math.isfinite(value) for value in record.values()):
-                raise TrainingDiverged(
-                    f"a loss is not finite in epoch {epoch} (learning rate "
-                    f"{self.settings.learning_rate:.3g}); lower gan.learning_rate"
-                )
+            record = {"epoch": epoch, **self._train_epoch(epoch)}
             self.history.append(record)
             self._finite_weights = copy.deepcopy(self.generator.state_dict())
             if self.checkpoint.due or epoch == self.settings.epochs:
@@ -128,7 +123,7 @@ class AdversarialTraining:
         take_step(self.generator_optimizer)
         return {"train/generator_loss": loss.detach()}
 
-    def _train_epoch(self) -> dict[str, float]:
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.generator.train()
         self.discriminator.train()
         for images, _ in self.sweep.batches():
@@ -136,13 +131,31 @@ class AdversarialTraining:
                 continue  # batch norm is noisy on the short rest of an epoch
             terms = self.step_discriminator(images * 2 - 1) | self.step_generator(len(images))
             self.means.add(terms, len(images))
-            if self.checkpoint.due:
-                self.checkpoint.write(self._state())
+            losses = terms["train/discriminator_loss"] + terms["train/generator_loss"]
+            self.losses[self.sweep.step - 1] = losses
+            if self.sweep.step % STEPS_BETWEEN_CHECKS == 0:
+                self._stop_if_diverged(epoch)
+                if self.checkpoint.due:
+                    self.checkpoint.write(self._state())
+        self._stop_if_diverged(epoch)
         return self.means.take()
+
+    def _stop_if_diverged(self, epoch: int) -> None:
+        losses = self.losses[: self.sweep.step or self.sweep.steps]
+        last = self.history[-1] if self.history else None
+        stop_if_diverged(
+            losses,
+            epoch,
+            self.sweep.steps,
+            lambda _: self.settings.learning_rate,
+            last and last["train/discriminator_loss"] + last["train/generator_loss"],
+            "gan.learning_rate",
+        )
 
     def _state(self) -> State:
         """Everything that the rest of the training depends on."""
         return {name: part.state_dict() for name, part in self._parts().items()} | {
+            "losses": self.losses,
             "history": self.history,
             "finite_weights": self._finite_weights,
         }
@@ -150,6 +163,7 @@ class AdversarialTraining:
     def _restore(self, state: State) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        self.losses.copy_(state["losses"])
         self.history = state["history"]
         self._finite_weights = state["finite_weights"]
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from sklearn.model_selection import StratifiedKFold
 
+from latentlab.data.folds import stratified_folds
 from latentlab.errors import DataError
-from latentlab.training.folds import stratified_folds
 
 
 def labels(counts=(40, 20, 10)):

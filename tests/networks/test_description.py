@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from latentlab.architecture import Architecture
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.description import describe_layers
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.description import describe_layers
 
 SHAPE = (1, 28, 28)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from latentlab.models.description import describe_layers
-from latentlab.models.size import count_parameters
+from latentlab.networks.description import describe_layers
+from latentlab.networks.size import count_parameters
 
 PASSES = 20
 

@@ -3,13 +3,13 @@ import json
 import pytest
 import torch
 
-from latentlab.architecture import Architecture
 from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.gan import Generator
-from latentlab.models.store import load_model, save_model
 from latentlab.models.vae import Vae
+from latentlab.networks.architecture import Architecture
+from latentlab.networks.store import load_model, save_model
 
 SHAPE = (1, 28, 28)
 PLAIN = Architecture(SHAPE, channels=[4, 8], hidden=16, latent_dim=3)

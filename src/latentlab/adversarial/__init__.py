@@ -1,0 +1,1 @@
+"""The training of a GAN: two players, one step each per batch."""

@@ -1,0 +1,66 @@
+import shutil
+
+import mlflow
+import pytest
+from ruamel.yaml import YAML
+
+from crafting import write_random_splits
+from latentlab.data.image_set import DatasetInfo
+
+FOUND = """\
+train.model.channels: [4]
+train.model.hidden: 8
+train.model.latent_dim: 2
+train.learning_rate: 0.001
+train.weight_decay: 0.0
+train.optimizer: adamw
+"""
+
+COMPARISON = {"parameter": "train.optimizer", "values": ["adam", "adagrad"], "epochs": 2}
+
+
+class Bench:
+    """A checkout with small random images, whose stages run in this process and are recorded."""
+
+    def __init__(self, project, latentlab):
+        self.project = project
+        self.run = latentlab
+
+    def edit(self, changes):
+        """Change values of params.yaml at dotted paths."""
+        yaml = YAML()
+        document = yaml.load(self.project.params)
+        for path, value in changes.items():
+            *parents, leaf = path.split(".")
+            section = document
+            for name in parents:
+                section = section[name]
+            section[leaf] = value
+        yaml.dump(document, self.project.params)
+
+    def runs(self):
+        """All runs by name, nested ones too."""
+        client = mlflow.MlflowClient(f"sqlite:///{self.project.home / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("latentlab/digits")
+        found = client.search_runs([experiment.experiment_id])
+        return {run.info.run_name: run for run in found}
+
+
+@pytest.fixture
+def bench(checkout, latentlab, empty_store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, checkout.home)
+    fetched = checkout.outputs("fetch")
+    write_random_splits(fetched, train=40, validation=24)
+    sizes = {"train": 40, "validation": 24}
+    info = DatasetInfo("digits", ["a", "b"], [1, 8, 8], sizes, [0.5], [0.3], {}, "0" * 64)
+    info.write(fetched)
+    found = checkout.outputs("search") / "best_params.yaml"
+    found.parent.mkdir(parents=True)
+    found.write_text(FOUND)
+    bench = Bench(checkout, latentlab)
+    bench.edit({"data.image_size": 8, "runtime.device": "cpu", "runtime.threads": 1})
+    bench.edit({"train.epochs": 3, "vae.epochs": 3, "gan.epochs": 3, "vae.model.channels": [4]})
+    bench.edit({"compare": {"optimizer": COMPARISON}, "denoise": {}})
+    yield bench
+    mlflow.set_tracking_uri(None)
