@@ -8,6 +8,7 @@ from latentlab.files import write_text
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
@@ -60,13 +61,16 @@ def networks(params):
     """The network of each section as its stage builds it, on grey images of ten classes."""
     info = DatasetInfo("", [], list(IMAGE), {}, [0.5], [0.5], {}, "")
     autoencoder = Autoencoder(Architecture.of(params.train.model, info))
-    vae = Vae(Architecture.of(params.vae.model, info), params.vae.likelihood, params.vae.beta)
+    vae = Vae(Architecture.of(params.vae.model, info), params.vae.likelihood, params.vae.scale)
     return {
         "train": autoencoder,
         "finetune": Classifier.from_autoencoder(autoencoder, params.finetune.head, 10, False),
+        "reference": ReferenceClassifier(
+            IMAGE, params.reference.channels, params.reference.features, 10
+        ),
         "vae": vae,
         "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels),
-        "discriminator": Discriminator(IMAGE, params.gan.channels),
+        "discriminator": Discriminator(IMAGE, params.gan.channels, "none"),
         "skip": UNet(IMAGE, **params.denoise["skip"].tree()["skip"]),
     }
 
@@ -179,4 +183,4 @@ def test_an_unknown_section_is_a_mistake_of_the_user(checkout, latentlab):
     answer = latentlab("describe", "evaluate")
 
     assert answer.code == 2
-    assert "'evaluate' has no network; describe one of train, finetune, vae, gan" in answer.err
+    assert "'evaluate' has no network; describe one of train, finetune, reference" in answer.err

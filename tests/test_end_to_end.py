@@ -25,7 +25,7 @@ from crafting import copy_checkout
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 COMPARISONS = ["compare@latent_dim", "compare@pruning"]
-MODELS = ["train", "denoise", "finetune", "vae", "gan"]
+MODELS = ["train", "denoise", "finetune", "reference", "vae", "gan"]
 STAGES = ["fetch", "search", *COMPARISONS, *MODELS, "evaluate"]
 SMALL = {
     # threads of two processes that share a core wait for each other
@@ -72,11 +72,13 @@ SMALL = {
         },
     },
     "vae": {"epochs": 2},
-    "gan": {"epochs": 1, "channels": 4},
+    "reference": {"epochs": 2, "channels": [8, 16]},
+    "gan": {"epochs": 2, "channels": 4},
     "evaluate": {
         "projected_images": 100,
         "probe_images": 200,
         "samples": 64,
+        "importance_samples": 2,
         "severities": {"gaussian": [0.2, 0.4], "occlusion": [0.2]},
     },
 }
@@ -259,6 +261,35 @@ def test_latent_spaces_are_judged_against_the_principal_components_of_pixels(clo
     drawn = {path.name for path in (clone.root / "outputs" / "evaluate" / "plots").iterdir()}
     assert {"autoencoder_tsne_3d.png", "vae_plane.png", "robustness_gaussian.png"} <= drawn
     assert sum(name.endswith(".gif") for name in drawn) == 4
+
+
+def test_generators_are_judged_alike_above_the_floor_of_real_images(clone):
+    generators = clone.metrics("evaluate")["test"]["generators"]
+
+    assert list(generators) == ["gan", "vae", "autoencoder_kde", "real"]
+    floor = generators["real"]["classifier_frechet_distance"]
+    for name in ("gan", "vae", "autoencoder_kde"):
+        judged = generators[name]
+        assert set(judged) == set(generators["real"])
+        assert judged["classifier_frechet_distance"] > floor
+        assert judged["samples"] == 64
+        assert sum(judged["class_shares"].values()) == pytest.approx(1)
+    assert generators["real"]["precision"] > 0.6
+    assert not any(judged["memorized"] for judged in generators.values())
+    judged = clone.metrics("gan")["validation"]["classifier_frechet_distance"]
+    history = (clone.root / "outputs" / "gan" / "history.csv").read_text()
+    assert str(judged) in history
+    drawn = {path.name for path in (clone.root / "outputs" / "gan" / "plots").iterdir()}
+    assert {"training.gif", "frechet.png", "walks.png", "gradients.png"} <= drawn
+
+
+def test_the_figures_of_a_likelihood_stand_under_its_name(clone):
+    vae = clone.metrics("evaluate")["test"]["vae"]
+
+    bounds = vae["gaussian"]
+    assert bounds["elbo"] == pytest.approx(bounds["log_likelihood"] - bounds["kl"])
+    assert bounds["iwae"] > bounds["elbo"] - 50
+    assert 0 <= bounds["active_units"] <= 8
 
 
 def test_few_labels_are_judged_for_every_way(clone):

@@ -26,7 +26,7 @@ def trained(checkout):
     torch.manual_seed(0)
     autoencoder = Autoencoder(ARCHITECTURE)
     save_model(autoencoder, checkout.outputs("train") / "model")
-    save_model(Vae(ARCHITECTURE, "gaussian", 1.0), checkout.outputs("vae") / "model")
+    save_model(Vae(ARCHITECTURE, "gaussian"), checkout.outputs("vae") / "model")
     noise = Corruption([Kind("gaussian", 0.3, 0.3)])
     save_model(Denoiser(autoencoder, noise), checkout.outputs("denoise") / "model" / "gaussian")
     return checkout

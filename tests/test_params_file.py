@@ -198,6 +198,24 @@ class TestOneMistake:
         assert "vae.model.channels: the image vanishes at convolution 5 of 5" in message
 
 
+class TestVae:
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            (
+                {"vae.likelihood": "mse", "vae.scale": 0.1},
+                "vae: scale belongs to the likelihood gaussian, not to mse",
+            ),
+            (
+                {"vae.likelihood": "bernoulli", "vae.model.output": "linear"},
+                "vae: the likelihood bernoulli needs model.output: sigmoid",
+            ),
+        ],
+    )
+    def test_likelihoods_that_cannot_be(self, refusal, changes, told):
+        assert f"  params.yaml: {told}" in refusal(changes)
+
+
 class TestComparisons:
     @pytest.mark.parametrize(
         ("changes", "told"),

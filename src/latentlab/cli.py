@@ -30,6 +30,7 @@ STAGES = {
     "compare": "Train the autoencoder for each value of a comparison NAME.",
     "denoise": "Train the networks that restore spoilt images.",
     "finetune": "Train a classifier on the trained encoder.",
+    "reference": "Train the classifier in whose features generated images are judged.",
     "vae": "Train the variational autoencoder.",
     "gan": "Train the deep convolutional GAN.",
     "evaluate": "Judge every model on the test split.",

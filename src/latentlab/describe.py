@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
     from latentlab.networks.description import Layer
 
-DESCRIBED = ("train", "finetune", "vae", "gan", "discriminator")
+DESCRIBED = ("train", "finetune", "reference", "vae", "gan", "discriminator")
 
 
 def describe(project: Project, params: Params, section: str) -> list[Layer]:
@@ -41,24 +41,31 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
     from latentlab.models.classifier import Classifier
     from latentlab.models.denoiser import network_of
     from latentlab.models.gan import Discriminator, Generator
+    from latentlab.models.reference import ReferenceClassifier
     from latentlab.models.vae import Vae
 
     image = torch.zeros(1, *info.image_shape)
+    gan, classes = params.gan, len(info.classes)
+    known = classes if gan.conditional else 0
     if section == "gan":
-        settings = params.gan
-        network = Generator(info.image_shape, settings.noise_dim, settings.channels)
-        return network, torch.zeros(1, settings.noise_dim)
+        network = Generator(info.image_shape, gan.noise_dim, gan.channels, known)
+        return network, torch.zeros(1, network.inputs)
     if section == "discriminator":
-        return Discriminator(info.image_shape, params.gan.channels), image
+        # spectral normalisation adds no layer and no parameter
+        layers = "batch" if gan.normalization == "batch" else "none"
+        return Discriminator(info.image_shape, gan.channels, layers, known), image
+    if section == "reference":
+        channels, features = params.reference.channels, params.reference.features
+        return ReferenceClassifier(info.image_shape, channels, features, classes), image
     if section in params.denoise:
         return network_of(params.denoise[section], info)(), image
     if section == "vae":
         architecture = Architecture.of(params.vae.model, info)
-        return Vae(architecture, params.vae.likelihood, params.vae.beta), image
+        return Vae(architecture, params.vae.likelihood, params.vae.scale), image
     architecture = Architecture.of(params.train.model, info)
     if section == "finetune":
         head = params.finetune.head
-        return Classifier(architecture, head, len(info.classes), freeze_encoder=False), image
+        return Classifier(architecture, head, classes, freeze_encoder=False), image
     return Autoencoder(architecture), image
 
 

@@ -98,7 +98,7 @@ def open_view(
     train, images = load_split(fetched, "train"), load_split(fetched, split)
     space = _space_of(project, params, model)
     if whole:
-        return View(space, Seen(train, images, info.classes, split))
+        return View(space, Seen(train, images, info.classes, split, seed))
     return View(space, Seen.of(train, images, info.classes, split, params.evaluate, seed))
 
 

@@ -263,21 +263,63 @@ class FinetuneParams(OptimizationParams):
 
 
 class VaeParams(NetworkParams):
-    """A variational autoencoder."""
+    """A variational autoencoder; see `models.vae`."""
 
-    likelihood: Literal["gaussian", "mse"]
+    likelihood: Literal["gaussian", "mse", "bernoulli"]
+    scale: Positive | None = None
     beta: NotNegative
+    warmup_epochs: Annotated[int, Strict(), Field(ge=0)] = 0
+    free_bits: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _likelihood_is_possible(self) -> "VaeParams":
+        if self.scale is not None and self.likelihood != "gaussian":
+            raise ValueError(f"scale belongs to the likelihood gaussian, not to {self.likelihood}")
+        if self.likelihood == "bernoulli" and self.model.output != "sigmoid":
+            raise ValueError("the likelihood bernoulli needs model.output: sigmoid")
+        return self
 
 
 class GanParams(Section):
-    """A deep convolutional GAN."""
+    """A deep convolutional GAN; see `models.gan` and `adversarial`."""
 
     noise_dim: Count
     channels: Count
+    conditional: Flag = False
+    loss: Literal["bce", "hinge", "wasserstein"] = "bce"
+    normalization: Literal["batch", "spectral", "none"] = "batch"
+    gradient_penalty: NotNegative = 10.0
+    label_smoothing: Share = 0.0
+    discriminator_steps: Count = 1
+    ema_decay: Fraction | None = None
     epochs: Count
     batch_size: Annotated[int, Strict(), Field(ge=2)]
     learning_rate: Positive
     adam_beta1: Share
+    judge_every: Count = 1
+    judged_samples: Annotated[int, Strict(), Field(ge=64)] = 1000
+
+    @model_validator(mode="after")
+    def _penalty_is_of_single_images(self) -> "GanParams":
+        if self.loss == "wasserstein" and self.normalization == "batch":
+            raise ValueError(
+                "wasserstein with batch normalization: its penalty is on the gradient of each "
+                "image by itself; write normalization: spectral, or none"
+            )
+        if self.label_smoothing and self.loss != "bce":
+            raise ValueError(f"label_smoothing belongs to the loss bce, not to {self.loss}")
+        return self
+
+
+class ReferenceParams(OptimizationParams):
+    """The reference classifier; see `models.reference`."""
+
+    channels: Channels
+    features: Count
+    dropout: Share = 0.0
+    label_smoothing: Share = 0.0
+    flip: Flag = False
+    shift: Annotated[int, Strict(), Field(ge=0)] = 0
 
 
 class EvaluateParams(Section):
@@ -289,6 +331,8 @@ class EvaluateParams(Section):
     walks: Literal["auto"] | tuple[tuple[str, str], ...]
     walk_steps: Annotated[int, Strict(), Field(ge=3)]
     samples: Annotated[int, Strict(), Field(ge=64)]
+    importance_samples: Count
+    importance_images: Count
     severities: dict[CorruptionKind, Annotated[tuple[NotNegative, ...], Field(min_length=1)]]
 
     @model_validator(mode="after")
@@ -309,6 +353,7 @@ class Params(Section):
     compare: dict[Name, Comparison]
     denoise: dict[Name, DenoiserParams]
     finetune: FinetuneParams
+    reference: ReferenceParams
     vae: VaeParams
     gan: GanParams
     evaluate: EvaluateParams

@@ -4,25 +4,28 @@ import pytest
 import torch
 
 from latentlab.adversarial.training import AdversarialTraining
+from latentlab.adversarial.watch import FRECHET
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.params import GanParams
 
 
-def make_training(epochs=2, count=40):
+def make_training(epochs=2, count=40, watch=None, **changes):
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8)
-    settings = GanParams(
-        noise_dim=6, channels=4, epochs=epochs, batch_size=16, learning_rate=1e-3, adam_beta1=0.5
-    )
+    base = {"noise_dim": 6, "channels": 4, "batch_size": 16}
+    base |= {"epochs": epochs, "learning_rate": 1e-3, "adam_beta1": 0.5}
+    settings = GanParams(**base | changes)
+    classes = 3 if settings.conditional else 0
     return AdversarialTraining(
-        Generator((1, 8, 8), 6, 4),
-        Discriminator((1, 8, 8), 4),
+        Generator((1, 8, 8), 6, 4, classes),
+        Discriminator((1, 8, 8), 4, settings.normalization, classes),
         settings,
         ImageSet(pixels, torch.zeros(count, dtype=torch.int64)),
         seed=0,
         device=torch.device("cpu"),
+        watch=watch,
     )
 
 
@@ -98,7 +101,7 @@ def test_a_loss_that_is_not_finite_stops_and_the_weights_from_before_are_kept():
 
     with pytest.raises(
         TrainingDiverged,
-        match=r"epoch 2, step 1 of 3 \(learning rate 0\.001, last finite loss 2\.\d+\); "
+        match=r"epoch 2, step 1 of 3 \(learning rate 0\.001, last finite loss \d\.\d+\); "
         r"lower gan\.learning_rate",
     ):
         next(epochs)
@@ -112,7 +115,7 @@ def test_the_short_rest_of_an_epoch_is_left_out():
     training = make_training(epochs=1, count=40)
     seen = []
     step = training.step_discriminator
-    training.step_discriminator = lambda real: seen.append(len(real)) or step(real)
+    training.step_discriminator = lambda real, labels: seen.append(len(real)) or step(real, labels)
 
     list(training.epochs())
 
@@ -123,3 +126,102 @@ def test_a_set_smaller_than_a_batch_still_trains():
     records = list(make_training(epochs=1, count=5).epochs())
 
     assert math.isfinite(records[0]["train/generator_loss"])
+
+
+class Oracle:
+    """Says in the place of a watch how far a generator is from real images."""
+
+    def __init__(self, *distances):
+        self.distances = iter(distances)
+        self.seen = []
+
+    def judge(self, generator):
+        self.seen.append({n: v.clone() for n, v in generator.state_dict().items()})
+        return {FRECHET: next(self.distances)}
+
+
+def test_the_generator_that_came_closest_is_kept():
+    oracle = Oracle(3.0, 1.0, 2.0)
+    training = make_training(epochs=3, watch=oracle)
+
+    records = list(training.epochs())
+
+    assert [record[FRECHET] for record in records] == [3.0, 1.0, 2.0]
+    assert training.best_epoch == 2
+    kept = training.restore_best().state_dict()
+    assert all(torch.equal(oracle.seen[1][name], value) for name, value in kept.items())
+
+
+def test_samples_are_judged_every_so_many_epochs_and_at_the_end():
+    training = make_training(epochs=5, watch=Oracle(1.0, 2.0, 3.0), judge_every=2)
+
+    records = list(training.epochs())
+
+    assert [record["epoch"] for record in records if FRECHET in record] == [2, 4, 5]
+    assert training.best_epoch == 2
+
+
+def test_the_average_of_the_generator_is_what_is_judged_and_kept():
+    training = make_training(ema_decay=0.9)
+    trained = training.generator.state_dict()
+    list(training.epochs())
+    last = {name: value.clone() for name, value in trained.items()}
+
+    kept = training.restore_best().state_dict()
+
+    weight = "layers.0.weight"
+    assert torch.equal(kept[weight], training.averaged.module.state_dict()[weight])
+    assert not torch.equal(kept[weight], last[weight])
+
+
+def test_the_generator_waits_for_some_steps_of_the_discriminator():
+    training = make_training(epochs=2, count=16 * 7, discriminator_steps=3)
+    turns = []
+    for player in ("discriminator", "generator"):
+        name = f"step_{player}"
+        step = getattr(training, name)
+        setattr(training, name, lambda *a, p=player, s=step: turns.append(p[0]) or s(*a))
+
+    list(training.epochs())
+
+    assert "".join(turns) == 2 * "dddgdddgdg"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "hinge", "normalization": "spectral"},
+        {"loss": "wasserstein", "normalization": "none", "discriminator_steps": 2},
+        {"conditional": True, "label_smoothing": 0.1},
+    ],
+)
+def test_every_kind_of_game_is_played(changes):
+    training = make_training(**changes)
+    generator, discriminator = weights(training.generator), weights(training.discriminator)
+
+    records = list(training.epochs())
+
+    assert all(math.isfinite(value) for record in records for value in record.values())
+    assert changed(generator, training.generator)
+    assert changed(discriminator, training.discriminator)
+
+
+def test_the_same_noise_is_drawn_after_every_epoch():
+    training = make_training(epochs=3)
+
+    list(training.epochs())
+
+    assert [tuple(frame.shape) for frame in training.frames] == 3 * [(64, 1, 8, 8)]
+    generator = training.restore_best()
+    with torch.no_grad():
+        last = generator(training.shown_inputs)
+    shown = training.frames[-1].float() / 127.5 - 1
+    assert (shown - last).abs().max() < 1 / 127
+
+
+def test_the_length_of_a_gradient_is_recorded():
+    training = make_training()
+    record = training.step_generator(16)
+
+    lengths = [p.grad.norm() for p in training.generator.parameters()]
+    torch.testing.assert_close(record["train/generator_gradient"], torch.stack(lengths).norm())

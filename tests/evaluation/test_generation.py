@@ -2,10 +2,26 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy.linalg import sqrtm
+from sklearn.metrics.pairwise import polynomial_kernel
+from sklearn.neighbors import NearestNeighbors
 
-from latentlab.evaluation.generation import class_entropy, frechet_distance
+from latentlab.evaluation import generation
+from latentlab.evaluation.generation import (
+    class_shares,
+    diversity,
+    entropy,
+    frechet_distance,
+    kernel_distance,
+    neighbor_metrics,
+)
+
+
+@pytest.fixture
+def clouds():
+    """Two clouds of points that overlap in part."""
+    random = np.random.default_rng(5)
+    return random.normal(size=(1300, 3)), random.normal(size=(900, 3)) * 0.8 + 0.5
 
 
 def test_the_frechet_distance_of_shifted_gaussians_is_the_squared_shift():
@@ -38,6 +54,73 @@ def test_the_frechet_distance_equals_the_one_by_a_matrix_square_root():
     assert frechet_distance(first, second) == pytest.approx(expected)
 
 
-def test_class_entropy_is_zero_for_one_class_and_log_n_for_all_alike():
-    assert class_entropy(torch.eye(10)[[3] * 8]) == pytest.approx(0.0, abs=1e-9)
-    assert class_entropy(torch.eye(10)) == pytest.approx(math.log(10))
+def test_the_kernel_distance_equals_the_one_by_the_kernel_of_scikit_learn(clouds, monkeypatch):
+    """Over all points, as one subset."""
+    first, second = clouds[0][:400], clouds[1][:400]
+    monkeypatch.setattr(generation, "KERNEL_SUBSET", 400)
+
+    def kernel(one, other):
+        return polynomial_kernel(one, other, degree=3, gamma=1 / 3, coef0=1)
+
+    off_diagonal = ~np.eye(400, dtype=bool)
+    expected = (
+        kernel(first, first)[off_diagonal].mean() + kernel(second, second)[off_diagonal].mean()
+    )
+    expected -= 2 * kernel(first, second).mean()
+
+    distance = kernel_distance(first, second, seed=0)
+    assert distance["mean"] == pytest.approx(expected)
+    assert distance["std"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_kernel_distance_of_the_same_distribution_is_about_zero(clouds):
+    alike = kernel_distance(clouds[0][:600], clouds[0][600:1200], seed=0)
+    other = kernel_distance(*clouds, seed=0)
+
+    assert abs(alike["mean"]) < 0.05 * other["mean"]
+    assert other == kernel_distance(*clouds, seed=0)
+
+
+def test_neighbours_are_counted_as_scikit_learn_finds_them(clouds):
+    samples, real = clouds
+    among = {"real": real, "samples": samples}
+    radii = {
+        name: NearestNeighbors(n_neighbors=6).fit(points).kneighbors(points)[0][:, 5]
+        for name, points in among.items()
+    }
+    distances = np.linalg.norm(samples[:, None] - real, axis=2)
+    in_real = distances <= radii["real"]
+
+    assert neighbor_metrics(samples, real) == pytest.approx(
+        {
+            "precision": in_real.any(1).mean(),
+            "recall": (distances <= radii["samples"][:, None]).any(0).mean(),
+            "density": in_real.sum(1).mean() / 5,
+            "coverage": in_real.any(0).mean(),
+        }
+    )
+
+
+def test_a_single_sample_over_and_over_is_precise_and_covers_nothing(clouds):
+    _, real = clouds
+    figures = neighbor_metrics(np.repeat(real[:1], 500, 0), real)
+
+    assert figures["precision"] == 1
+    assert figures["recall"] < 0.01
+    assert figures["coverage"] < 0.05
+
+
+def test_diversity_is_the_quotient_of_mean_distances(clouds):
+    points, _ = clouds
+    pairs = np.linalg.norm(points[:, None] - points, axis=2).mean() * 1300 / 1299
+
+    assert diversity(3 * points, points, seed=0) == pytest.approx(3)
+    assert diversity(points[:1].repeat(100, 0), points, seed=0) == 0
+    measured = generation._mean_distance(points, seed=0)
+    assert measured == pytest.approx(pairs, rel=0.03)
+
+
+def test_classes_are_counted_and_their_entropy_is_log_n_where_they_are_even():
+    assert class_shares(np.array([1, 1, 2, 1]), 4).tolist() == [0, 0.75, 0.25, 0]
+    assert entropy(np.full(10, 0.1)) == pytest.approx(math.log(10))
+    assert entropy(np.array([0.0, 1.0])) == 0

@@ -23,3 +23,40 @@ def test_samples_lie_between_black_and_white():
     assert samples.shape == (10, 1, 28, 28)
     assert samples.min() >= 0
     assert samples.max() <= 1
+
+
+def test_a_conditional_pair_sees_the_class():
+    torch.manual_seed(0)
+    generator = Generator((1, 8, 8), 6, 4, classes=3).eval()
+    discriminator = Discriminator((1, 8, 8), 4, "none", classes=3)
+    labels = torch.tensor([0, 1, 2])
+    inputs, asked = generator.draw(3, torch.Generator().manual_seed(0), labels)
+
+    assert torch.equal(asked, labels)
+    assert inputs[:, 6:].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    other, _ = generator.draw(3, torch.Generator().manual_seed(0), labels.flip(0))
+    assert torch.equal(inputs[:, :6], other[:, :6])
+    images, changed = generator(inputs), generator(other)
+    assert torch.equal(images[1], changed[1])
+    assert not torch.equal(images[0], changed[0])
+    assert not torch.equal(discriminator(images, labels), discriminator(images, labels.flip(0)))
+    assert torch.equal(discriminator(images), discriminator(images, torch.zeros(3).long()))
+
+
+def test_classes_are_drawn_evenly_where_none_are_asked_for():
+    _, labels = Generator((1, 8, 8), 6, 4, classes=4).draw(4000, torch.Generator().manual_seed(0))
+
+    assert labels.bincount().tolist() == pytest.approx([1000] * 4, rel=0.1)
+
+
+def test_spectral_normalisation_bounds_every_layer_by_one():
+    torch.manual_seed(0)
+    discriminator = Discriminator((1, 8, 8), 4, "spectral")
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in discriminator.layers)
+    for _ in range(30):  # a step of the power iteration each
+        discriminator(torch.rand(4, 1, 8, 8))
+
+    for layer in discriminator.layers:
+        if hasattr(layer, "weight"):
+            largest = torch.linalg.svdvals(layer.weight.flatten(1))[0]
+            assert largest.item() == pytest.approx(1, abs=0.02)

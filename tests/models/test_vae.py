@@ -2,15 +2,16 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from latentlab.models.vae import Vae, gaussian_kl
+from latentlab.models.vae import Pressure, Vae, gaussian_kl
 from latentlab.networks.architecture import Architecture
 
 
-def make_vae(likelihood="gaussian", beta=1.0):
+def make_vae(likelihood="gaussian", scale=None, **pressure):
     torch.manual_seed(0)
-    return Vae(Architecture((1, 28, 28), [8, 16], 32, 4), likelihood, beta)
+    architecture = Architecture((1, 28, 28), [8, 16], 32, 4)
+    return Vae(architecture, likelihood, scale, Pressure(**pressure))
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def posterior():
 
 def test_kl_equals_the_closed_form_of_torch(posterior):
     mean, log_variance = posterior
-    reference = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(1)
+    reference = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
 
     torch.testing.assert_close(gaussian_kl(mean, log_variance), reference)
 
@@ -33,7 +34,7 @@ def test_kl_equals_its_monte_carlo_estimate(posterior):
     differences = (q.log_prob(codes) - p.log_prob(codes)).sum(-1)
 
     standard_error = differences.std() / math.sqrt(len(differences))
-    assert abs(differences.mean() - gaussian_kl(mean, log_variance)) < 4 * standard_error
+    assert abs(differences.mean() - gaussian_kl(mean, log_variance).sum(1)) < 4 * standard_error
 
 
 def test_kl_of_the_prior_is_zero():
@@ -46,6 +47,40 @@ def test_the_gaussian_likelihood_equals_the_one_of_torch():
     reference = Normal(outputs, vae.log_scale.exp()).log_prob(images).flatten(1).sum(1)
 
     torch.testing.assert_close(vae.log_likelihood(outputs, images), reference)
+
+
+def test_a_fixed_scale_is_not_learned():
+    vae = make_vae(scale=0.3)
+    images, outputs = torch.rand(3, 1, 28, 28), torch.rand(3, 1, 28, 28)
+    reference = Normal(outputs, 0.3).log_prob(images).flatten(1).sum(1)
+
+    torch.testing.assert_close(vae.log_likelihood(outputs, images), reference)
+    assert not any("scale" in name for name, _ in vae.named_parameters())
+
+
+def test_the_bernoulli_likelihood_equals_the_one_of_torch():
+    vae = make_vae("bernoulli")
+    images, outputs = torch.rand(3, 1, 28, 28).round(), torch.rand(3, 1, 28, 28)
+    reference = Bernoulli(outputs).log_prob(images).flatten(1).sum(1)
+
+    torch.testing.assert_close(vae.log_likelihood(outputs, images), reference)
+
+
+def test_bernoulli_pixels_are_drawn_afresh_in_training_and_alike_in_evaluation():
+    vae, images = make_vae("bernoulli"), torch.full((200, 1, 28, 28), 0.3)
+
+    first, second = vae.observed(images), vae.observed(images)
+    assert not torch.equal(first, second)
+    assert set(first.unique().tolist()) == {0.0, 1.0}
+    assert first.mean().item() == pytest.approx(0.3, abs=0.005)
+    vae.eval()
+    assert torch.equal(vae.observed(images), vae.observed(images))
+
+
+def test_other_likelihoods_are_of_the_images_themselves():
+    images = torch.rand(3, 1, 28, 28)
+
+    assert make_vae().observed(images) is images
 
 
 def test_the_mse_likelihood_is_the_summed_squared_error():
@@ -65,6 +100,25 @@ def test_the_loss_is_reconstruction_plus_beta_times_kl(beta):
 
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + beta * terms["kl"])
     torch.testing.assert_close(terms["elbo"], -(terms["reconstruction"] + terms["kl"]))
+
+
+def test_beta_rises_in_equal_steps_and_is_whole_in_evaluation():
+    vae, images = make_vae(beta=2.0, warmup_epochs=4), torch.rand(8, 1, 28, 28)
+
+    for epoch, beta in ((1, 0.5), (2, 1.0), (4, 2.0), (9, 2.0)):
+        vae.start_epoch(epoch)
+        terms = vae.loss_terms(images, torch.zeros(8))
+        torch.testing.assert_close(terms["loss"], terms["reconstruction"] + beta * terms["kl"])
+    vae.start_epoch(1)
+    terms = vae.eval().loss_terms(images, torch.zeros(8))
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 2.0 * terms["kl"])
+
+
+def test_free_bits_are_not_paid_for_dimension_by_dimension():
+    divergence = torch.tensor([[0.1, 2.0, 0.5], [0.3, 4.0, 0.5]])
+
+    assert Pressure(free_bits=0.4).penalty(divergence).item() == pytest.approx(0.4 + 3.0 + 0.5)
+    assert Pressure().penalty(divergence).item() == pytest.approx(0.2 + 3.0 + 0.5)
 
 
 def test_every_weight_gets_a_gradient_through_the_sampled_code():

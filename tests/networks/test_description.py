@@ -86,7 +86,7 @@ def test_parameters_sum_to_those_of_the_network(upsampling):
 
 
 def test_the_learned_scale_of_a_vae_is_counted():
-    model = Vae(Architecture(SHAPE, [4, 8], 16, 2), "gaussian", beta=1.0)
+    model = Vae(Architecture(SHAPE, [4, 8], 16, 2), "gaussian")
     layers = describe_layers(model, torch.rand(1, *SHAPE))
 
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in model.parameters())

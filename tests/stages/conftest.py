@@ -6,6 +6,8 @@ from ruamel.yaml import YAML
 
 from crafting import write_random_splits
 from latentlab.data.image_set import DatasetInfo
+from latentlab.models.reference import ReferenceClassifier
+from latentlab.networks.store import save_model
 
 FOUND = """\
 train.model.channels: [4]
@@ -58,9 +60,13 @@ def bench(checkout, latentlab, empty_store, monkeypatch):
     found = checkout.outputs("search") / "best_params.yaml"
     found.parent.mkdir(parents=True)
     found.write_text(FOUND)
+    save_model(
+        ReferenceClassifier((1, 8, 8), [4, 6], 5, 2), checkout.outputs("reference") / "model"
+    )
     bench = Bench(checkout, latentlab)
     bench.edit({"data.image_size": 8, "runtime.device": "cpu", "runtime.threads": 1})
-    bench.edit({"train.epochs": 3, "vae.epochs": 3, "gan.epochs": 3, "vae.model.channels": [4]})
+    bench.edit({f"{stage}.epochs": 3 for stage in ("train", "vae", "gan")})
+    bench.edit({"gan.judged_samples": 64, "vae.model.channels": [4]})
     bench.edit({"compare": {"optimizer": COMPARISON}, "denoise": {}})
     yield bench
     mlflow.set_tracking_uri(None)

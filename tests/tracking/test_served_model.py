@@ -33,7 +33,7 @@ MODELS = [
     (Autoencoder(ARCHITECTURE), IMAGES),
     (Classifier(ARCHITECTURE, [5], 3, freeze_encoder=False), IMAGES),
     (Denoiser(Autoencoder(ARCHITECTURE), Corruption([Kind("blur", 1.0, 1.0)])), IMAGES),
-    (Vae(ARCHITECTURE, "gaussian", 1.0), IMAGES),
+    (Vae(ARCHITECTURE, "gaussian"), IMAGES),
     (Generator(IMAGES, 6, 4), (6,)),
 ]
 

@@ -20,7 +20,8 @@ from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier, Regularizers
+from latentlab.models.classification import Regularizers
+from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.unet import UNet
@@ -61,7 +62,7 @@ SPOILT = Corruption([Kind("gaussian", 0.1, 0.5), Kind("occlusion", 0.2, 0.2)])
 AUGMENTED = Regularizers(unfreeze_after=1, label_smoothing=0.1, flip=True, shift=1)
 MODELS = {
     Autoencoder: lambda architecture, case: Autoencoder(architecture),
-    Vae: lambda architecture, case: Vae(architecture, "gaussian", 1.0),
+    Vae: lambda architecture, case: Vae(architecture, "gaussian"),
     Denoiser: lambda architecture, case: Denoiser(Autoencoder(architecture), SPOILT),
     UNet: lambda architecture, case: Denoiser(UNet([1, 8, 8], [4, 6], "silu"), SPOILT),
     Classifier: lambda architecture, case: Classifier(

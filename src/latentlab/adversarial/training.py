@@ -1,18 +1,16 @@
-"""The two players of a GAN: one step each per batch, non-saturating loss.
-
-Goodfellow et al. 2014: the discriminator minimises BCE on real and generated images, the
-generator maximises log D(G(z)), which is BCE with the labels flipped.
-"""
+"""The two players of a GAN: the discriminator takes some steps, then the generator takes one."""
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import Tensor, nn
 from torch.optim import Adam
 
+from latentlab.adversarial.losses import discriminator_loss, generator_loss, gradient_penalty
+from latentlab.adversarial.watch import FRECHET, Watch
 from latentlab.data.image_set import ImageSet
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.networks.means import Means
@@ -20,15 +18,20 @@ from latentlab.params import GanParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
 from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged
+from latentlab.training.loop import averaged
 from latentlab.training.optimization import take_step
 from latentlab.training.record import Record
 from latentlab.training.sweep import Sweep
+
+SHOWN = 64
+"""Images of the same noise that are looked at after every epoch."""
 
 
 class AdversarialTraining:
     """One training of a generator against a discriminator; `epochs()` does the work.
 
-    After `resume` it goes on where a killed one stood, and ends with the same bits.
+    After `resume` it goes on where a killed one stood, and ends with the same bits. Where somebody
+    watches, the generator of the epoch that was closest to real images is kept, else the last.
     """
 
     def __init__(
@@ -40,23 +43,37 @@ class AdversarialTraining:
         seed: int,
         device: torch.device,
         checkpoint: Checkpoint | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
+        self.averaged = averaged(self.generator, settings.ema_decay)
         self.settings = settings
         self.device = device
+        self.watch = watch
         options = {"betas": (settings.adam_beta1, 0.999), "fused": True}
         self.generator_optimizer = Adam(generator.parameters(), settings.learning_rate, **options)
         self.discriminator_optimizer = Adam(
             discriminator.parameters(), settings.learning_rate, **options
         )
         self.random = torch.Generator().manual_seed(seed)
+        self.shown_inputs, _ = generator.draw(SHOWN, torch.Generator().manual_seed(seed))
         self.sweep = Sweep(train.to(device), settings.batch_size, self.random)
         self.means = Means()
+        self.generator_means = Means()
         self.losses = torch.zeros(self.sweep.steps, device=device)
         self.checkpoint = checkpoint or Checkpoint()
         self.history: list[Record] = []
-        self._finite_weights = copy.deepcopy(generator.state_dict())
+        self.frames: list[Tensor] = []
+        """What the generator made of the same noise after each epoch, [64, C, S, S] as uint8."""
+        self.best_epoch = 0
+        self._best_distance = math.inf
+        self._best_weights = copy.deepcopy(self.judged.state_dict())
+
+    @property
+    def judged(self) -> nn.Module:
+        """The generator that is kept: the average of its weights where there is one."""
+        return self.generator if self.averaged is None else self.averaged.module
 
     def resume(self) -> None:
         """Go on where the checkpoint stands, if there is one."""
@@ -71,101 +88,134 @@ class AdversarialTraining:
         while len(self.history) < self.settings.epochs:
             epoch = len(self.history) + 1
             record = {"epoch": epoch, **self._train_epoch(epoch)}
+            self._look(epoch, record)
             self.history.append(record)
-            self._finite_weights = copy.deepcopy(self.generator.state_dict())
             if self.checkpoint.due or epoch == self.settings.epochs:
                 self.checkpoint.write(self._state())
             yield record
 
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose weights `restore_best` gives back: the last."""
-        return len(self.history)
-
     def restore_best(self) -> Generator:
-        """The generator after its last epoch whose losses were finite."""
-        self.generator.load_state_dict(self._finite_weights)
+        """Put the weights that are kept into the generator."""
+        self.generator.load_state_dict(self._best_weights)
         return self.generator.eval()
 
-    def generate(self, count: int) -> Tensor:
-        """Generated images [count, C, S, S] in [-1, 1], from fresh noise."""
-        noise = torch.randn(count, self.settings.noise_dim, generator=self.random)
-        return self.generator(noise.to(self.device))
-
-    def step_discriminator(self, real: Tensor) -> Record:
-        """One step of the discriminator on real images [N, C, S, S] in [-1, 1]."""
+    def step_discriminator(self, real: Tensor, labels: Tensor | None = None) -> Record:
+        """One step of the discriminator on real images [N, C, S, S] in [-1, 1], classes [N]."""
         with mixed_precision(self.device):
             with torch.no_grad():
-                generated = self.generate(len(real))
-            real_logits = self.discriminator(real)
-            generated_logits = self.discriminator(generated)
-            on_real = binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
-            on_generated = binary_cross_entropy_with_logits(
-                generated_logits, torch.zeros_like(generated_logits)
+                generated, asked = self._generate(len(real))
+            real_logits = self.discriminator(real, labels)
+            generated_logits = self.discriminator(generated, asked)
+            loss = discriminator_loss(
+                self.settings.loss, real_logits, generated_logits, self.settings.label_smoothing
             )
-            loss = on_real + on_generated
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        take_step(self.discriminator_optimizer)
-        return {
-            "train/discriminator_loss": loss.detach(),
-            "train/d_real": real_logits.detach().sigmoid().mean(),
-            "train/d_generated": generated_logits.detach().sigmoid().mean(),
+        if self.settings.loss == "wasserstein":
+            shares = torch.rand(len(real), generator=self.random).to(self.device)
+            slope = gradient_penalty(
+                lambda mixed: self.discriminator(mixed, labels), real, generated, shares
+            )
+            loss = loss + self.settings.gradient_penalty * slope
+        norm = self._descend(self.discriminator, self.discriminator_optimizer, loss)
+        record = {"train/discriminator_loss": loss.detach(), "train/discriminator_gradient": norm}
+        # the critic of wasserstein gives scores, not log-odds
+        seen = torch.Tensor.sigmoid if self.settings.loss == "bce" else torch.Tensor.clone
+        return record | {
+            "train/d_real": seen(real_logits.detach()).mean(),
+            "train/d_generated": seen(generated_logits.detach()).mean(),
         }
 
     def step_generator(self, count: int) -> Record:
         """One step of the generator on `count` images of its own."""
         with mixed_precision(self.device):
-            logits = self.discriminator(self.generate(count))
-            loss = binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
-        self.generator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        take_step(self.generator_optimizer)
-        return {"train/generator_loss": loss.detach()}
+            generated, asked = self._generate(count)
+            loss = generator_loss(self.settings.loss, self.discriminator(generated, asked))
+        norm = self._descend(self.generator, self.generator_optimizer, loss)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.generator)
+        return {"train/generator_loss": loss.detach(), "train/generator_gradient": norm}
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
+    def _generate(self, count: int) -> tuple[Tensor, Tensor]:
+        """Fresh images [count, C, S, S] in [-1, 1], and the classes [count] they were asked for."""
+        inputs, labels = self.generator.draw(count, self.random)
+        return self.generator(inputs.to(self.device)), labels.to(self.device)
+
+    def _descend(self, player: nn.Module, optimizer: Adam, loss: Tensor) -> Tensor:
+        """Move one player along its gradient; the length of that."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in player.parameters() if p.grad is not None])
+        take_step(optimizer)
+        return norm
+
+    def _train_epoch(self, epoch: int) -> Record:
         self.generator.train()
         self.discriminator.train()
-        for images, _ in self.sweep.batches():
+        for images, labels in self.sweep.batches():
             if len(images) < self.settings.batch_size and self.sweep.step > 1:
                 continue  # batch norm is noisy on the short rest of an epoch
-            terms = self.step_discriminator(images * 2 - 1) | self.step_generator(len(images))
+            terms = self.step_discriminator(images * 2 - 1, labels)
             self.means.add(terms, len(images))
-            losses = terms["train/discriminator_loss"] + terms["train/generator_loss"]
-            self.losses[self.sweep.step - 1] = losses
+            if self._generator_is_due():
+                self.generator_means.add(self.step_generator(len(images)), len(images))
+            self.losses[self.sweep.step - 1] = terms["train/discriminator_loss"]
             if self.sweep.step % STEPS_BETWEEN_CHECKS == 0:
                 self._stop_if_diverged(epoch)
                 if self.checkpoint.due:
                     self.checkpoint.write(self._state())
         self._stop_if_diverged(epoch)
-        return self.means.take()
+        return self.means.take() | self.generator_means.take()
+
+    def _generator_is_due(self) -> bool:
+        """After some steps of the discriminator, and at the end of an epoch."""
+        step, whole = self.sweep.step, max(1, self.sweep.images // self.settings.batch_size)
+        return step % self.settings.discriminator_steps == 0 or step == whole
 
     def _stop_if_diverged(self, epoch: int) -> None:
-        losses = self.losses[: self.sweep.step or self.sweep.steps]
-        last = self.history[-1] if self.history else None
         stop_if_diverged(
-            losses,
+            self.losses[: self.sweep.step or self.sweep.steps],
             epoch,
             self.sweep.steps,
             lambda _: self.settings.learning_rate,
-            last and last["train/discriminator_loss"] + last["train/generator_loss"],
+            self.history[-1]["train/discriminator_loss"] if self.history else None,
             "gan.learning_rate",
         )
+
+    @torch.no_grad()
+    def _look(self, epoch: int, record: Record) -> None:
+        """Keep what the generator makes now, judge it where that is due, and keep the best."""
+        generator = self.judged.eval()
+        images = generator(self.shown_inputs.to(self.device))
+        self.frames.append(((images.float().cpu() + 1) * 127.5).round().to(torch.uint8))
+        if self.watch is None:
+            self._keep(epoch, math.nan)
+        elif epoch % self.settings.judge_every == 0 or epoch == self.settings.epochs:
+            judged = self.watch.judge(generator)
+            record |= judged
+            if judged[FRECHET] < self._best_distance:
+                self._keep(epoch, judged[FRECHET])
+
+    def _keep(self, epoch: int, distance: float) -> None:
+        self.best_epoch, self._best_distance = epoch, distance
+        self._best_weights = copy.deepcopy(self.judged.state_dict())
 
     def _state(self) -> State:
         """Everything that the rest of the training depends on."""
         return {name: part.state_dict() for name, part in self._parts().items()} | {
+            "averaged": self.averaged and self.averaged.state_dict(),
             "losses": self.losses,
             "history": self.history,
-            "finite_weights": self._finite_weights,
+            "frames": self.frames,
+            "best": (self.best_epoch, self._best_distance, self._best_weights),
         }
 
     def _restore(self, state: State) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
         self.losses.copy_(state["losses"])
-        self.history = state["history"]
-        self._finite_weights = state["finite_weights"]
+        self.history, self.frames = state["history"], state["frames"]
+        self.best_epoch, self._best_distance, self._best_weights = state["best"]
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -175,4 +225,5 @@ class AdversarialTraining:
             "discriminator_optimizer": self.discriminator_optimizer,
             "sweep": self.sweep,
             "means": self.means,
+            "generator_means": self.generator_means,
         }

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.data.image_set import stratified_sample
 from latentlab.evaluation.classification import as_key
 from latentlab.evaluation.codes import (
     class_figures,
@@ -15,7 +14,7 @@ from latentlab.evaluation.codes import (
     collapsed_share,
     trustworthiness_of,
 )
-from latentlab.latent.density import CodeDensity, fit_density
+from latentlab.latent.density import CodeDensity
 from latentlab.latent.projection import pca, tsne
 from latentlab.latent.space import LatentSpace, View
 from latentlab.latent.walks import (
@@ -35,8 +34,6 @@ DRAWN = 64
 GRID = 15
 MIDDLE = (2, 98)
 """Percentiles of the codes between which the plane is decoded."""
-DENSE_CODES = 1000
-"""From which the density is estimated: to find a bandwidth costs the square of them."""
 
 
 def examine(
@@ -95,10 +92,8 @@ def draw_maps(view: View, settings: EvaluateParams, seed: int, target: Path) -> 
 
 def draw_density(view: View, seed: int, target: Path) -> dict[str, float]:
     """Estimate the density of the codes, and draw from it: points, images, the plane decoded."""
-    codes = view.train_codes
-    some = stratified_sample(torch.from_numpy(view.train_labels), DENSE_CODES, seed).numpy()
-    density = fit_density(codes[some], seed)
-    drawn = density.sample(len(some), seed)
+    codes, density = view.train_codes, view.density
+    drawn = density.sample(len(codes), seed)
     title = f"{view.space.called}: kernel density, bandwidth {density.bandwidth:.2g}"
     samples = view.space.images(drawn[:DRAWN])
     plot_grid(

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet, stratified_sample
+from latentlab.latent.density import CodeDensity, fit_density
 from latentlab.latent.walks import class_centroids
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.vae import Vae
 from latentlab.networks.inference import apply_in_batches, in_batches
 from latentlab.params import EvaluateParams
+
+DENSE_CODES = 1000
+"""From which the density is estimated: to find a bandwidth costs the square of them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class LatentSpace:
         """That of a VAE, an image at the mean of its posterior."""
         return cls(called, lambda images: model.encode(images)[0], model.decode)
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images through their codes."""
+        return self.decode(self.encode(images))
+
     def codes(self, images: ImageSet) -> np.ndarray:
         """The codes of all images."""
         return apply_in_batches(self.encode, in_batches(images)).numpy()
@@ -52,6 +60,7 @@ class Seen:
     images: ImageSet
     classes: list[str]
     split: str
+    seed: int
 
     @classmethod
     def of(
@@ -64,6 +73,7 @@ class Seen:
             images.take(stratified_sample(images.labels, settings.projected_images, seed)),
             classes,
             split,
+            seed,
         )
 
 
@@ -93,6 +103,13 @@ class View:
     def labels(self) -> np.ndarray:
         """Of these."""
         return self.seen.images.labels.numpy()
+
+    @cached_property
+    def density(self) -> CodeDensity:
+        """Of the codes of some of the images it may learn from."""
+        labels = torch.from_numpy(self.train_labels)
+        some = stratified_sample(labels, DENSE_CODES, self.seen.seed).numpy()
+        return fit_density(self.train_codes[some], self.seen.seed)
 
     @property
     def centroids(self) -> np.ndarray:

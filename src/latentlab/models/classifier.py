@@ -1,38 +1,13 @@
 """A classifier on the encoder of a trained autoencoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from latentlab.data.augmentation import flipped, shifted
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.classification import Regularizers
 from latentlab.networks.architecture import Architecture
-
-
-@dataclass(frozen=True)
-class Regularizers:
-    """How a classifier is trained, which is nothing that it has to know later.
-
-    `unfreeze_after` is the last epoch of a frozen encoder, None for all of them; `shift` is in
-    pixels.
-    """
-
-    unfreeze_after: int | None = None
-    label_smoothing: float = 0.0
-    flip: bool = False
-    shift: int = 0
-
-    def augment(self, images: Tensor) -> Tensor:
-        """Images, some of them mirrored or moved."""
-        if self.flip:
-            images = flipped(images)
-        if self.shift:
-            images = shifted(images, self.shift)
-        return images
 
 
 class Classifier(nn.Module):
@@ -112,13 +87,4 @@ class Classifier(nn.Module):
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy in nats, and accuracy; in training of images and labels made harder."""
-        smoothing = 0.0
-        if self.training:
-            images = self.regularizers.augment(images)
-            smoothing = self.regularizers.label_smoothing
-        logits = self(images)
-        accuracy = (logits.argmax(1) == labels).to(torch.float32).mean()
-        return {
-            "loss": cross_entropy(logits, labels, label_smoothing=smoothing),
-            "accuracy": accuracy,
-        }
+        return self.regularizers.loss_terms(self, images, labels)

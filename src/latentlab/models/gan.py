@@ -1,10 +1,16 @@
-"""The deep convolutional GAN (Radford, Metz and Chintala 2016): a generator and a discriminator."""
+"""The deep convolutional GAN (Radford, Metz and Chintala 2016): a generator and a discriminator.
+
+Both know the class of an image where there are `classes`: the generator gets it as one-hot numbers
+beside its noise, the discriminator as planes beside the pixels.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Generator(nn.Module):
@@ -12,17 +18,20 @@ class Generator(nn.Module):
 
     family = "generator"
 
-    def __init__(self, image_shape: Sequence[int], noise_dim: int, channels: int) -> None:
+    def __init__(
+        self, image_shape: Sequence[int], noise_dim: int, channels: int, classes: int = 0
+    ) -> None:
         super().__init__()
         self.config = {
             "image_shape": list(image_shape),
             "noise_dim": noise_dim,
             "channels": channels,
+            "classes": classes,
         }
         depth, image_size, _ = image_shape
         base = image_size // 4
         self.layers = nn.Sequential(
-            nn.Linear(noise_dim, 4 * channels * base**2, bias=False),
+            nn.Linear(noise_dim + classes, 4 * channels * base**2, bias=False),
             nn.Unflatten(1, (4 * channels, base, base)),
             nn.BatchNorm2d(4 * channels),
             nn.ReLU(),
@@ -42,35 +51,79 @@ class Generator(nn.Module):
         """The same network, with fresh weights."""
         return cls(**config)
 
+    @property
+    def inputs(self) -> int:
+        """How many numbers make an image: noise, and the class where there are some."""
+        return self.config["noise_dim"] + self.config["classes"]
+
     def forward(self, noise: Tensor) -> Tensor:
-        """Images [N, C, S, S] in [-1, 1]."""
+        """Images [N, C, S, S] in [-1, 1] of inputs [N, inputs]."""
         return self.layers(noise)
+
+    def draw(
+        self, count: int, generator: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Fresh inputs [count, inputs], and the classes [count] that they ask for.
+
+        Classes are drawn too where no `labels` are given; without any they are all 0.
+        """
+        classes = self.config["classes"]
+        noise = torch.randn(count, self.config["noise_dim"], generator=generator)
+        if not classes:
+            return noise, torch.zeros(count, dtype=torch.int64)
+        if labels is None:
+            labels = torch.randint(classes, (count,), generator=generator)
+        return torch.cat([noise, one_hot(labels, classes)], 1), labels
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Images [count, C, S, S] in [0, 1] of fresh standard normal noise."""
-        noise = torch.randn(count, self.config["noise_dim"], generator=generator)
-        return (self(noise.to(next(self.parameters()).device)) + 1) / 2
+        inputs, _ = self.draw(count, generator)
+        return (self(inputs.to(next(self.parameters()).device)) + 1) / 2
 
 
 class Discriminator(nn.Module):
-    """Images in [-1, 1] to one logit each: two strided convolutions and a linear layer."""
+    """Images in [-1, 1] to one logit each: two strided convolutions and a linear layer.
 
-    def __init__(self, image_shape: Sequence[int], channels: int) -> None:
+    `normalization` is "batch", "spectral" (of every layer, Miyato et al. 2018) or "none".
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        channels: int,
+        normalization: str = "batch",
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         depth, image_size, _ = image_shape
+        self.classes = classes
+        batch_norm = normalization == "batch"
         self.layers = nn.Sequential(
-            nn.Conv2d(depth, channels, 4, stride=2, padding=1),
+            nn.Conv2d(depth + classes, channels, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(2 * channels),
+            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=not batch_norm),
+            nn.BatchNorm2d(2 * channels) if batch_norm else nn.Identity(),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
             nn.Linear(2 * channels * (image_size // 4) ** 2, 1),
         )
         self.apply(_initialise)
+        if normalization == "spectral":
+            for layer in self.layers:
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    spectral_norm(layer)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N]; positive means "real"."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [N] of images; positive is "real".
+
+        Where it knows classes, of these images as examples of `labels` [N]: all of class 0 where
+        none are given.
+        """
+        if self.classes:
+            if labels is None:
+                labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+            planes = one_hot(labels, self.classes)[:, :, None, None].to(images.dtype)
+            images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], 1)
         return self.layers(images).squeeze(1)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from latentlab.plots.canvas import new_figure, save
@@ -71,3 +72,9 @@ def side_by_side(images: Tensor, gap: int = 2) -> np.ndarray:
         start = index * (size + gap)
         strip[:, start : start + size] = image
     return strip
+
+
+def tiled(images: Tensor, columns: int) -> Tensor:
+    """Images [N, C, S, S] as one [C, rows * S, columns * S], row by row; N fills its rows."""
+    rows = [torch.cat(list(row), 2) for row in images.split(columns)]
+    return torch.cat(rows, 1)

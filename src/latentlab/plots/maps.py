@@ -25,8 +25,12 @@ def plot_latent_map(
     classes: list[str],
     axis_names: Sequence[str],
     title: str,
+    prior: bool = False,
 ) -> None:
-    """Scatter points [N, 2] or [N, 3] by class; the legend stands outside and hides nothing."""
+    """Scatter points [N, 2] or [N, 3] by class; the legend stands outside and hides nothing.
+
+    With `prior` the standard normal is drawn as circles of one, two and three deviations.
+    """
     figure = new_figure(7, 5)
     if points.shape[1] == 3:
         axes = figure.add_subplot(projection="3d")
@@ -34,6 +38,8 @@ def plot_latent_map(
     else:
         axes = figure.subplots()
     _scatter(axes, points, labels, classes)
+    if prior:
+        _draw_prior(axes)
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title=title)
     figure.legend(loc="outside right center", frameon=False, markerscale=2)
     save(figure, target)
@@ -88,6 +94,17 @@ def plot_density_maps(
     figure.colorbar(image, ax=list(grid), label="share of the points in a cell")
     figure.suptitle(title)
     save(figure, target)
+
+
+def _draw_prior(axes: Axes) -> None:
+    angles = np.linspace(0, 2 * np.pi, 100)
+    for deviations in (1, 2, 3):
+        circle = deviations * np.cos(angles), deviations * np.sin(angles)
+        if axes.name == "3d":  # on the floor, in the middle
+            axes.plot(*circle, 0.0, color="0.5", linewidth=0.6)
+        else:
+            axes.plot(*circle, color="0.5", linewidth=0.6)
+            axes.set_aspect("equal", adjustable="datalim")
 
 
 def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:

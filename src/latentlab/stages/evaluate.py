@@ -1,12 +1,13 @@
 """evaluate: every model on the test split; the only stage that reads it."""
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
+from latentlab.evaluation.bounds import bound_metrics, importance_weighted_bound
 from latentlab.evaluation.classification import (
     calibration_error,
     class_metrics,
@@ -14,7 +15,6 @@ from latentlab.evaluation.classification import (
     confusion_counts,
     confusion_rows,
 )
-from latentlab.evaluation.generation import class_entropy, frechet_distance
 from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.files import write_csv
@@ -24,19 +24,20 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
+from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
-from latentlab.networks.inference import apply_in_batches, batch_size, in_batches, mean_terms
+from latentlab.networks.inference import apply_in_batches, in_batches
 from latentlab.networks.store import load_model
 from latentlab.plots.canvas import painted_beside
 from latentlab.plots.classification import plot_confusion, plot_mistakes
 from latentlab.plots.images import plot_rows
 from latentlab.progress import progress_bar
+from latentlab.stages.generators import Draw, judge_generators
 from latentlab.stages.robustness import judge_denoisers, judge_robustness
 from latentlab.stages.stage import Stage
 
 SHOWN = 12
 MISTAKES = 24
-CALLED = {"autoencoder": "autoencoder", "vae": "VAE", "gan": "DCGAN"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Models:
     classifier: Classifier
     vae: Vae
     generator: Generator
+    reference: ReferenceClassifier
     denoisers: dict[str, Denoiser]
 
 
@@ -57,23 +59,28 @@ def run(stage: Stage) -> None:
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
     models = _load_models(stage)
 
-    with progress_bar(stage.name, 5, "parts") as bar, painted_beside():
-        metrics = {
+    views = _views(stage, models, info, test)
+    with progress_bar(stage.name, 6, "parts") as bar, painted_beside():
+        metrics: dict[str, Any] = {
             "autoencoder": reconstruction_metrics(models.autoencoder, test),
-            "vae": reconstruction_metrics(models.vae, test) | _elbo(models.vae, test, stage.seed),
+            "vae": reconstruction_metrics(models.vae, test)
+            | _judge_bounds(stage, models.vae, test),
+            "pixel_pca": reconstruction_metrics(views["pixel_pca"].space, test),
         }
+        _plot_reconstructions(stage, models, test)
         bar.advance(1)
         metrics["classifier"] = _classify(stage, models.classifier, info, test)
+        metrics["reference"] = _accuracy(models.reference, info, test)
         bar.advance(1)
-        samples = {name: _sample(stage, models, name) for name in ("vae", "gan")}
-        for name, judged in _judge(models.classifier, samples, test).items():
-            metrics[name] = metrics.get(name, {}) | judged
-        _plot_images(stage, models, test, {n: s.shown for n, s in samples.items()})
+        metrics["generators"] = judge_generators(
+            stage, _generators(models, views["autoencoder"]), models.reference, info
+        )
         bar.advance(1)
-        for name, judged in _judge_codes(stage, models, info, test).items():
-            metrics[name] = metrics.get(name, {}) | judged
+        for name, view in views.items():
+            metrics[name]["latent"] = _judge_codes(stage, name, view)
         bar.advance(1)
         metrics["denoise"] = judge_denoisers(stage, models.denoisers, test)
+        bar.advance(1)
         metrics["robustness"] = judge_robustness(
             stage,
             stage.params.evaluate,
@@ -93,6 +100,7 @@ def _load_models(stage: Stage) -> Models:
         load_model(Classifier, outputs("finetune") / "model"),
         load_model(Vae, outputs("vae") / "model"),
         load_model(Generator, outputs("gan") / "model"),
+        load_model(ReferenceClassifier, outputs("reference") / "model"),
         {
             name: load_model(Denoiser, outputs("denoise") / "model" / name)
             for name in stage.params.denoise
@@ -100,11 +108,14 @@ def _load_models(stage: Stage) -> Models:
     )
 
 
-def _elbo(vae: Vae, test: ImageSet, seed: int) -> dict[str, float]:
-    """ELBO and KL in nats per image, one posterior sample each."""
-    torch.manual_seed(seed)  # whatever was drawn for other models before
-    terms = mean_terms(vae, test)
-    return {"elbo": terms["elbo"], "kl": terms["kl"], "log_likelihood": -terms["reconstruction"]}
+def _judge_bounds(stage: Stage, vae: Vae, test: ImageSet) -> dict[str, dict[str, float]]:
+    """Figures of the likelihood under its name: those of another cannot be compared with them."""
+    settings = stage.params.evaluate
+    chosen = stratified_sample(test.labels, settings.importance_images, stage.seed)
+    samples = settings.importance_samples
+    bound = importance_weighted_bound(vae, test.take(chosen), samples, stage.seed)
+    importance = {"iwae": bound, "iwae_samples": samples, "iwae_images": len(chosen)}
+    return {vae.likelihood: bound_metrics(vae, test, stage.seed) | importance}
 
 
 def _classify(
@@ -128,6 +139,13 @@ def _classify(
     )
 
 
+def _accuracy(classifier: ReferenceClassifier, info: DatasetInfo, test: ImageSet) -> dict:
+    predicted = apply_in_batches(classifier, in_batches(test)).argmax(1).numpy()
+    return classification_metrics(
+        confusion_counts(predicted, test.labels.numpy(), len(info.classes))
+    )
+
+
 def _plot_mistakes(stage: Stage, info: DatasetInfo, test: ImageSet, probabilities: Tensor) -> None:
     """The images whose own class got the lowest probability, of those that were mistaken."""
     own = probabilities[torch.arange(len(test)), test.labels]
@@ -142,79 +160,45 @@ def _plot_mistakes(stage: Stage, info: DatasetInfo, test: ImageSet, probabilitie
     plot_mistakes(stage.plots / "mistakes.png", test.floats(worst), captions, 8, title)
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Generated images as the classifier sees them, and a few to look at."""
-
-    features: np.ndarray
-    logits: Tensor
-    shown: Tensor
-
-
 @torch.inference_mode()
-def _sample(stage: Stage, models: Models, name: str) -> Samples:
-    """Draw `evaluate.samples` images from a generator, never more at a time than memory holds."""
-    generator = {"vae": models.vae, "gan": models.generator}[name]
-    random = torch.Generator().manual_seed(stage.seed)
-    at_once = batch_size(models.autoencoder.architecture.image_shape)
-    features, logits, shown = [], [], None
-    for start in range(0, stage.params.evaluate.samples, at_once):
-        count = min(at_once, stage.params.evaluate.samples - start)
-        images = generator.sample(count, random)
-        seen = models.classifier.features(images)
-        features.append(seen)
-        logits.append(models.classifier.to_logits(seen))
-        shown = images[: 2 * SHOWN] if shown is None else shown
-    return Samples(torch.cat(features).numpy(), torch.cat(logits), shown)
-
-
-def _judge(
-    classifier: Classifier, samples: dict[str, Samples], test: ImageSet
-) -> dict[str, dict[str, float]]:
-    """Fréchet distance of samples to the test images in the classifier's features.
-
-    `real` is the floor: one half of the test images against the other.
-    """
-    real = apply_in_batches(classifier.features, in_batches(test)).numpy()
-    half = np.random.default_rng(0).permutation(len(real))
-    judged = {"real": {"frechet_distance": frechet_distance(real[half[::2]], real[half[1::2]])}}
-    for name, drawn in samples.items():
-        judged[name] = {
-            "frechet_distance": frechet_distance(drawn.features, real),
-            "class_entropy": class_entropy(drawn.logits),
-        }
-    return judged
-
-
-@torch.inference_mode()
-def _plot_images(stage: Stage, models: Models, test: ImageSet, samples: dict[str, Tensor]) -> None:
+def _plot_reconstructions(stage: Stage, models: Models, test: ImageSet) -> None:
     shown = test.floats(stratified_sample(test.labels, SHOWN, stage.seed)[:SHOWN])
     plot_rows(
         stage.plots / "reconstructions.png",
         {"original": shown, "autoencoder": models.autoencoder(shown), "VAE": models.vae(shown)},
         "test images and their reconstructions",
     )
-    rows = {"real": shown}
-    for name, images in samples.items():
-        rows |= {f"{CALLED[name]} {i + 1}": images[i * SHOWN :][:SHOWN] for i in range(2)}
-    plot_rows(stage.plots / "samples.png", rows, "generated samples below real test images")
 
 
-def _judge_codes(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> dict:
-    """Maps and figures of every latent space; those of pixel PCA are the line to beat."""
-    settings, seed = stage.params.evaluate, stage.seed
-    train = stage.load_split("train")
-    seen = Seen.of(train, test, info.classes, "test", settings, seed)
-    judged: dict = {}
+def _views(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> dict[str, View]:
+    """Every latent space as the same images show it; that of pixel PCA is the line to beat."""
+    seed, train = stage.seed, stage.load_split("train")
+    seen = Seen.of(train, test, info.classes, "test", stage.params.evaluate, seed)
+    baseline = PixelPca.fit(seen.train, models.autoencoder.architecture.latent_dim, seed)
     spaces = {
         "autoencoder": LatentSpace.of_autoencoder("autoencoder", models.autoencoder),
         "vae": LatentSpace.of_vae("VAE", models.vae),
+        "pixel_pca": LatentSpace("pixel PCA", baseline.encode, baseline.decode),
     }
-    for name, space in spaces.items():
-        figures = examine(View(space, seen), settings, seed, stage.plots, name)
-        judged[name] = {"latent": figures}
-    baseline = PixelPca.fit(seen.train, models.autoencoder.architecture.latent_dim, seed)
-    view = View(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
-    mse = reconstruction_metrics(baseline, test)
-    judged["pixel_pca"] = mse | {"latent": figures_of_view(view, seed)}
-    return judged
+    return {name: View(space, seen) for name, space in spaces.items()}
+
+
+def _generators(models: Models, autoencoder: View) -> dict[str, Draw]:
+    """What draws images; of the autoencoder from the density of its codes."""
+
+    def from_density(count: int, random: torch.Generator) -> Tensor:
+        seed = int(torch.randint(2**31, (1,), generator=random))
+        return autoencoder.space.images(autoencoder.density.sample(count, seed))
+
+    return {
+        "gan": models.generator.sample,
+        "vae": models.vae.sample,
+        "autoencoder_kde": from_density,
+    }
+
+
+def _judge_codes(stage: Stage, name: str, view: View) -> dict[str, Any]:
+    """The figures of a latent space; of those that were learnt also maps."""
+    if name == "pixel_pca":
+        return figures_of_view(view, stage.seed)
+    return examine(view, stage.params.evaluate, stage.seed, stage.plots, name)

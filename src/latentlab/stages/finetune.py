@@ -5,22 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.data.image_set import DatasetInfo
-from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier, Regularizers
-from latentlab.networks.inference import apply_in_batches, in_batches
+from latentlab.models.classification import Regularizers
+from latentlab.models.classifier import Classifier
 from latentlab.networks.size import count_parameters
-from latentlab.networks.store import load_model, save_model
+from latentlab.networks.store import load_model
 from latentlab.params import FinetuneParams, Params, with_values
-from latentlab.plots.classification import plot_confusion
-from latentlab.plots.curves import plot_history
 from latentlab.search.study import Candidate
+from latentlab.stages.classification import write_classifier
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.labels import judge_control, judge_label_budgets
 from latentlab.stages.stage import Stage
 from latentlab.stages.study import Found, run_study, trial_params, write_trials
 from latentlab.training.loop import Training
-from latentlab.training.pruning import sparsity
 from latentlab.yaml_files import write_yaml
 
 
@@ -39,34 +36,10 @@ def run(stage: Stage) -> None:
     follow(stage, training)
     model = training.restore_best().cpu()
 
-    save_model(model, stage.output / "model")
     kind = "frozen" if settings.freeze_encoder else "fine-tuned"
-    for term, ylabel in (("loss", "cross-entropy (nats)"), ("accuracy", "accuracy")):
-        plot_history(
-            stage.plots / f"{term}.png",
-            training.history,
-            {f"train/{term}": "training", f"validation/{term}": "validation"},
-            ylabel,
-            f"classifier on the {kind} encoder, {info.name}",
-            training.best_epoch,
-        )
-    logits = apply_in_batches(model, in_batches(validation))
-    predicted, actual = logits.argmax(1).numpy(), validation.labels.numpy()
-    counts = confusion_counts(predicted, actual, len(info.classes))
-    plot_confusion(
-        stage.plots / "confusion.png",
-        counts,
-        info.classes,
-        f"{info.name}, validation split",
-    )
-    stage.run.log_model(stage.output / "model", validation.floats(slice(1)), logits[:1])
-    metrics = {
-        "validation": classification_metrics(counts),
-        "epochs": len(training.history),
-        "best_epoch": training.best_epoch,
-        "trained_parameters": count_parameters(model, trained_only=True),
-        "sparsity": sparsity(model),
-    }
+    called = f"classifier on the {kind} encoder"
+    metrics = write_classifier(stage, model, training, validation, info, called)
+    metrics["trained_parameters"] = count_parameters(model, trained_only=True)
     if found.trials:
         metrics["search"] = found.metrics
     if settings.control:

@@ -30,7 +30,15 @@ def follow(stage: Stage, training: FollowedTraining) -> None:
                 bar.advance(1)
         except TrainingDiverged as diverged:
             raise TrainingDiverged(f"{diverged}{_keep_best(stage, training)}") from None
-    write_csv(stage.output / "history.csv", training.history)
+    _write_history(stage, training)
+
+
+def _write_history(stage: Stage, training: FollowedTraining) -> None:
+    """A row for each epoch; what was not measured in it is empty."""
+    history = training.history
+    columns = dict.fromkeys(name for record in history for name in record)
+    rows = [{name: record.get(name, "") for name in columns} for record in history]
+    write_csv(stage.output / "history.csv", rows)
 
 
 def _keep_best(stage: Stage, training: FollowedTraining) -> str:
@@ -40,5 +48,5 @@ def _keep_best(stage: Stage, training: FollowedTraining) -> str:
         return ""
     kept = stage.output / "model"
     save_model(training.restore_best().cpu(), kept)
-    write_csv(stage.output / "history.csv", training.history)
+    _write_history(stage, training)
     return f"; the best weights so far, of epoch {training.best_epoch}, are in {kept}"

@@ -1,28 +1,93 @@
-"""gan: a deep convolutional GAN."""
+"""gan: a deep convolutional GAN, judged while it trains by the reference classifier."""
 
 import torch
+from torch import Tensor
 
 from latentlab.adversarial.training import AdversarialTraining
+from latentlab.adversarial.watch import FRECHET, Watch
+from latentlab.data.image_set import DatasetInfo
+from latentlab.latent.walks import spherical_walk
 from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.reference import ReferenceClassifier
 from latentlab.networks.size import count_parameters
-from latentlab.networks.store import save_model
+from latentlab.networks.store import load_model, save_model
+from latentlab.params import GanParams
+from latentlab.plots.animation import save_animation
 from latentlab.plots.curves import plot_history
-from latentlab.plots.images import plot_grid
+from latentlab.plots.images import plot_grid, plot_rows, tiled
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage
+from latentlab.training.record import Record
 
 SAMPLES = 64
+COLUMNS = 8
+WALKS = 6
+WALK_STEPS = 12
 
 
 def run(stage: Stage) -> None:
-    """Write the generator, the curves of both players and a grid of samples."""
+    """Write the generator, the curves of both players, samples, and how those came to be."""
     info = stage.load_info()
     settings = stage.params.gan
     stage.run.log_params({"gan": settings.tree()})
 
-    generator = Generator(info.image_shape, settings.noise_dim, settings.channels)
-    discriminator = Discriminator(info.image_shape, settings.channels)
-    training = AdversarialTraining(
+    training = _prepare_training(stage, settings, info)
+    follow(stage, training)
+    generator = training.restore_best().cpu()
+
+    save_model(generator, stage.output / "model")
+    title = f"DCGAN on {info.name}"
+    _plot_curves(stage, training.history, settings.loss, title)
+    frames = [tiled(frame / 255, COLUMNS)[None] for frame in training.frames]
+    save_animation(stage.plots / "training.gif", frames, scale=2, milliseconds=400)
+    random = torch.Generator().manual_seed(stage.seed)
+    with torch.inference_mode():
+        samples = generator.sample(SAMPLES, random)
+        walks = walk_in_noise(generator, random)
+    plot_grid(stage.plots / "samples.png", samples, COLUMNS, f"{title}: samples")
+    plot_rows(stage.plots / "walks.png", walks, f"{title}: from one noise to another")
+    inputs = torch.empty(1, generator.inputs)
+    stage.run.log_model(stage.output / "model", inputs, samples)
+    collapsed = [int(r["epoch"]) for r in training.history if r.get("validation/collapsed")]
+    if collapsed:
+        stage.run.set_tags({"collapsed": f"epochs {', '.join(map(str, collapsed))}"})
+    best = training.history[training.best_epoch - 1]
+    stage.write_metrics(
+        {
+            "train": _part(best, "train/"),
+            "validation": _part(best, "validation/"),
+            "collapsed_epochs": len(collapsed),
+            "epochs": len(training.history),
+            "best_epoch": training.best_epoch,
+            "parameters": {
+                "generator": count_parameters(generator),
+                "discriminator": count_parameters(training.discriminator),
+            },
+        }
+    )
+
+
+def walk_in_noise(generator: Generator, random: torch.Generator) -> dict[str, Tensor]:
+    """Rows of images from one noise to another, along the sphere that noise is near to."""
+    inputs, _ = generator.draw(2 * WALKS, random)
+    noise = generator.config["noise_dim"]
+    rows = {}
+    for number, (start, end) in enumerate(zip(inputs[::2], inputs[1::2], strict=True), 1):
+        steps = spherical_walk(start[:noise], end[:noise], WALK_STEPS)
+        of_one_class = start[noise:].expand(WALK_STEPS, -1)
+        rows[str(number)] = (generator(torch.cat([steps, of_one_class], 1)) + 1) / 2
+    return rows
+
+
+def _prepare_training(stage: Stage, settings: GanParams, info: DatasetInfo) -> AdversarialTraining:
+    classes = len(info.classes) if settings.conditional else 0
+    generator = Generator(info.image_shape, settings.noise_dim, settings.channels, classes)
+    discriminator = Discriminator(
+        info.image_shape, settings.channels, settings.normalization, classes
+    )
+    judge = load_model(ReferenceClassifier, stage.project.outputs("reference") / "model")
+    validation = stage.load_split("validation")
+    return AdversarialTraining(
         generator,
         discriminator,
         settings,
@@ -30,42 +95,27 @@ def run(stage: Stage) -> None:
         stage.seed,
         stage.device,
         checkpoint_of(stage),
+        Watch(judge, validation, settings.judged_samples, stage.seed, stage.device),
     )
-    follow(stage, training)
-    generator = training.restore_best().cpu()
 
-    save_model(generator, stage.output / "model")
-    plot_history(
-        stage.plots / "loss.png",
-        training.history,
-        {"train/generator_loss": "generator", "train/discriminator_loss": "discriminator"},
-        "binary cross-entropy (nats)",
-        f"DCGAN on {info.name}",
-    )
-    plot_history(
-        stage.plots / "discriminator.png",
-        training.history,
-        {"train/d_real": "D(x), real", "train/d_generated": "D(G(z)), generated"},
-        "probability of being real",
-        f"DCGAN on {info.name}",
-    )
-    random = torch.Generator().manual_seed(stage.seed)
-    with torch.inference_mode():
-        samples = generator.sample(SAMPLES, random)
-    plot_grid(stage.plots / "samples.png", samples, 8, f"DCGAN on {info.name}: samples")
-    stage.run.log_model(stage.output / "model", torch.empty(1, settings.noise_dim), samples)
-    last = training.history[-1]
-    stage.write_metrics(
-        {
-            "train": {
-                name.removeprefix("train/"): value
-                for name, value in last.items()
-                if name != "epoch"
-            },
-            "epochs": len(training.history),
-            "parameters": {
-                "generator": count_parameters(generator),
-                "discriminator": count_parameters(discriminator),
-            },
+
+def _plot_curves(stage: Stage, history: list[Record], loss: str, title: str) -> None:
+    seen = "probability of being real" if loss == "bce" else "score, higher is more real"
+    curves = {
+        "loss": ("generator_loss", "discriminator_loss", f"{loss} loss"),
+        "discriminator": ("d_real", "d_generated", seen),
+        "gradients": ("generator_gradient", "discriminator_gradient", "length of the gradient"),
+    }
+    names = {"d_real": "D(x), real", "d_generated": "D(G(z)), generated"}
+    for file, (first, second, ylabel) in curves.items():
+        lines = {
+            f"train/{term}": names.get(term, term.partition("_")[0]) for term in (first, second)
         }
-    )
+        plot_history(stage.plots / f"{file}.png", history, lines, ylabel, title)
+    judged = [record for record in history if FRECHET in record]
+    ylabel = "Fréchet distance in the reference classifier"
+    plot_history(stage.plots / "frechet.png", judged, {FRECHET: "validation"}, ylabel, title)
+
+
+def _part(record: Record, prefix: str) -> Record:
+    return {n.removeprefix(prefix): v for n, v in record.items() if n.startswith(prefix)}

@@ -1,14 +1,20 @@
 """vae: the variational autoencoder."""
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
+from latentlab.evaluation.bounds import bound_metrics
 from latentlab.evaluation.reconstruction import reconstruction_metrics
-from latentlab.models.vae import Vae
+from latentlab.models.vae import Pressure, Vae
 from latentlab.networks.architecture import Architecture
+from latentlab.networks.inference import apply_in_batches, in_batches
 from latentlab.networks.size import count_parameters
 from latentlab.networks.store import save_model
 from latentlab.plots.curves import plot_history
-from latentlab.plots.images import plot_grid, plot_rows
+from latentlab.plots.images import plot_grid, plot_plane, plot_rows
+from latentlab.plots.maps import plot_latent_map
 from latentlab.stages.follow import checkpoint_of, follow
 from latentlab.stages.stage import Stage
 from latentlab.training.loop import Training
@@ -16,6 +22,8 @@ from latentlab.training.pruning import sparsity
 
 SHOWN = 12
 SAMPLES = 64
+MAPPED = 2000
+QUANTILES = 20
 
 
 def run(stage: Stage) -> None:
@@ -25,7 +33,9 @@ def run(stage: Stage) -> None:
     settings = stage.params.vae
     stage.run.log_params({"vae": settings.tree()})
 
-    model = Vae(Architecture.of(settings.model, info), settings.likelihood, settings.beta)
+    pressure = Pressure(settings.beta, settings.warmup_epochs, settings.free_bits)
+    architecture = Architecture.of(settings.model, info)
+    model = Vae(architecture, settings.likelihood, settings.scale, pressure)
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
@@ -34,6 +44,7 @@ def run(stage: Stage) -> None:
 
     save_model(model, stage.output / "model")
     _plot_curves(stage, training, info.name)
+    _plot_codes(stage, model, validation, info)
     shown = validation.floats(slice(SHOWN))
     with torch.inference_mode():
         plot_rows(
@@ -44,11 +55,9 @@ def run(stage: Stage) -> None:
         samples = model.sample(SAMPLES, torch.Generator().manual_seed(stage.seed))
     plot_grid(stage.plots / "samples.png", samples, 8, f"VAE on {info.name}: prior samples")
     stage.run.log_model(stage.output / "model", shown, shown)
-    best = training.history[training.best_epoch - 1]
-    terms = ("loss", "elbo", "reconstruction", "kl")
     stage.write_metrics(
         {
-            "validation": {term: best[f"validation/{term}"] for term in terms}
+            "validation": {settings.likelihood: bound_metrics(model, validation, stage.seed)}
             | reconstruction_metrics(model, validation),
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
@@ -56,6 +65,39 @@ def run(stage: Stage) -> None:
             "sparsity": sparsity(model),
         }
     )
+
+
+@torch.inference_mode()
+def _plot_codes(stage: Stage, model: Vae, validation: ImageSet, info: DatasetInfo) -> None:
+    """Posterior means in two or three dimensions, and in two what the decoder makes of the plane.
+
+    Points of the plane are quantiles of the prior: as many codes are between two of them as
+    between any others.
+    """
+    dimensions = model.architecture.latent_dim
+    if dimensions not in (2, 3):
+        return
+    seen = validation.take(stratified_sample(validation.labels, MAPPED, stage.seed))
+    means = apply_in_batches(lambda batch: model.encode(batch)[0], in_batches(seen)).numpy()
+    names = [f"dimension {number}" for number in range(1, dimensions + 1)]
+    title = f"VAE on {info.name}: posterior means of {len(seen)} validation images"
+    labels = seen.labels.numpy()
+    plot_latent_map(
+        stage.plots / "means.png", means, labels, info.classes, names, title, prior=True
+    )
+    if dimensions == 2:
+        shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
+        images = model.decode(prior_plane(shares))
+        axes = [f"share of the prior below, {name}" for name in names]
+        title = f"VAE on {info.name}: decoded quantiles of the prior"
+        plot_plane(stage.plots / "plane.png", images, shares, shares, axes, title)
+
+
+def prior_plane(shares: np.ndarray) -> Tensor:
+    """Codes [Q * Q, 2] at the quantiles of the standard normal, the upper row first."""
+    values = torch.special.ndtri(torch.tensor(shares)).float()
+    up, across = torch.meshgrid(values.flip(0), values, indexing="ij")
+    return torch.stack([across.flatten(), up.flatten()], 1)
 
 
 def _plot_curves(stage: Stage, training: Training, dataset: str) -> None:

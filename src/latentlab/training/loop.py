@@ -60,7 +60,7 @@ class Training:
         order = torch.Generator().manual_seed(seed)
         self.sweep = Sweep(train.to(device), settings.batch_size, order)
         self.optimization = Optimization(settings, self.model, self.sweep.steps)
-        self.averaged = _averaged(self.model, settings.ema_decay)
+        self.averaged = averaged(self.model, settings.ema_decay)
         self._normalises_batches = any(
             isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()
         )
@@ -238,7 +238,7 @@ class Training:
         self.seconds = state["seconds"]
 
 
-def _averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
+def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """The exponential moving average of the weights."""
     if decay is None:
         return None

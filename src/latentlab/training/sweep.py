@@ -21,6 +21,11 @@ class Sweep:
         """Batches handed out in this pass."""
 
     @property
+    def images(self) -> int:
+        """Images of a whole pass."""
+        return len(self._images)
+
+    @property
     def steps(self) -> int:
         """Batches of a whole pass."""
         return -(-len(self._images) // self._batch_size)

@@ -1,0 +1,67 @@
+"""What a VAE says about images: bounds of their log-likelihood, and how much of its code it uses.
+
+Nats and bits are those of its likelihood: of a density over pixels in [0, 1], or of pixels that are
+0 or 1. Figures of two likelihoods have nothing to do with each other.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from latentlab.data.image_set import ImageSet
+from latentlab.models.vae import Vae
+from latentlab.networks.inference import apply_in_batches, in_batches, mean_terms
+
+ACTIVE_VARIANCE = 0.01
+
+
+def bound_metrics(vae: Vae, images: ImageSet, seed: int) -> dict[str, float]:
+    """ELBO, KL and log-likelihood in nats per image, one posterior sample each; bits per pixel.
+
+    `bits_per_dim` is -ELBO / (pixels log 2), `mse` that of reconstructions from posterior means.
+    """
+    torch.manual_seed(seed)  # whatever was drawn for other models before
+    terms = mean_terms(vae, images)
+    pixels = images.images[0].numel()
+    return {
+        "elbo": terms["elbo"],
+        "kl": terms["kl"],
+        "log_likelihood": -terms["reconstruction"],
+        "bits_per_dim": -terms["elbo"] / (pixels * math.log(2)),
+        "active_units": active_units(vae, images),
+    }
+
+
+def active_units(vae: Vae, images: ImageSet) -> int:
+    """Dimensions whose posterior mean varies over images by more than 0.01 (Burda et al. 2016)."""
+    means = apply_in_batches(lambda batch: vae.encode(vae.observed(batch))[0], in_batches(images))
+    return int((means.var(0) > ACTIVE_VARIANCE).sum())
+
+
+def importance_weighted_bound(vae: Vae, images: ImageSet, samples: int, seed: int) -> float:
+    """E log 1/k sum_i p(x, z_i) / q(z_i|x) with k samples, in nats per image (Burda et al. 2016).
+
+    At one sample it is the ELBO; with more it comes closer to log p(x) from below.
+    """
+    random = torch.Generator().manual_seed(seed)
+
+    def bound(batch: Tensor) -> Tensor:
+        batch = vae.observed(batch)
+        mean, log_variance = vae.encode(batch)
+        weights = torch.stack(
+            [_log_weight(vae, batch, mean, log_variance, random) for _ in range(samples)]
+        )
+        return weights.logsumexp(0) - math.log(samples)
+
+    return float(apply_in_batches(bound, in_batches(images)).double().mean())
+
+
+def _log_weight(
+    vae: Vae, images: Tensor, mean: Tensor, log_variance: Tensor, random: torch.Generator
+) -> Tensor:
+    """Log p(x|z) p(z) / q(z|x) [N] for one z drawn from q; the constants of p and q cancel."""
+    noise = torch.randn(mean.shape, generator=random)
+    codes = mean + noise * (log_variance / 2).exp()
+    ratio = 0.5 * (noise.square() + log_variance - codes.square()).sum(1)
+    return vae.log_likelihood(vae.decode(codes), images) + ratio
