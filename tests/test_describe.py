@@ -70,7 +70,7 @@ def networks(params):
         ),
         "vae": vae,
         "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels),
-        "discriminator": Discriminator(IMAGE, params.gan.channels, "none"),
+        "discriminator": Discriminator(IMAGE, params.gan.channels),
         "skip": UNet(IMAGE, **params.denoise["skip"].tree()["skip"]),
     }
 

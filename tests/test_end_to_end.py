@@ -73,7 +73,7 @@ SMALL = {
     },
     "vae": {"epochs": 2},
     "reference": {"epochs": 2, "channels": [8, 16]},
-    "gan": {"epochs": 2, "channels": 4},
+    "gan": {"epochs": 2, "channels": 4, "learning_rate": 0.0004},
     "evaluate": {
         "projected_images": 100,
         "probe_images": 200,
@@ -401,8 +401,7 @@ def test_editing_a_section_runs_its_stage_and_what_depends_on_it_alone(clone):
 def test_undoing_an_edit_restores_everything_from_the_cache(clone):
     runs = len(clone.runs("digits"))
 
-    clone.edit({"gan": {"learning_rate": 0.0004}})
-    clone.edit({"runtime": {"threads": 1}, "compare": SMALL["compare"]})
+    clone.edit({name: SMALL[name] for name in ("gan", "runtime", "compare")})
 
     assert clone.repro() == []
     assert len(clone.runs("digits")) == runs

@@ -161,6 +161,16 @@ def test_samples_are_judged_every_so_many_epochs_and_at_the_end():
     assert training.best_epoch == 2
 
 
+def test_before_the_first_judgement_the_latest_is_kept():
+    training = make_training(epochs=5, watch=Oracle(1.0), judge_every=4)
+    running = training.epochs()
+
+    next(running)
+    next(running)
+
+    assert training.best_epoch == 2
+
+
 def test_the_average_of_the_generator_is_what_is_judged_and_kept():
     training = make_training(ema_decay=0.9)
     trained = training.generator.state_dict()

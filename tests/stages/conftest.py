@@ -66,7 +66,7 @@ def bench(checkout, latentlab, empty_store, monkeypatch):
     bench = Bench(checkout, latentlab)
     bench.edit({"data.image_size": 8, "runtime.device": "cpu", "runtime.threads": 1})
     bench.edit({f"{stage}.epochs": 3 for stage in ("train", "vae", "gan")})
-    bench.edit({"gan.judged_samples": 64, "vae.model.channels": [4]})
+    bench.edit({"gan.judged_samples": 64, "gan.batch_size": 64, "vae.model.channels": [4]})
     bench.edit({"compare": {"optimizer": COMPARISON}, "denoise": {}})
     yield bench
     mlflow.set_tracking_uri(None)

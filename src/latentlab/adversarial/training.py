@@ -186,13 +186,14 @@ class AdversarialTraining:
         generator = self.judged.eval()
         images = generator(self.shown_inputs.to(self.device))
         self.frames.append(((images.float().cpu() + 1) * 127.5).round().to(torch.uint8))
-        if self.watch is None:
-            self._keep(epoch, math.nan)
-        elif epoch % self.settings.judge_every == 0 or epoch == self.settings.epochs:
+        due = epoch % self.settings.judge_every == 0 or epoch == self.settings.epochs
+        if self.watch is not None and due:
             judged = self.watch.judge(generator)
             record |= judged
             if judged[FRECHET] < self._best_distance:
                 self._keep(epoch, judged[FRECHET])
+        elif math.isinf(self._best_distance):  # none was judged yet
+            self._keep(epoch, math.inf)
 
     def _keep(self, epoch: int, distance: float) -> None:
         self.best_epoch, self._best_distance = epoch, distance
