@@ -15,6 +15,7 @@ from latentlab.evaluation.classification import (
     confusion_counts,
     confusion_rows,
 )
+from latentlab.evaluation.features import Features, features_of_set
 from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.files import write_csv
@@ -70,10 +71,11 @@ def run(stage: Stage) -> None:
         _plot_reconstructions(stage, models, test)
         bar.advance(1)
         metrics["classifier"] = _classify(stage, models.classifier, info, test)
-        metrics["reference"] = _accuracy(models.reference, info, test)
+        seen = features_of_set(models.reference, test)
+        metrics["reference"] = _accuracy(seen, info, test)
         bar.advance(1)
         metrics["generators"] = judge_generators(
-            stage, _generators(models, views["autoencoder"]), models.reference, info
+            stage, _generators(models, views["autoencoder"]), models.reference, seen, info
         )
         bar.advance(1)
         for name, view in views.items():
@@ -139,11 +141,9 @@ def _classify(
     )
 
 
-def _accuracy(classifier: ReferenceClassifier, info: DatasetInfo, test: ImageSet) -> dict:
-    predicted = apply_in_batches(classifier, in_batches(test)).argmax(1).numpy()
-    return classification_metrics(
-        confusion_counts(predicted, test.labels.numpy(), len(info.classes))
-    )
+def _accuracy(seen: Features, info: DatasetInfo, test: ImageSet) -> dict[str, float]:
+    counts = confusion_counts(seen.classes, test.labels.numpy(), len(info.classes))
+    return classification_metrics(counts)
 
 
 def _plot_mistakes(stage: Stage, info: DatasetInfo, test: ImageSet, probabilities: Tensor) -> None:

@@ -43,14 +43,17 @@ class Drawn:
 
 
 def judge_generators(
-    stage: Stage, generators: dict[str, Draw], judge: ReferenceClassifier, info: DatasetInfo
+    stage: Stage,
+    generators: dict[str, Draw],
+    judge: ReferenceClassifier,
+    seen: Features,
+    info: DatasetInfo,
 ) -> dict[str, Any]:
-    """The figures of every generator against the test split, and pictures.
+    """The figures of every generator against the test split as `judge` has `seen` it; pictures.
 
     `real` is the floor: the validation split in the place of samples.
     """
     train, validation, test = (stage.load_split(s) for s in ("train", "validation", "test"))
-    real = features_of_set(judge, test)
     samples = stage.params.evaluate.samples
     drawn = {
         name: _draw(draw, judge, samples, tuple(info.image_shape), stage.seed)
@@ -64,7 +67,7 @@ def judge_generators(
     figures = {}
     for name, each in drawn.items():
         distances, twins = nearest_training_images(each.images, train)
-        figures[name] = _figures(each.features, real, info, stage.seed)
+        figures[name] = _figures(each.features, seen, info, stage.seed)
         figures[name] |= memorization_metrics(distances, of_real)
         if name != FLOOR:
             _plot_nearest(stage, name, each.images, train.floats(twins[: ROWS * SHOWN]))
