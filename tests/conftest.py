@@ -1,3 +1,4 @@
+import multiprocessing
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ import torch
 
 from latentlab.cli import main
 from latentlab.project import Project, find_project
+from latentlab.tracking import run as tracking
 
 # tests run side by side: threads of two processes that share a core wait for each other
 torch.set_num_threads(1)
@@ -40,6 +42,25 @@ def checkout(repository, tmp_path, monkeypatch) -> Project:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(root)
     return find_project()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_recorders() -> Iterator[None]:
+    """Recorders fork from a process that has imported MLflow already; that takes seconds.
+
+    They have the environment that this one had before the first of them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            multiprocessing.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store"])
+            patch.setattr(tracking, "START_METHOD", "forkserver")
+        yield
+
+
+@pytest.fixture
+def cold_recorders(monkeypatch) -> None:
+    """Recorders start as a person's do, with the environment of the moment."""
+    monkeypatch.setattr(tracking, "START_METHOD", "spawn")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from scipy import ndimage
 
 from latentlab.data.augmentation import flipped, shifted
 
@@ -36,13 +37,8 @@ def test_images_are_moved_by_all_distances_and_black_comes_in(images, most):
 
 
 def moved(image, down, right):
-    """One image moved by a loop over its pixels."""
-    made = torch.zeros_like(image)
-    for row in range(9):
-        for column in range(9):
-            if 0 <= row - down < 9 and 0 <= column - right < 9:
-                made[:, row, column] = image[:, row - down, column - right]
-    return made
+    """One image moved, by SciPy."""
+    return torch.from_numpy(ndimage.shift(image.numpy(), (0, down, right), order=0))
 
 
 def test_images_stay_channels_last(images):

@@ -12,6 +12,7 @@ from latentlab.tracking.run import track
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.mark.usefixtures("cold_recorders")
 def test_a_run_that_ends_well_is_finished_with_all_it_was_told(project, runs, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
     (project.root / "plots").mkdir()

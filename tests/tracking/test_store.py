@@ -27,6 +27,7 @@ def test_a_store_that_cannot_be_read_is_an_error_for_a_person(project):
         count_runs(project)
 
 
+@pytest.mark.usefixtures("cold_recorders")
 def test_another_store_is_honoured_and_its_runs_are_counted(tmp_path, monkeypatch, empty_store):
     shutil.copy(empty_store, tmp_path / "other.db")
     project = Project(tmp_path, tmp_path)

@@ -16,6 +16,7 @@ import torch
 
 from latentlab.adversarial import training as adversarial
 from latentlab.adversarial.training import AdversarialTraining
+from latentlab.adversarial.watch import Watch
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
@@ -24,6 +25,7 @@ from latentlab.models.classification import Regularizers
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
@@ -57,6 +59,7 @@ CASES = {
     "denoiser": (Denoiser, {"ema_decay": 0.8}, {"dropout": 0.2}),
     "u-net": (UNet, {}, {}),
     "gan": (Generator, {}, {}),
+    "watched gan": (Generator, {"ema_decay": 0.8, "judged_samples": 64}, {}),
 }
 SPOILT = Corruption([Kind("gaussian", 0.1, 0.5), Kind("occlusion", 0.2, 0.2)])
 AUGMENTED = Regularizers(unfreeze_after=1, label_smoothing=0.1, flip=True, shift=1)
@@ -91,16 +94,18 @@ def make(case, checkpoint=None, seed=0, epochs=3):
     torch.manual_seed(seed)
     data = images(STEPS * 16 - 6, 0)
     if kind is Generator:
-        chosen = GanParams(
-            noise_dim=6,
-            channels=4,
-            epochs=epochs,
-            batch_size=16,
-            learning_rate=1e-3,
-            adam_beta1=0.5,
-        )
+        base = {
+            "noise_dim": 6,
+            "channels": 4,
+            "epochs": epochs,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "adam_beta1": 0.5,
+        }
         players = Generator((1, 8, 8), 6, 4), Discriminator((1, 8, 8), 4)
-        return AdversarialTraining(*players, chosen, data, seed, CPU, checkpoint)
+        watch = watcher() if changes else None
+        chosen = GanParams(**base | changes)
+        return AdversarialTraining(*players, chosen, data, seed, CPU, checkpoint, watch)
     architecture = Architecture([1, 8, 8], [4, 8], 16, 4, **shape)
     model = MODELS[kind](architecture, case)
     base = {
@@ -114,6 +119,14 @@ def make(case, checkpoint=None, seed=0, epochs=3):
     }
     chosen = OptimizationParams(**base | changes)
     return Training(model, chosen, data, images(20, 1), seed, CPU, checkpoint)
+
+
+def watcher():
+    """What judges a generator after every epoch; a seed does not change it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        judge = ReferenceClassifier([1, 8, 8], [4], 8, 3)
+    return Watch(judge, images(80, 1), 64, 0, CPU)
 
 
 def kill_at(training, call, monkeypatch):
@@ -143,7 +156,9 @@ def kill_at(training, call, monkeypatch):
 def result(training):
     """All that a training leaves: records, the last weights and those it keeps."""
     if isinstance(training, AdversarialTraining):
-        last = [training.generator.state_dict(), training.discriminator.state_dict()]
+        players = (training.generator, training.discriminator, training.judged)
+        frames = {"frames": torch.stack(training.frames)}
+        last = [*(player.state_dict() for player in players), frames]
     else:
         last = [plain_weights(training.model), plain_weights(training.judged)]
     # copies, for the kept weights are put into the same tensors
@@ -302,6 +317,9 @@ LEFT_OUT = [
     ("generator_optimizer", "gan", 11),
     ("discriminator_optimizer", "gan", 11),
     ("sweep", "gan", 11),
+    ("frames", "gan", 11),
+    ("averaged", "watched gan", 11),
+    ("best", "watched gan", 13),
 ]
 
 

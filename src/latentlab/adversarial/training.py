@@ -205,6 +205,7 @@ class AdversarialTraining:
             "averaged": self.averaged and self.averaged.state_dict(),
             "losses": self.losses,
             "history": self.history,
+            "shown_inputs": self.shown_inputs,
             "frames": self.frames,
             "best": (self.best_epoch, self._best_distance, self._best_weights),
         }
@@ -215,7 +216,8 @@ class AdversarialTraining:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.losses.copy_(state["losses"])
-        self.history, self.frames = state["history"], state["frames"]
+        self.history = state["history"]
+        self.shown_inputs, self.frames = state["shown_inputs"], state["frames"]
         self.best_epoch, self._best_distance, self._best_weights = state["best"]
 
     def _parts(self) -> dict[str, Any]:

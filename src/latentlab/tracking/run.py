@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
 
 
+START_METHOD = "spawn"  # a fork of a process that computes with threads may hang
+
+
 @dataclass(frozen=True)
 class Run:
     """A live MLflow run: that of the stage, or a nested one with the name `child`."""
@@ -102,7 +105,7 @@ class Recorder:
     """The process that tells MLflow, seen from the stage."""
 
     def __init__(self, project: Project) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START_METHOD)
         self._store = store_uri(project)
         self._pipe, other_end = context.Pipe()
         self._process = context.Process(target=serve, args=(other_end,), name="recorder")
