@@ -539,5 +539,9 @@ def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
     assert sum(info["sizes"].values()) == 90
     assert {run.info.run_name for run in clone.runs("shapes")} == stages
     assert clone.metrics("evaluate")["test"]["classifier"]["accuracy"] > 0.5
-    assert set(clone.nested(clone.newest("shapes")["train"])) == {"fold 1", "fold 2"}
-    assert 0 < clone.metrics("train")["folds"]["mse"]["mean"] < 0.2
+    folds = clone.nested(clone.newest("shapes")["train"])
+    assert set(folds) == {"fold 1", "fold 2"}
+    errors = [fold.data.metrics["validation/mse"] for fold in folds.values()]
+    expected = {"mean": np.mean(errors), "std": np.std(errors, ddof=1)}
+    assert clone.metrics("train")["folds"]["mse"] == pytest.approx(expected)
+    assert 0 < expected["mean"] < 0.2

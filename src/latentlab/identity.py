@@ -62,5 +62,5 @@ def _digest(path: Path) -> list[str]:
     return [
         f"{file.relative_to(path.parent).as_posix()} {sha256_of(file)}"
         for file in files
-        if file.is_file() and file.suffix != ".pyc"
+        if "__pycache__" not in file.parts and file.is_file()
     ]

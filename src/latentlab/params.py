@@ -296,6 +296,7 @@ class GanParams(Section):
     batch_size: Annotated[int, Strict(), Field(ge=2)]
     learning_rate: Positive
     adam_beta1: Share
+    decay: Share = 0.0
     judge_every: Count = 1
     judged_samples: Annotated[int, Strict(), Field(ge=64)] = 1000
 

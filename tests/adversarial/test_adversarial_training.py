@@ -52,6 +52,19 @@ def test_each_step_moves_its_own_player_alone():
     assert not changed(discriminator, training.discriminator)
 
 
+def test_the_learning_rate_falls_linearly_over_the_last_share_of_the_training():
+    training = make_training(epochs=4, decay=0.5)
+    used = []
+    for _ in training.epochs():
+        for optimizer in (training.generator_optimizer, training.discriminator_optimizer):
+            used.append(optimizer.param_groups[0]["lr"])
+
+    # that of the last of three steps of each epoch, of twelve in all
+    expected = [rate for left in (10, 7, 4, 1) for rate in [1e-3 * min(1, left / 12 / 0.5)] * 2]
+    assert used == pytest.approx(expected)
+    assert make_training().rate_at(5) == 1e-3
+
+
 def test_losses_of_a_blind_discriminator_are_the_known_constants():
     """At D = 1/2 everywhere the discriminator's loss is 2 log 2 and the generator's log 2."""
     training = make_training()

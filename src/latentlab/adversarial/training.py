@@ -99,6 +99,15 @@ class AdversarialTraining:
         self.generator.load_state_dict(self._best_weights)
         return self.generator.eval()
 
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step of the whole training, counted from 0.
+
+        Over the share `decay` of the training, at its end, it falls linearly to 0.
+        """
+        left = 1 - step / (self.settings.epochs * self.sweep.steps)
+        decay = self.settings.decay
+        return self.settings.learning_rate * (min(1.0, left / decay) if decay else 1.0)
+
     def step_discriminator(self, real: Tensor, labels: Tensor | None = None) -> Record:
         """One step of the discriminator on real images [N, C, S, S] in [-1, 1], classes [N]."""
         with mixed_precision(self.device):
@@ -151,6 +160,7 @@ class AdversarialTraining:
         self.generator.train()
         self.discriminator.train()
         for images, labels in self.sweep.batches():
+            self._set_rate(self.rate_at((epoch - 1) * self.sweep.steps + self.sweep.step - 1))
             if len(images) < self.settings.batch_size and self.sweep.step > 1:
                 continue  # batch norm is noisy on the short rest of an epoch
             terms = self.step_discriminator(images * 2 - 1, labels)
@@ -165,6 +175,11 @@ class AdversarialTraining:
         self._stop_if_diverged(epoch)
         return self.means.take() | self.generator_means.take()
 
+    def _set_rate(self, rate: float) -> None:
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
     def _generator_is_due(self) -> bool:
         """After some steps of the discriminator, and at the end of an epoch."""
         step, whole = self.sweep.step, max(1, self.sweep.images // self.settings.batch_size)
@@ -175,7 +190,7 @@ class AdversarialTraining:
             self.losses[: self.sweep.step or self.sweep.steps],
             epoch,
             self.sweep.steps,
-            lambda _: self.settings.learning_rate,
+            self.rate_at,
             self.history[-1]["train/discriminator_loss"] if self.history else None,
             "gan.learning_rate",
         )
