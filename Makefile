@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 ifdef LATENTLAB_DATA
-export LATENTLAB_DATA := $(abspath $(LATENTLAB_DATA))
+export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" && pwd)
 endif
 
 .DEFAULT_GOAL := env
@@ -21,9 +21,10 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile first
-	@dvc pull --quiet data.dvc </dev/null || { echo "data/ is not what data.dvc pins: keep it with"\
-	  "\`dvc add data\`, or drop the change with \`dvc checkout --force data.dvc\`" >&2; exit 3; }
+	@dvc pull data.dvc </dev/null || { echo "dvc pull failed, see above. Where data/ is not what"\
+	  "data.dvc pins, keep it with \`dvc add data\`" >&2; exit 3; }
 	@$(if $(PROFILE),latentlab profile $(PROFILE))
+	@latentlab fetch --dry-run >/dev/null  # params.yaml is right as a whole; DVC would clear a stage first
 	dvc repro
 
 test: $(READY)  ## run the tests

@@ -12,7 +12,7 @@ import mlflow
 from latentlab.files import read_json, write_json
 from latentlab.gate import read_metrics
 from latentlab.identity import identify
-from latentlab.params import flatten
+from latentlab.params import Params, flatten
 from latentlab.params_file import load_params
 from latentlab.project import Project, find_project
 from latentlab.tracking.store import store_uri
@@ -29,28 +29,37 @@ def main() -> None:
     docs = project.root / "docs"
     target = docs / "results.json"
     results = read_json(target) if target.exists() else {}
+    recorded = False
     for name, row in read_yaml(docs / "results.yaml").items():
         fits = all(written.get(path) == value for path, value in row["where"].items())
         if not fits or row["metric"] not in metrics:
             continue
-        run = _run_of(project, params.data.name, identify(project, row["trained_by"], params))
+        # the figure may be of a stage that was not run again with these parameters
+        stages = (row["metric"].partition("/")[0], row["trained_by"])
+        runs = {stage: _run_of(project, params, stage) for stage in stages}
+        if missing := [stage for stage, run in runs.items() if run is None]:
+            print(f"{name}: {store_uri(project)} has no run of {missing[0]} with these parameters")
+            continue
+        run = runs[row["trained_by"]]
         seconds = (run.info.end_time - run.info.start_time) / 1000
         one = {"value": metrics[row["metric"]], "seconds": seconds, "run": run.info.run_id}
         known = results.get(name, {}).get("runs", {})
         results[name] = _entry(row, known | {str(params.runtime.seed): one})
         print(f"{name}: {one['value']:.4f}")
+        recorded = True
+    if not recorded:
+        raise SystemExit("there is nothing to record; run `dvc repro` first")
     write_json(target, dict(sorted(results.items())))
 
 
-def _run_of(project: Project, dataset: str, key: str) -> Any:
-    """The newest finished run of an execution; SystemExit where MLflow has none."""
+def _run_of(project: Project, params: Params, stage: str) -> Any:
+    """The newest finished run that made the outputs of a stage; None where MLflow has none."""
     client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(f"latentlab/{dataset}")
+    experiment = client.get_experiment_by_name(f"latentlab/{params.data.name}")
+    key = identify(project, stage, params)
     query = f"tags.input_hash = '{key}' and attributes.status = 'FINISHED'"
     found = client.search_runs([experiment.experiment_id], query) if experiment else []
-    if not found:
-        raise SystemExit(f"{store_uri(project)} has no run of these outputs; run `dvc repro`")
-    return found[0]
+    return found[0] if found else None
 
 
 def _entry(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -199,14 +199,15 @@ def everything(checkout):
     }
 
 
-def test_a_termination_that_falls_into_a_destructor_is_not_lost():
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_termination_that_falls_into_a_destructor_is_not_lost(name):
     code = """
 import os, signal, sys, time
 from latentlab import cli
 
 class Closing:
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.NAME)
         time.sleep(0.01)  # the handler runs in here, and what it raises is dropped
 
 def work(**options):
@@ -219,7 +220,10 @@ cli.cli = work
 cli.main()
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "ignore", "-c", code.replace("NAME", name)],
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
 
     assert done.stdout == "still here\n"

@@ -69,8 +69,8 @@ def networks(params):
             IMAGE, params.reference.channels, params.reference.features, 10
         ),
         "vae": vae,
-        "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels),
-        "discriminator": Discriminator(IMAGE, params.gan.channels),
+        "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels, [0.1] * 10),
+        "discriminator": Discriminator(IMAGE, params.gan.channels, classes=10),
         "skip": UNet(IMAGE, **params.denoise["skip"].tree()["skip"]),
     }
 

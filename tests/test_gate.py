@@ -30,7 +30,13 @@ def policy(checkout, text):
     (checkout.root / "gate.yaml").write_text(text)
 
 
+def fetched(checkout):
+    write_json(checkout.outputs("fetch") / "dataset.json", {"name": "digits"})
+    write_json(checkout.outputs("fetch") / "metrics.json", {})
+
+
 def results(checkout, **figures):
+    fetched(checkout)
     folder = checkout.outputs("evaluate")
     folder.mkdir(parents=True, exist_ok=True)
     # by the json module itself: it writes NaN, as a program of someone else might
@@ -198,6 +204,11 @@ class TestWhatCannotBeJudged:
             "data.name = 'digits', but outputs/ holds the results of 'mnist'; run `dvc repro` first"
         ) in refusal(gated)
 
+    def test_results_of_nobody_knows_which_dataset(self, gated):
+        """As in a fresh clone: metrics are in Git, what they are of is not."""
+        (gated.outputs("fetch") / "dataset.json").unlink()
+        assert "dataset.json is missing: run `dvc repro` first" in refusal(gated)
+
     @pytest.mark.parametrize(
         ("text", "told"),
         [
@@ -237,6 +248,7 @@ class TestAcceptance:
         }
 
     def test_each_dataset_has_its_own(self, gated):
+        write_json(gated.outputs("fetch") / "dataset.json", {"name": "mnist"})
         accept(gated, "mnist", add=False)
 
         assert read_json(gated.baselines / "mnist.json")["dataset"] == "mnist"
@@ -358,6 +370,7 @@ class TestCommand:
 
 
 def test_figures_are_named_by_stage_split_and_metric(checkout):
+    fetched(checkout)
     write_json(checkout.outputs("evaluate") / "metrics.json", {"test": {"vae": {"mse": 0.5}}})
     write_json(checkout.outputs("train") / "metrics.json", {"epochs": 3})
 
@@ -365,5 +378,6 @@ def test_figures_are_named_by_stage_split_and_metric(checkout):
 
 
 def test_the_shipped_policy_can_be_used(checkout):
+    fetched(checkout)
     baseline(checkout, mse=0.1)
     assert refusal(checkout).startswith("the gate cannot judge:\n")

@@ -203,8 +203,8 @@ class TestVae:
         ("changes", "told"),
         [
             (
-                {"vae.likelihood": "mse", "vae.scale": 0.1},
-                "vae: scale belongs to the likelihood gaussian, not to mse",
+                {"vae.likelihood": "squared_error", "vae.scale": 0.1},
+                "vae: scale belongs to the likelihood gaussian, not to squared_error",
             ),
             (
                 {"vae.likelihood": "bernoulli", "vae.model.output": "linear"},

@@ -4,6 +4,7 @@ from functools import cached_property, partial
 
 import optuna
 import pytest
+from ruamel.yaml import YAML
 
 from latentlab.data.catalogue import KNOWN
 from latentlab.data.image_set import DatasetInfo
@@ -111,6 +112,20 @@ def test_what_was_edited_by_hand_stays_where_the_profile_says_nothing(checkout):
 
     assert load_params(checkout.params).runtime.seed == 7
     assert "seed: 7 # mine" in checkout.params.read_text()
+
+
+def test_entries_that_somebody_removed_are_not_brought_back(checkout):
+    yaml = YAML()
+    document = yaml.load(checkout.params)
+    del document["compare"]["optimizer"], document["denoise"]["skip"]
+    yaml.dump(document, checkout.params)
+
+    apply_profile(checkout, "fashion-mnist")
+
+    params = load_params(checkout.params)
+    assert "optimizer" not in params.compare
+    assert "skip" not in params.denoise
+    assert params.data.name == "fashion-mnist"
 
 
 def test_an_unknown_profile_is_refused_with_the_nearest(checkout):

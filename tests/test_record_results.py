@@ -22,6 +22,12 @@ ours:
   trained_by: vae
   where: {data.name: digits, vae.beta: 1.0}
   command: make repro
+judged:
+  report:
+  metric: evaluate/test/vae/elbo
+  trained_by: vae
+  where: {data.name: digits}
+  command: make repro
 another_dataset:
   report:
   metric: vae/validation/elbo
@@ -46,6 +52,16 @@ def project(checkout, repository, monkeypatch):
     info.write(checkout.outputs("fetch"))
     write_json(checkout.outputs("fetch") / "metrics.json", {})
     return checkout
+
+
+def test_figures_that_were_not_measured_again_are_not_recorded(project, repository, capsys):
+    """evaluate is older than the VAE that it would be said to judge."""
+    write_json(project.outputs("evaluate") / "metrics.json", {"test": {"vae": {"elbo": 1.0}}})
+    execute(project, 500.0)
+    record(repository)
+
+    assert list(read_json(project.root / "docs" / "results.json")) == ["ours"]
+    assert "judged: sqlite" in capsys.readouterr().out
 
 
 def execute(project, elbo, seed=0):
@@ -80,13 +96,14 @@ def test_every_seed_counts_once_in_the_rows_that_fit(project, repository, capsys
     assert capsys.readouterr().out.splitlines()[-1] == "ours: 510.0000"
 
 
-def test_figures_without_a_run_are_not_recorded(project, repository):
+def test_figures_without_a_run_are_not_recorded(project, repository, capsys):
     execute(project, 500.0)
     text = project.params.read_text().replace("noise_dim: 64", "noise_dim: 32")
     project.params.write_text(text)
     record(repository)  # of another section
     project.params.write_text(text.replace("learning_rate: 0.003", "learning_rate: 0.002"))
 
-    with pytest.raises(SystemExit, match="has no run of these outputs; run `dvc repro`"):
+    with pytest.raises(SystemExit, match="nothing to record; run `dvc repro`"):
         record(repository)
+    assert "has no run of vae with these parameters" in capsys.readouterr().out
     assert json.loads((project.root / "docs" / "results.json").read_text())["ours"]["n"] == 1

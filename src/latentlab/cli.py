@@ -303,19 +303,21 @@ def doctor() -> None:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised where the program is, so that runs are closed on the way out."""
+    """SIGTERM or a lost terminal, raised where the program is, so that runs are closed first."""
 
 
 def _on_sigterm(signal_number: int, frame: object) -> None:
     # Python drops what is raised while a destructor runs: knock again until it is heard
     signal.setitimer(signal.ITIMER_REAL, KNOCK_SECONDS)
-    raise _Terminated("terminated by SIGTERM")
+    raise _Terminated("terminated")
 
 
 def main() -> None:
     """Run the command line; errors a person can cause end in one message and an exit code."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     signal.signal(signal.SIGALRM, _on_sigterm)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _on_sigterm)
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:

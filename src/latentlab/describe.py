@@ -48,7 +48,7 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
     gan, classes = params.gan, len(info.classes)
     known = classes if gan.conditional else 0
     if section == "gan":
-        network = Generator(info.image_shape, gan.noise_dim, gan.channels, known)
+        network = Generator(info.image_shape, gan.noise_dim, gan.channels, [1 / classes] * known)
         return network, torch.zeros(1, network.inputs)
     if section == "discriminator":
         # spectral normalisation adds no layer and no parameter

@@ -25,7 +25,7 @@ def examine(
     from latentlab.latent.examine import examine as examine_view
 
     view = open_view(project, params, model, split)
-    return examine_view(view, params.evaluate, params.runtime.seed, folder, model)
+    return examine_view(view, params.evaluate, folder, model)
 
 
 def decode(
@@ -37,7 +37,7 @@ def decode(
 
     from latentlab.plots.images import plot_rows
 
-    view = open_view(project, params, model, "train")
+    view = open_view(project, params, model, "train", whole=True)
     for point in points:
         if len(point) != view.codes.shape[1]:
             raise ParamsError(
@@ -97,9 +97,11 @@ def open_view(
     info, seed = load_info(fetched), params.runtime.seed
     train, images = load_split(fetched, "train"), load_split(fetched, split)
     space = _space_of(project, params, model)
+    if split == "train" and not whole:
+        train = load_split(fetched, "validation")  # an image is not judged by itself
     if whole:
-        return View(space, Seen(train, images, info.classes, split, seed))
-    return View(space, Seen.of(train, images, info.classes, split, params.evaluate, seed))
+        return View(space, Seen(train, images, info.classes, split, len(images), seed))
+    return View(space, Seen.sample(train, images, info.classes, split, params.evaluate, seed))
 
 
 def _space_of(project: Project, params: Params, name: str) -> LatentSpace:

@@ -125,10 +125,12 @@ def _with_one_more(before: dict[str, float] | None, value: float) -> dict[str, f
 def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
     """Every figure of every stage, named `<stage>/<split>/<metric>`.
 
-    ParamsError where the outputs are those of another dataset.
+    ParamsError where the outputs are those of another dataset, or it is not known of which.
     """
     described = project.outputs("fetch") / "dataset.json"
-    fetched = _read_mapping(described).get("name") if described.is_file() else dataset
+    if not described.is_file():  # metrics are in Git, this file is not
+        raise ParamsError(f"{described} is missing: run `dvc repro` first")
+    fetched = _read_mapping(described).get("name")
     if fetched != dataset:
         raise ParamsError(
             f"data.name = '{dataset}', but outputs/ holds the results of '{fetched}'; "

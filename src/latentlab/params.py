@@ -113,6 +113,12 @@ class OptimizationParams(Section):
             raise ValueError("prune_fraction needs prune_epochs, after which it is pruned")
 
 
+def refuse_single_batches(model: ConvolutionParams, batch_size: int) -> None:
+    """Raise ValueError where batch norm would have the statistics of one image."""
+    if model.batch_norm is True and batch_size == 1:
+        raise ValueError("model.batch_norm needs a batch_size of at least 2")
+
+
 class NetworkParams(OptimizationParams):
     """A symmetric network and its training."""
 
@@ -120,8 +126,7 @@ class NetworkParams(OptimizationParams):
 
     @model_validator(mode="after")
     def _batches_can_be_normalised(self) -> "NetworkParams":
-        if self.model.batch_norm is True and self.batch_size == 1:
-            raise ValueError("model.batch_norm needs a batch_size of at least 2")
+        refuse_single_batches(self.model, self.batch_size)
         return self
 
 
@@ -220,8 +225,8 @@ class DenoiserParams(OptimizationParams):
     def _has_one_network(self) -> "DenoiserParams":
         if (self.model is None) == (self.skip is None):
             raise ValueError("write either `model`, an autoencoder, or `skip`, a U-Net")
-        if self.model is not None and self.model.batch_norm is True and self.batch_size == 1:
-            raise ValueError("model.batch_norm needs a batch_size of at least 2")
+        if self.model is not None:
+            refuse_single_batches(self.model, self.batch_size)
         return self
 
 
@@ -265,7 +270,7 @@ class FinetuneParams(OptimizationParams):
 class VaeParams(NetworkParams):
     """A variational autoencoder; see `models.vae`."""
 
-    likelihood: Literal["gaussian", "mse", "bernoulli"]
+    likelihood: Literal["gaussian", "squared_error", "bernoulli"]
     scale: Positive | None = None
     beta: NotNegative
     warmup_epochs: Annotated[int, Strict(), Field(ge=0)] = 0

@@ -17,6 +17,9 @@ from latentlab.yaml_files import read_yaml
 WHOLE = ("space", "objectives")
 """Mappings whose entries belong together: they are replaced, not mixed."""
 
+OF_A_PERSON = ("compare.", "denoise.")
+"""Sections with entries of any name: one that somebody removed is not brought back."""
+
 LINE_WIDTH = 4096
 """Never fold a line of params.yaml."""
 
@@ -53,6 +56,8 @@ def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterato
     """Set every value of `source` in `target`, in place; say what changed."""
     for key, value in source.items():
         path = f"{prefix}{key}"
+        if prefix in OF_A_PERSON and key not in target:
+            continue
         both = isinstance(value, dict) and isinstance(target.get(key), dict)
         if both and key not in WHOLE:
             yield from _merge(target[key], value, f"{path}.")

@@ -17,10 +17,10 @@ def make_training(epochs=2, count=40, watch=None, **changes):
     base = {"noise_dim": 6, "channels": 4, "batch_size": 16}
     base |= {"epochs": epochs, "learning_rate": 1e-3, "adam_beta1": 0.5}
     settings = GanParams(**base | changes)
-    classes = 3 if settings.conditional else 0
+    shares = [0.5, 0.3, 0.2] if settings.conditional else []
     return AdversarialTraining(
-        Generator((1, 8, 8), 6, 4, classes),
-        Discriminator((1, 8, 8), 4, settings.normalization, classes),
+        Generator((1, 8, 8), 6, 4, shares),
+        Discriminator((1, 8, 8), 4, settings.normalization, len(shares)),
         settings,
         ImageSet(pixels, torch.zeros(count, dtype=torch.int64)),
         seed=0,

@@ -55,6 +55,35 @@ def test_a_generator_of_one_image_trips_the_alarm(judge, images):
     assert record["validation/class_entropy"] == 0
 
 
+def test_a_generator_of_one_image_of_each_class_trips_the_alarm(judge, images):
+    with torch.no_grad():  # so that none of its classes has all images
+        judge.to_logits.bias -= judge(images.floats()).mean(0)
+    classes = features_of_set(judge, images).classes
+    firsts = [int(torch.tensor(classes == each).nonzero()[0]) for each in sorted(set(classes))]
+    assert len(firsts) > 1
+    few = ImageSet(images.images[firsts], images.labels[firsts])
+
+    record = Watch(judge, images, 300, 0, CPU).judge(Copier(few))
+
+    assert record["validation/collapsed"] == 1
+    assert record["validation/diversity_in_classes"] == pytest.approx(0, abs=1e-6)
+    assert record["validation/diversity"] > 0.2
+
+
+def test_the_floor_is_the_distance_of_other_real_images(judge, images):
+    watch = Watch(judge, images, 30, 0, CPU)
+    floor = watch.floor(images)
+
+    assert floor == {
+        "classifier_frechet_distance": floor["classifier_frechet_distance"],
+        "samples": 30,
+        "reference": 80,
+    }
+    assert 0 < floor["classifier_frechet_distance"] < watch.judge(Copier(images, one=True))[FRECHET]
+    whole = Watch(judge, images, 80, 0, CPU).floor(images)
+    assert whole["classifier_frechet_distance"] == pytest.approx(0, abs=1e-4)
+
+
 def test_the_distance_is_that_of_the_classifier_s_features(judge, images):
     class Exact(Copier):
         def sample(self, count, generator):

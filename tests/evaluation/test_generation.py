@@ -7,9 +7,11 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
 from latentlab.evaluation import generation
+from latentlab.evaluation.features import Features
 from latentlab.evaluation.generation import (
     class_shares,
     diversity,
+    diversity_in_classes,
     entropy,
     frechet_distance,
     kernel_distance,
@@ -118,6 +120,27 @@ def test_diversity_is_the_quotient_of_mean_distances(clouds):
     assert diversity(points[:1].repeat(100, 0), points, seed=0) == 0
     measured = generation._mean_distance(points, seed=0)
     assert measured == pytest.approx(pairs, rel=0.03)
+
+
+def test_few_points_have_fewer_neighbours():
+    random = np.random.default_rng(0)
+    few = random.normal(size=(4, 3))
+
+    same = neighbor_metrics(few, few)
+    assert same == {"precision": 1, "recall": 1, "density": pytest.approx(4 / 3), "coverage": 1}
+    assert neighbor_metrics(few + 1000, few)["precision"] == 0
+
+
+def test_diversity_in_classes_is_zero_for_one_image_of_each(clouds):
+    points = clouds[0][:400]
+    classes = np.arange(400) % 4
+    real = Features(points, classes)
+    ones = Features(points[classes], classes)
+
+    assert diversity_in_classes(ones, real, seed=0) == 0
+    assert diversity(ones.values, points, seed=0) > 0.3
+    doubled = Features(2 * points, classes)
+    assert diversity_in_classes(doubled, real, seed=0) == pytest.approx(2)
 
 
 def test_classes_are_counted_and_their_entropy_is_log_n_where_they_are_even():

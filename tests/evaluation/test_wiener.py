@@ -3,10 +3,10 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from latentlab.data.corruption import Corruption, Kind
+from latentlab.data.corruption import Corruption, Kind, blur
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.restoration import restoration_metrics, spoilt_batches
-from latentlab.evaluation.wiener import LinearFilter
+from latentlab.evaluation.wiener import RIDGE, LinearFilter, LinearFilters
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,27 @@ def test_it_is_the_linear_regression_of_clean_on_spoilt_images(images, kind):
 
     expected = LinearRegression().fit(spoilt, clean).predict(spoilt)
     assert filtered.numpy() == pytest.approx(expected, abs=2e-3)
+
+
+def test_where_blur_leaves_next_to_nothing_it_is_as_close_as_in_twice_the_precision():
+    random = torch.Generator().manual_seed(0)
+    drawn = ImageSet(
+        torch.randint(0, 256, (3000, 1, 16, 16), generator=random, dtype=torch.uint8),
+        torch.zeros(3000, dtype=torch.int64),
+    )
+    smooth = blur(drawn.floats(), torch.full((3000, 1, 1, 1), 1.2), None) * 255
+    images = ImageSet(smooth.round().to(torch.uint8), drawn.labels)
+    corruption = Corruption([Kind("blur", 1.0, 1.0)])
+    pairs = list(spoilt_batches(images, corruption, seed=0))
+    x, y = (torch.cat(parts).flatten(1).double().numpy() for parts in zip(*pairs, strict=True))
+    covariance = np.cov(y, rowvar=False, bias=True)
+    ridge = RIDGE * covariance.diagonal().mean() * np.eye(256)
+    both = (y - y.mean(0)).T @ (x - x.mean(0)) / len(x)
+    expected = (y - y.mean(0)) @ np.linalg.solve(covariance + ridge, both) + x.mean(0)
+
+    found = restoration_metrics(LinearFilter.fit(images, corruption, 0), images, corruption, 0)
+
+    assert found["mse"] == pytest.approx(np.square(expected - x).mean(), rel=0.05)
 
 
 def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images):
@@ -60,3 +81,18 @@ def test_a_pixel_that_never_varies_is_no_fault(images):
     restored = fitted(still[:10].float() / 255)
     assert restored.isfinite().all()
     assert float(restored[:, :, 0, 0].abs().max()) < 1e-4
+
+
+def test_a_corruption_is_fitted_once(images):
+    filters = LinearFilters(images, seed=0)
+    first = filters.of(Corruption([Kind("gaussian", 0.2, 0.2)]))
+
+    assert filters.of(Corruption([Kind("gaussian", 0.2, 0.2)])) is first
+    assert filters.of(Corruption([Kind("gaussian", 0.2, 0.3)])) is not first
+    assert filters.of(Corruption([Kind("gaussian", 0.2, 0.2)], clip=True)) is not first
+
+
+def test_images_of_many_pixels_have_none():
+    large = ImageSet(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.zeros(2))
+
+    assert LinearFilters(large, seed=0).of(Corruption([Kind("blur", 1.0, 1.0)])) is None

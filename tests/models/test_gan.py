@@ -27,7 +27,7 @@ def test_samples_lie_between_black_and_white():
 
 def test_a_conditional_pair_sees_the_class():
     torch.manual_seed(0)
-    generator = Generator((1, 8, 8), 6, 4, classes=3).eval()
+    generator = Generator((1, 8, 8), 6, 4, [0.5, 0.3, 0.2]).eval()
     discriminator = Discriminator((1, 8, 8), 4, "none", classes=3)
     labels = torch.tensor([0, 1, 2])
     inputs, asked = generator.draw(3, torch.Generator().manual_seed(0), labels)
@@ -43,10 +43,11 @@ def test_a_conditional_pair_sees_the_class():
     assert torch.equal(discriminator(images), discriminator(images, torch.zeros(3).long()))
 
 
-def test_classes_are_drawn_evenly_where_none_are_asked_for():
-    _, labels = Generator((1, 8, 8), 6, 4, classes=4).draw(4000, torch.Generator().manual_seed(0))
+def test_classes_are_drawn_by_their_shares_where_none_are_asked_for():
+    generator = Generator((1, 8, 8), 6, 4, [0.5, 0.25, 0.15, 0.1])
+    _, labels = generator.draw(4000, torch.Generator().manual_seed(0))
 
-    assert labels.bincount().tolist() == pytest.approx([1000] * 4, rel=0.1)
+    assert labels.bincount().tolist() == pytest.approx([2000, 1000, 600, 400], rel=0.1)
 
 
 def test_spectral_normalisation_bounds_every_layer_by_one():

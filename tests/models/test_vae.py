@@ -83,13 +83,52 @@ def test_other_likelihoods_are_of_the_images_themselves():
     assert make_vae().observed(images) is images
 
 
-def test_the_mse_likelihood_is_the_summed_squared_error():
-    vae = make_vae("mse")
+def test_the_squared_error_is_the_likelihood_of_a_gaussian_of_variance_one_half():
+    vae = make_vae("squared_error")
     images, outputs = torch.rand(3, 1, 28, 28), torch.rand(3, 1, 28, 28)
+    likelihood = vae.log_likelihood(outputs, images)
 
-    expected = -(images - outputs).square().flatten(1).sum(1)
+    reference = Normal(outputs, math.sqrt(0.5)).log_prob(images).flatten(1).sum(1)
+    torch.testing.assert_close(likelihood, reference)
+    squared = (images - outputs).square().flatten(1).sum(1)
+    torch.testing.assert_close(likelihood + squared, torch.full((3,), -392 * math.log(math.pi)))
 
-    torch.testing.assert_close(vae.log_likelihood(outputs, images), expected)
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "squared_error"])
+def test_the_elbo_is_that_of_the_distributions_of_torch(likelihood):
+    """By the same noise, from the posterior as the encoder gives it."""
+    vae, images = make_vae(likelihood), torch.rand(5, 1, 28, 28)
+    torch.manual_seed(7)
+    terms = vae.loss_terms(images, torch.zeros(5))
+
+    mean, log_variance = vae.encode(images)
+    posterior = Normal(mean, log_variance.exp().sqrt())
+    torch.manual_seed(7)
+    codes = posterior.loc + posterior.scale * torch.randn(5, 4)
+    scale = vae.log_scale.exp() if likelihood == "gaussian" else math.sqrt(0.5)
+    log_likelihood = Normal(vae.decode(codes), scale).log_prob(images).sum((1, 2, 3))
+    kl = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1)
+
+    torch.testing.assert_close(terms["elbo"], (log_likelihood - kl).mean())
+
+
+def test_codes_and_reconstructions_are_of_the_pixels_that_are_observed():
+    vae, images = make_vae("bernoulli").eval(), torch.rand(5, 1, 28, 28)
+    drawn = vae.observed(images)
+
+    assert torch.equal(vae.means(images), vae.encode(drawn)[0])
+    assert torch.equal(vae(images), vae.decode(vae.encode(drawn)[0]))
+
+
+def test_probabilities_near_one_survive_low_precision():
+    vae = make_vae("bernoulli").eval()
+    with torch.no_grad():
+        vae.decoder[-2][0].bias.fill_(7.0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs = vae.decode(torch.zeros(1, 4))
+
+    assert outputs.dtype == torch.float32
+    assert 0.998 < float(outputs.max()) < 1
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])

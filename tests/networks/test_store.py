@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
@@ -68,6 +69,27 @@ def test_a_model_of_another_family_is_refused(tmp_path):
 def test_a_missing_model_says_what_to_run(tmp_path):
     with pytest.raises(EnvironmentProblem, match="run `dvc repro`"):
         load_model(Autoencoder, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+def test_a_broken_model_says_what_to_do(tmp_path, name):
+    save_model(Autoencoder(PLAIN), tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(EnvironmentProblem, match=r"is broken .*; delete the folder and run"):
+        load_model(Autoencoder, tmp_path)
+
+
+def test_a_full_disk_is_an_error_for_a_person(tmp_path, monkeypatch):
+    def refuse(weights, path):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", refuse)
+
+    with pytest.raises(EnvironmentProblem, match=r"cannot be written: .*No space left"):
+        save_model(Autoencoder(PLAIN), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_description_is_plain_json(tmp_path):

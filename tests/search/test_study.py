@@ -166,14 +166,14 @@ def undisturbed(task):
 def trained(monkeypatch):
     """The epochs that really were trained, in their order."""
     epochs = []
-    train_epoch = Training._train_epoch
+    train_epoch = Training.train_epoch
 
     def count(training, epoch):
         terms = train_epoch(training, epoch)
         epochs.append(epoch)
         return terms
 
-    monkeypatch.setattr(Training, "_train_epoch", count)
+    monkeypatch.setattr(Training, "train_epoch", count)
     return epochs
 
 
@@ -780,7 +780,7 @@ def test_a_study_that_was_killed_after_any_job_trains_no_epoch_twice(task, train
 
 def test_a_study_may_be_killed_again_and_again(task, undisturbed, monkeypatch):
     """After every second epoch: no rung here is longer."""
-    train_epoch = Training._train_epoch
+    train_epoch = Training.train_epoch
     left = 0
 
     def train_and_die(training, epoch):
@@ -790,7 +790,7 @@ def test_a_study_may_be_killed_again_and_again(task, undisturbed, monkeypatch):
         left -= 1
         return train_epoch(training, epoch)
 
-    monkeypatch.setattr(Training, "_train_epoch", train_and_die)
+    monkeypatch.setattr(Training, "train_epoch", train_and_die)
     one = task()
     trials = None
     kills = 0

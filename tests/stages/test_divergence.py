@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def break_after(monkeypatch, kind, epochs):
     """Spoil the weights of a training after so many epochs."""
-    train_epoch = kind._train_epoch
+    train_epoch = kind.train_epoch
 
     def spoilt(training, epoch):
         if epoch > epochs:
@@ -28,7 +28,7 @@ def break_after(monkeypatch, kind, epochs):
                 next(network.parameters()).fill_(math.nan)
         return train_epoch(training, epoch)
 
-    monkeypatch.setattr(kind, "_train_epoch", spoilt)
+    monkeypatch.setattr(kind, "train_epoch", spoilt)
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,21 @@ def test_the_generator_that_is_kept_is_the_closest_and_collapse_is_tagged(
     assert figures["validation"]["classifier_frechet_distance"] == min(distances)
     assert figures["best_epoch"] == distances.index(min(distances)) + 1
     assert figures["collapsed_epochs"] == 3
+    assert figures["real"]["samples"] == 40
+    assert figures["real"]["reference"] == 24
     assert bench.runs()["gan"].data.tags["collapsed"] == "epochs 1, 2, 3"
     with Image.open(output / "plots" / "training.gif") as animation:
         assert animation.n_frames == 3
+
+
+def test_a_generator_that_does_not_collapse_is_not_tagged(bench, monkeypatch):
+    monkeypatch.setattr(watch, "COLLAPSED", 0.0)  # whatever it draws
+
+    assert bench.run("gan").code == 0
+
+    assert "collapsed" not in bench.runs()["gan"].data.tags
+    figures = json.loads((bench.project.outputs("gan") / "metrics.json").read_text())
+    assert figures["collapsed_epochs"] == 0
 
 
 def test_epochs_that_were_not_judged_leave_their_figures_empty(bench):
@@ -50,7 +62,7 @@ def test_epochs_that_were_not_judged_leave_their_figures_empty(bench):
 
 @torch.inference_mode()
 def test_a_walk_goes_from_one_noise_to_another_within_a_class():
-    generator = Generator((1, 8, 8), 6, 4, classes=3).eval()
+    generator = Generator((1, 8, 8), 6, 4, [0.5, 0.3, 0.2]).eval()
     inputs, _ = generator.draw(2 * WALKS, torch.Generator().manual_seed(0))
 
     rows = walk_in_noise(generator, torch.Generator().manual_seed(0))

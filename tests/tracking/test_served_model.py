@@ -1,7 +1,9 @@
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
@@ -14,6 +16,7 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
+from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
 from latentlab.networks.store import save_model
@@ -35,6 +38,7 @@ MODELS = [
     (Denoiser(Autoencoder(ARCHITECTURE), Corruption([Kind("blur", 1.0, 1.0)])), IMAGES),
     (Vae(ARCHITECTURE, "gaussian"), IMAGES),
     (Generator(IMAGES, 6, 4), (6,)),
+    (ReferenceClassifier(IMAGES, [4, 6], 5, 3), IMAGES),
 ]
 
 
@@ -51,8 +55,13 @@ def predictions(model, shape):
         return inputs, model.eval()(inputs)
 
 
-def test_every_family_can_be_served(module):
-    assert sorted(module.FAMILIES) == sorted(model.family for model, _ in MODELS)
+def test_every_family_can_be_served(module, repository):
+    sources = (repository / "src" / "latentlab" / "models").glob("*.py")
+    families = re.findall(r'^    family = "(\w+)"', "".join(map(Path.read_text, sources)), re.M)
+
+    families.remove("unet")  # a part of a denoiser
+    assert sorted(module.FAMILIES) == sorted(families)
+    assert sorted(families) == sorted(model.family for model, _ in MODELS)
 
 
 @pytest.mark.parametrize(("model", "shape"), MODELS, ids=[model.family for model, _ in MODELS])

@@ -128,7 +128,7 @@ def test_a_finished_job_is_not_trained_again(fetched, tmp_path, monkeypatch):
     def refuse(training, epoch):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Training, "_train_epoch", refuse)
+    monkeypatch.setattr(Training, "train_epoch", refuse)
 
     assert run_job(one) == first
 
@@ -261,7 +261,7 @@ def test_a_training_that_is_where_it_should_be_is_not_trained_further(
     def refuse(training, epoch):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Training, "_train_epoch", refuse)
+    monkeypatch.setattr(Training, "train_epoch", refuse)
 
     assert run_job(one) == first
 

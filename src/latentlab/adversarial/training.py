@@ -87,7 +87,7 @@ class AdversarialTraining:
         """
         while len(self.history) < self.settings.epochs:
             epoch = len(self.history) + 1
-            record = {"epoch": epoch, **self._train_epoch(epoch)}
+            record = {"epoch": epoch, **self.train_epoch(epoch)}
             self._look(epoch, record)
             self.history.append(record)
             if self.checkpoint.due or epoch == self.settings.epochs:
@@ -112,7 +112,7 @@ class AdversarialTraining:
         """One step of the discriminator on real images [N, C, S, S] in [-1, 1], classes [N]."""
         with mixed_precision(self.device):
             with torch.no_grad():
-                generated, asked = self._generate(len(real))
+                generated, asked = self.generate(len(real))
             real_logits = self.discriminator(real, labels)
             generated_logits = self.discriminator(generated, asked)
             loss = discriminator_loss(
@@ -136,14 +136,14 @@ class AdversarialTraining:
     def step_generator(self, count: int) -> Record:
         """One step of the generator on `count` images of its own."""
         with mixed_precision(self.device):
-            generated, asked = self._generate(count)
+            generated, asked = self.generate(count)
             loss = generator_loss(self.settings.loss, self.discriminator(generated, asked))
         norm = self._descend(self.generator, self.generator_optimizer, loss)
         if self.averaged is not None:
             self.averaged.update_parameters(self.generator)
         return {"train/generator_loss": loss.detach(), "train/generator_gradient": norm}
 
-    def _generate(self, count: int) -> tuple[Tensor, Tensor]:
+    def generate(self, count: int) -> tuple[Tensor, Tensor]:
         """Fresh images [count, C, S, S] in [-1, 1], and the classes [count] they were asked for."""
         inputs, labels = self.generator.draw(count, self.random)
         return self.generator(inputs.to(self.device)), labels.to(self.device)
@@ -156,7 +156,8 @@ class AdversarialTraining:
         take_step(optimizer)
         return norm
 
-    def _train_epoch(self, epoch: int) -> Record:
+    def train_epoch(self, epoch: int) -> Record:
+        """One pass over the images; the means of all terms. `epoch` counts from 1."""
         self.generator.train()
         self.discriminator.train()
         for images, labels in self.sweep.batches():

@@ -2,17 +2,23 @@
 
 import torch
 
-from latentlab.data.image_set import ImageSet
+from latentlab.data.image_set import ImageSet, stratified_sample
 from latentlab.evaluation.features import features_of, features_of_set, in_parts
-from latentlab.evaluation.generation import class_shares, diversity, entropy, frechet_distance
+from latentlab.evaluation.generation import (
+    class_shares,
+    diversity,
+    diversity_in_classes,
+    entropy,
+    frechet_distance,
+)
 from latentlab.models.gan import Generator
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.training.record import Record
 
 FRECHET = "validation/classifier_frechet_distance"
 COLLAPSED = 0.5
-"""Share of the diversity of real images, or of the entropy of their classes, below which samples
-are called collapsed."""
+"""Share of the diversity of real images, of all or of those of one class, or of the entropy of
+their classes, below which samples are called collapsed."""
 
 
 class Watch:
@@ -32,8 +38,18 @@ class Watch:
         self._seed = seed
         self._image_shape = tuple(validation.images.shape[1:])
 
+    def floor(self, real: ImageSet) -> Record:
+        """Fréchet distance of as many other real images, and how many stand on each side."""
+        chosen = real.take(stratified_sample(real.labels, self._samples, self._seed))
+        seen = features_of_set(self._classifier, chosen)
+        return {
+            "classifier_frechet_distance": frechet_distance(seen.values, self._real.values),
+            "samples": len(seen),
+            "reference": len(self._real),
+        }
+
     def judge(self, generator: Generator) -> Record:
-        """Fréchet distance, diversity and class entropy of samples; `collapsed` is 0 or 1."""
+        """Fréchet distance, diversities and class entropy of samples; `collapsed` is 0 or 1."""
         random = torch.Generator().manual_seed(self._seed)
         drawn = in_parts(
             lambda count: generator.sample(count, random), self._samples, self._image_shape
@@ -41,12 +57,14 @@ class Watch:
         seen = features_of(self._classifier, drawn)
         classes = self._classifier.classes
         spread = diversity(seen.values, self._real.values, self._seed)
+        within = diversity_in_classes(seen, self._real, self._seed)
         even = entropy(class_shares(seen.classes, classes))
         usual = entropy(class_shares(self._real.classes, classes))
-        collapsed = spread < COLLAPSED or even < COLLAPSED * usual
+        collapsed = min(spread, within) < COLLAPSED or even < COLLAPSED * usual
         return {
             FRECHET: frechet_distance(seen.values, self._real.values),
             "validation/diversity": spread,
+            "validation/diversity_in_classes": within,
             "validation/class_entropy": even,
             "validation/collapsed": float(collapsed),
         }

@@ -35,14 +35,17 @@ def bound_metrics(vae: Vae, images: ImageSet, seed: int) -> dict[str, float]:
 
 def active_units(vae: Vae, images: ImageSet) -> int:
     """Dimensions whose posterior mean varies over images by more than 0.01 (Burda et al. 2016)."""
-    means = apply_in_batches(lambda batch: vae.encode(vae.observed(batch))[0], in_batches(images))
+    means = apply_in_batches(vae.means, in_batches(images))
     return int((means.var(0) > ACTIVE_VARIANCE).sum())
 
 
-def importance_weighted_bound(vae: Vae, images: ImageSet, samples: int, seed: int) -> float:
-    """E log 1/k sum_i p(x, z_i) / q(z_i|x) with k samples, in nats per image (Burda et al. 2016).
+def importance_weighted_bound(
+    vae: Vae, images: ImageSet, samples: int, seed: int
+) -> dict[str, float]:
+    """`iwae`, E log 1/k sum_i p(x, z_i) / q(z_i|x) with k samples, in nats (Burda et al. 2016).
 
-    At one sample it is the ELBO; with more it comes closer to log p(x) from below.
+    It comes closer to log p(x) from below the more samples there are. `iwae_elbo` is the ELBO by
+    the same samples of the same images, which never is above it.
     """
     random = torch.Generator().manual_seed(seed)
 
@@ -52,9 +55,11 @@ def importance_weighted_bound(vae: Vae, images: ImageSet, samples: int, seed: in
         weights = torch.stack(
             [_log_weight(vae, batch, mean, log_variance, random) for _ in range(samples)]
         )
-        return weights.logsumexp(0) - math.log(samples)
+        tighter = weights.logsumexp(0) - math.log(samples)
+        return torch.stack([tighter, weights.mean(0)], 1)
 
-    return float(apply_in_batches(bound, in_batches(images)).double().mean())
+    bounds = apply_in_batches(bound, in_batches(images)).double().mean(0).tolist()
+    return dict(zip(("iwae", "iwae_elbo"), bounds, strict=True))
 
 
 def _log_weight(

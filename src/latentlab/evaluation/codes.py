@@ -62,6 +62,6 @@ def trustworthiness_of(codes: np.ndarray, points: np.ndarray) -> float:
 
 
 def collapsed_share(codes: np.ndarray) -> float:
-    """Share of the dimensions whose variance is below a hundredth of the largest one."""
+    """Share of the dimensions whose variance is below a hundredth of the largest one, or zero."""
     variances = codes.var(0)
-    return float((variances < COLLAPSED * variances.max()).mean())
+    return float(((variances < COLLAPSED * variances.max()) | (variances == 0)).mean())

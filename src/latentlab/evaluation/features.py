@@ -22,10 +22,6 @@ class Features:
     def __len__(self) -> int:
         return len(self.values)
 
-    def first(self, count: int) -> "Features":
-        """Those of the first images."""
-        return Features(self.values[:count], self.classes[:count])
-
 
 @torch.inference_mode()
 def features_of(classifier: ReferenceClassifier, batches: Iterable[Tensor]) -> Features:

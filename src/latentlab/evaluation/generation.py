@@ -7,6 +7,8 @@ those of Inception, trained on photographs.
 import numpy as np
 from numpy.typing import NDArray
 
+from latentlab.evaluation.features import Features
+
 Array = NDArray[np.float64]
 
 NEIGHBORS = 5
@@ -65,10 +67,11 @@ def _discrepancy(first: Array, second: Array) -> float:
 def neighbor_metrics(samples: Array, real: Array) -> dict[str, float]:
     """How samples [N, F] and real images [M, F] lie among each other, by their 5 nearest.
 
-    A ball around each point reaches its fifth nearest of its own kind. `precision` is the share of
-    samples within a ball of a real one, `recall` that of real ones within a ball of a sample
-    (Kynkäänniemi et al. 2019); `density` counts the balls that a sample is in, over 5, and
-    `coverage` is the share of real balls with a sample in them (Naeem et al. 2020).
+    A ball around each point reaches its fifth nearest of its own kind, the farthest of fewer.
+    `precision` is the share of samples within a ball of a real one, `recall` that of real ones
+    within a ball of a sample (Kynkäänniemi et al. 2019); `density` counts the balls that a sample
+    is in, over 5, and `coverage` is the share of real balls with a sample in them (Naeem et al.
+    2020).
     """
     real_radii, sample_radii = _radii(real), _radii(samples)
     in_real = np.zeros(len(samples))
@@ -84,20 +87,22 @@ def neighbor_metrics(samples: Array, real: Array) -> dict[str, float]:
     return {
         "precision": float((in_real > 0).mean()),
         "recall": float(within_samples.mean()),
-        "density": float(in_real.mean() / NEIGHBORS),
+        "density": float(in_real.mean() / _nearest(real)),
         "coverage": float(covered.mean()),
     }
 
 
+def _nearest(points: Array) -> int:
+    return min(NEIGHBORS, len(points) - 1)
+
+
 def _radii(points: Array) -> Array:
     """The distance of each point to its fifth nearest other."""
-    radii = np.empty(len(points))
+    radii, nearest = np.empty(len(points)), _nearest(points)
     for start in range(0, len(points), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
         # the nearest is the point itself
-        radii[rows] = np.partition(_distances(points[rows], points), NEIGHBORS, axis=1)[
-            :, NEIGHBORS
-        ]
+        radii[rows] = np.partition(_distances(points[rows], points), nearest, axis=1)[:, nearest]
     return radii
 
 
@@ -113,6 +118,22 @@ def diversity(samples: Array, real: Array, seed: int) -> float:
     0 where a generator returns one image only.
     """
     return _mean_distance(samples, seed) / max(_mean_distance(real, seed), 1e-12)
+
+
+def diversity_in_classes(samples: Features, real: Features, seed: int) -> float:
+    """The same of two of one class, over all samples whose class has another.
+
+    0 where a generator returns one image of each class.
+    """
+    ours, theirs = (_mean_distance_in_classes(each, seed) for each in (samples, real))
+    return ours / max(theirs, 1e-12)
+
+
+def _mean_distance_in_classes(points: Features, seed: int) -> float:
+    members = [np.flatnonzero(points.classes == each) for each in np.unique(points.classes)]
+    several = [each for each in members if len(each) > 1]
+    distances = [_mean_distance(points.values[each], seed) for each in several]
+    return float(np.average(distances, weights=list(map(len, several)))) if several else 0.0
 
 
 def _mean_distance(points: Array, seed: int) -> float:

@@ -1,5 +1,7 @@
 """The optimal linear filter, the line that a denoiser has to beat."""
 
+import json
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,8 @@ from latentlab.data.corruption import Corruption
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.restoration import spoilt_batches
 
+MOST_PIXELS = 4096
+"""Of an image that a filter is fitted to: it has a weight for each pair of them."""
 RIDGE = 1e-5
 """Share of the mean variance of a pixel added to each: a corner that is always black has none."""
 
@@ -30,8 +34,9 @@ class LinearFilter:
         clean_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)
         spoilt_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)
         for clean, spoilt in spoilt_batches(images, corruption, seed):
-            x, y = clean.flatten(1), spoilt.flatten(1)
-            sums += torch.stack([x.sum(0, dtype=torch.float64), y.sum(0, dtype=torch.float64)])
+            # the rounding of float32 is as large as what blur leaves of some directions
+            x, y = clean.flatten(1).double(), spoilt.flatten(1).double()
+            sums += torch.stack([x.sum(0), y.sum(0)])
             clean_spoilt += x.T @ y
             spoilt_spoilt += y.T @ y
         mean_x, mean_y = sums / len(images)
@@ -44,3 +49,21 @@ class LinearFilter:
     def __call__(self, spoilt: Tensor) -> Tensor:
         """Restored images [N, C, S, S]."""
         return (spoilt.flatten(1) @ self._weights + self._offset).view(spoilt.shape)
+
+
+class LinearFilters:
+    """The filter of each corruption, fitted to the same images and once only."""
+
+    def __init__(self, images: ImageSet, seed: int) -> None:
+        self._images = images
+        self._seed = seed
+        self._fitted: dict[str, LinearFilter] = {}
+
+    def of(self, corruption: Corruption) -> LinearFilter | None:
+        """That of one corruption; None for images of more than 4,096 pixels."""
+        if self._images.images[0].numel() > MOST_PIXELS:
+            return None
+        key = json.dumps(corruption.config)
+        if key not in self._fitted:
+            self._fitted[key] = LinearFilter.fit(self._images, corruption, self._seed)
+        return self._fitted[key]

@@ -36,64 +36,60 @@ MIDDLE = (2, 98)
 """Percentiles of the codes between which the plane is decoded."""
 
 
-def examine(
-    view: View, settings: EvaluateParams, seed: int, folder: Path, name: str
-) -> dict[str, Any]:
+def examine(view: View, settings: EvaluateParams, folder: Path, name: str) -> dict[str, Any]:
     """All figures of a latent space; its maps, density and walks go to `folder` under `name`."""
     return (
-        figures_of_view(view, seed)
-        | draw_maps(view, settings, seed, folder / name)
-        | draw_density(view, seed, folder / name)
+        figures_of_view(view)
+        | draw_maps(view, settings, folder / name)
+        | draw_density(view, folder / name)
         | {"walks": walk_between_classes(view, settings, folder / f"{name}_walk")}
     )
 
 
-def figures_of_view(view: View, seed: int) -> dict[str, Any]:
+def figures_of_view(view: View) -> dict[str, Any]:
     """What the codes say of the classes, and how they use their dimensions."""
     return (
         class_figures(view.train_codes, view.train_labels, view.codes, view.labels)
-        | cluster_figures(view.codes, view.labels, seed)
+        | cluster_figures(view.codes, view.labels, view.seen.seed)
         | {"collapsed_share": collapsed_share(view.codes)}
     )
 
 
-def draw_maps(view: View, settings: EvaluateParams, seed: int, target: Path) -> dict[str, Any]:
+def draw_maps(view: View, settings: EvaluateParams, target: Path) -> dict[str, Any]:
     """Draw maps of the codes; how far each can be trusted, and what the linear ones explain.
 
     `target` is the start of the names of all pictures.
     """
     codes = view.codes
-    about = f"{view.space.called}, {codes.shape[1]} dimensions, {len(codes)} {view.seen.split}"
+    shown = f"{len(codes):,} of {view.seen.of:,} {view.seen.split} images"
+    about = f"{view.space.called}, {codes.shape[1]} dimensions, {shown}"
 
     def draw(kind: str, points: np.ndarray, names: list[str]) -> None:
         picture = Path(f"{target}_{kind.lower().replace('-', '')}.png")
         plot_latent_map(picture, points, view.labels, view.seen.classes, names, title(kind))
 
     def title(kind: str) -> str:
-        return f"{kind.split('_')[0]}: {about} images"
+        return f"{kind.split('_')[0]}: {about}"
 
     if codes.shape[1] in (2, MOST_SHOWN):
         draw("latent", codes, [f"code {axis + 1}" for axis in range(codes.shape[1])])
     trusted, explained = {}, {}
     for dimensions in (2, MOST_SHOWN):
         points, shares = pca(codes, dimensions)
-        names = [
-            f"principal component {axis + 1} ({share:.0%} of variance)"
-            for axis, share in enumerate(shares)
-        ]
+        names = [f"PC {axis + 1} ({share:.0%} of variance)" for axis, share in enumerate(shares)]
         draw(f"PCA_{dimensions}d", points, names)
         explained[f"pca_{dimensions}d"] = float(shares.sum())
         trusted[f"pca_{dimensions}d"] = trustworthiness_of(codes, points)
-        points = tsne(codes, dimensions, settings.tsne_perplexity, seed)
+        points = tsne(codes, dimensions, settings.tsne_perplexity, view.seen.seed)
         draw(f"t-SNE_{dimensions}d", points, [f"t-SNE {axis + 1}" for axis in range(dimensions)])
         trusted[f"tsne_{dimensions}d"] = trustworthiness_of(codes, points)
     return {"trustworthiness": trusted, "explained_variance": explained}
 
 
-def draw_density(view: View, seed: int, target: Path) -> dict[str, float]:
+def draw_density(view: View, target: Path) -> dict[str, float]:
     """Estimate the density of the codes, and draw from it: points, images, the plane decoded."""
     codes, density = view.train_codes, view.density
-    drawn = density.sample(len(codes), seed)
+    drawn = density.sample(len(codes), view.seen.seed)
     title = f"{view.space.called}: kernel density, bandwidth {density.bandwidth:.2g}"
     samples = view.space.images(drawn[:DRAWN])
     plot_grid(

@@ -36,7 +36,7 @@ class LatentSpace:
     @classmethod
     def of_vae(cls, called: str, model: Vae) -> "LatentSpace":
         """That of a VAE, an image at the mean of its posterior."""
-        return cls(called, lambda images: model.encode(images)[0], model.decode)
+        return cls(called, model.means, model.decode)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images through their codes."""
@@ -54,16 +54,17 @@ class LatentSpace:
 
 @dataclass(frozen=True)
 class Seen:
-    """The images by which a space is judged, and those it may learn from."""
+    """Images by which a space is judged, `of` so many in their split; those it may learn from."""
 
     train: ImageSet
     images: ImageSet
     classes: list[str]
     split: str
+    of: int
     seed: int
 
     @classmethod
-    def of(
+    def sample(
         cls, train: ImageSet, images: ImageSet, classes: list[str], split: str,
         settings: EvaluateParams, seed: int,
     ) -> "Seen":  # fmt: skip
@@ -73,6 +74,7 @@ class Seen:
             images.take(stratified_sample(images.labels, settings.projected_images, seed)),
             classes,
             split,
+            len(images),
             seed,
         )
 

@@ -19,19 +19,23 @@ class Generator(nn.Module):
     family = "generator"
 
     def __init__(
-        self, image_shape: Sequence[int], noise_dim: int, channels: int, classes: int = 0
+        self,
+        image_shape: Sequence[int],
+        noise_dim: int,
+        channels: int,
+        class_shares: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.config = {
             "image_shape": list(image_shape),
             "noise_dim": noise_dim,
             "channels": channels,
-            "classes": classes,
+            "class_shares": list(class_shares),
         }
         depth, image_size, _ = image_shape
         base = image_size // 4
         self.layers = nn.Sequential(
-            nn.Linear(noise_dim + classes, 4 * channels * base**2, bias=False),
+            nn.Linear(self.inputs, 4 * channels * base**2, bias=False),
             nn.Unflatten(1, (4 * channels, base, base)),
             nn.BatchNorm2d(4 * channels),
             nn.ReLU(),
@@ -54,7 +58,7 @@ class Generator(nn.Module):
     @property
     def inputs(self) -> int:
         """How many numbers make an image: noise, and the class where there are some."""
-        return self.config["noise_dim"] + self.config["classes"]
+        return self.config["noise_dim"] + len(self.config["class_shares"])
 
     def forward(self, noise: Tensor) -> Tensor:
         """Images [N, C, S, S] in [-1, 1] of inputs [N, inputs]."""
@@ -65,15 +69,16 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Fresh inputs [count, inputs], and the classes [count] that they ask for.
 
-        Classes are drawn too where no `labels` are given; without any they are all 0.
+        Where no `labels` are given they are drawn too, by the shares of the classes; a generator
+        that knows none has them all 0.
         """
-        classes = self.config["classes"]
+        shares = torch.tensor(self.config["class_shares"])
         noise = torch.randn(count, self.config["noise_dim"], generator=generator)
-        if not classes:
+        if not len(shares):
             return noise, torch.zeros(count, dtype=torch.int64)
         if labels is None:
-            labels = torch.randint(classes, (count,), generator=generator)
-        return torch.cat([noise, one_hot(labels, classes)], 1), labels
+            labels = shares.multinomial(count, replacement=True, generator=generator)
+        return torch.cat([noise, one_hot(labels, len(shares))], 1), labels
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Images [count, C, S, S] in [0, 1] of fresh standard normal noise."""

@@ -41,9 +41,9 @@ class Vae(nn.Module):
     """q(z|x) = N(mean(x), diag(exp(log_variance(x)))), p(z) = N(0, I), p(x|z) by `likelihood`.
 
     `likelihood` is "gaussian" (one standard deviation for all pixels: `scale`, or a learned one
-    where that is None), "mse" (variance 1/2, so that the negative log-likelihood is the summed
-    squared error) or "bernoulli" (of pixels that are drawn to be 0 or 1, each with the probability
-    that its grey value is; in evaluation mode the same every time).
+    where that is None), "squared_error" (a Gaussian of variance 1/2, whose negative log-likelihood
+    is the summed squared error and a constant) or "bernoulli" (of pixels that are drawn to be 0 or
+    1, each with the probability that its grey value is; in evaluation mode by a fixed seed).
     """
 
     family = "vae"
@@ -96,9 +96,13 @@ class Vae(nn.Module):
         """Mean images [N, C, S, S] of codes [N, latent_dim]."""
         return self.decoder(codes)
 
+    def means(self, images: Tensor) -> Tensor:
+        """Posterior means [N, latent_dim] of images [N, C, S, S] as they are observed."""
+        return self.encode(self.observed(images))[0]
+
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions [N, C, S, S] from the posterior mean."""
-        return self.decode(self.encode(images)[0])
+        return self.decode(self.means(images))
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Mean images [count, C, S, S] of codes drawn from the prior."""
@@ -147,8 +151,6 @@ class Vae(nn.Module):
                 surprise = binary_cross_entropy(outputs, images, reduction="none")
             return -surprise.flatten(1).sum(1)
         squared = (outputs - images).square().flatten(1).sum(1)
-        if self.likelihood == "mse":
-            return -squared
         log_scale = self._log_scale()
         pixels = images[0].numel()
         return -squared / (2 * (2 * log_scale).exp()) - pixels * (
@@ -156,6 +158,8 @@ class Vae(nn.Module):
         )
 
     def _log_scale(self) -> Tensor:
+        if self.likelihood == "squared_error":
+            return torch.tensor(math.log(0.5) / 2)
         if self.scale is not None:
             return torch.tensor(math.log(self.scale))
         return self.log_scale.clamp_min(SMALLEST_LOG_SCALE)

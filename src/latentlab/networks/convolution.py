@@ -59,10 +59,18 @@ class Decoder(nn.Sequential):
             if layer is not convolutions[0]:
                 layers += _after(architecture, nn.BatchNorm2d(layer.inputs))
         if architecture.output == "sigmoid":
-            layers.append(nn.Sigmoid())
+            layers.append(Sigmoid())
         elif architecture.mean is not None:
             layers.append(Unstandardize(architecture.mean, architecture.std))
         super().__init__(*layers)
+
+
+class Sigmoid(nn.Sigmoid):
+    """A sigmoid in float32: in bfloat16 whatever is above 0.998 would be 1."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Pixels [N, C, S, S] in [0, 1]."""
+        return super().forward(logits.float())
 
 
 class Standardize(nn.Module):

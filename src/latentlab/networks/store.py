@@ -16,16 +16,24 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def save_model(model: nn.Module, folder: Path) -> None:
     """Write the weights and the description of a model."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / "weights.safetensors") as temporary:
-        save_file(weights, temporary)
+        try:
+            save_file(weights, temporary)
+        except SafetensorError as fault:  # what of other files is an OSError
+            raise EnvironmentProblem(f"{folder} cannot be written: {fault}") from None
     write_json(folder / "model.json", {"family": model.family, "config": model.config})
 
 
 def load_model(kind: type[Model], folder: Path) -> Model:
-    """Rebuild a model of class `kind` that `save_model` wrote, in evaluation mode, on the CPU."""
+    """Rebuild a model of class `kind` that `save_model` wrote, in evaluation mode, on the CPU.
+
+    Raises EnvironmentProblem where there is none, a broken one or one of another family.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -33,6 +41,10 @@ def load_model(kind: type[Model], folder: Path) -> Model:
         weights = load_file(folder / "weights.safetensors")
     except FileNotFoundError as missing:
         raise EnvironmentProblem(f"no model in {folder} ({missing}); run `dvc repro`") from None
+    except (SafetensorError, ValueError) as broken:
+        raise EnvironmentProblem(
+            f"the model in {folder} is broken ({broken}); delete the folder and run `dvc repro`"
+        ) from None
     if description["family"] != kind.family:
         raise EnvironmentProblem(
             f"{folder} holds a model of family '{description['family']}', not '{kind.family}'"

@@ -32,7 +32,8 @@ def plot_robustness(
                 label=method,
             )
         axes.set(xlabel=UNITS[kind], ylabel=ylabel)
-        axes.set_ylim(bottom=0)
+        if term == "mse":  # doing nothing is worse by orders of magnitude
+            axes.set_yscale("log")
         axes.grid(color="0.9")
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.suptitle(f"{kind.replace('_', ' ')}: spoilt test images, restored by")

@@ -18,6 +18,7 @@ from latentlab.evaluation.classification import (
 from latentlab.evaluation.features import Features, features_of_set
 from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
+from latentlab.evaluation.wiener import LinearFilters
 from latentlab.files import write_csv
 from latentlab.latent.examine import examine, figures_of_view
 from latentlab.latent.space import LatentSpace, Seen, View
@@ -81,7 +82,8 @@ def run(stage: Stage) -> None:
         for name, view in views.items():
             metrics[name]["latent"] = _judge_codes(stage, name, view)
         bar.advance(1)
-        metrics["denoise"] = judge_denoisers(stage, models.denoisers, test)
+        filters = LinearFilters(stage.load_split("train"), stage.seed)
+        metrics["denoise"] = judge_denoisers(stage, models.denoisers, filters, test)
         bar.advance(1)
         metrics["robustness"] = judge_robustness(
             stage,
@@ -89,6 +91,7 @@ def run(stage: Stage) -> None:
             models.autoencoder,
             models.denoisers,
             models.classifier,
+            filters,
             test,
         )
         bar.advance(1)
@@ -115,9 +118,9 @@ def _judge_bounds(stage: Stage, vae: Vae, test: ImageSet) -> dict[str, dict[str,
     settings = stage.params.evaluate
     chosen = stratified_sample(test.labels, settings.importance_images, stage.seed)
     samples = settings.importance_samples
-    bound = importance_weighted_bound(vae, test.take(chosen), samples, stage.seed)
-    importance = {"iwae": bound, "iwae_samples": samples, "iwae_images": len(chosen)}
-    return {vae.likelihood: bound_metrics(vae, test, stage.seed) | importance}
+    bounds = importance_weighted_bound(vae, test.take(chosen), samples, stage.seed)
+    bounds |= {"iwae_samples": samples, "iwae_images": len(chosen)}
+    return {vae.likelihood: bound_metrics(vae, test, stage.seed) | bounds}
 
 
 def _classify(
@@ -173,7 +176,7 @@ def _plot_reconstructions(stage: Stage, models: Models, test: ImageSet) -> None:
 def _views(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> dict[str, View]:
     """Every latent space as the same images show it; that of pixel PCA is the line to beat."""
     seed, train = stage.seed, stage.load_split("train")
-    seen = Seen.of(train, test, info.classes, "test", stage.params.evaluate, seed)
+    seen = Seen.sample(train, test, info.classes, "test", stage.params.evaluate, seed)
     baseline = PixelPca.fit(seen.train, models.autoencoder.architecture.latent_dim, seed)
     spaces = {
         "autoencoder": LatentSpace.of_autoencoder("autoencoder", models.autoencoder),
@@ -200,5 +203,5 @@ def _generators(models: Models, autoencoder: View) -> dict[str, Draw]:
 def _judge_codes(stage: Stage, name: str, view: View) -> dict[str, Any]:
     """The figures of a latent space; of those that were learnt also maps."""
     if name == "pixel_pca":
-        return figures_of_view(view, stage.seed)
-    return examine(view, stage.params.evaluate, stage.seed, stage.plots, name)
+        return figures_of_view(view)
+    return examine(view, stage.params.evaluate, stage.plots, name)

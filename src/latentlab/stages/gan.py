@@ -1,11 +1,12 @@
 """gan: a deep convolutional GAN, judged while it trains by the reference classifier."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from latentlab.adversarial.training import AdversarialTraining
 from latentlab.adversarial.watch import FRECHET, Watch
-from latentlab.data.image_set import DatasetInfo
+from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.latent.walks import spherical_walk
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.reference import ReferenceClassifier
@@ -23,6 +24,7 @@ SAMPLES = 64
 COLUMNS = 8
 WALKS = 6
 WALK_STEPS = 12
+EPOCHS_SHOWN = 10
 
 
 def run(stage: Stage) -> None:
@@ -31,7 +33,10 @@ def run(stage: Stage) -> None:
     settings = stage.params.gan
     stage.run.log_params({"gan": settings.tree()})
 
-    training = _prepare_training(stage, settings, info)
+    judge = load_model(ReferenceClassifier, stage.project.outputs("reference") / "model")
+    validation = stage.load_split("validation")
+    watch = Watch(judge, validation, settings.judged_samples, stage.seed, stage.device)
+    training = _prepare_training(stage, settings, info, watch)
     follow(stage, training)
     generator = training.restore_best().cpu()
 
@@ -40,6 +45,7 @@ def run(stage: Stage) -> None:
     _plot_curves(stage, training.history, settings.loss, title)
     frames = [tiled(frame / 255, COLUMNS)[None] for frame in training.frames]
     save_animation(stage.plots / "training.gif", frames, scale=2, milliseconds=400)
+    _plot_epochs(stage, training.frames, title)
     random = torch.Generator().manual_seed(stage.seed)
     with torch.inference_mode():
         samples = generator.sample(SAMPLES, random)
@@ -56,6 +62,7 @@ def run(stage: Stage) -> None:
         {
             "train": _part(best, "train/"),
             "validation": _part(best, "validation/"),
+            "real": watch.floor(stage.load_split("train")),
             "collapsed_epochs": len(collapsed),
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
@@ -65,6 +72,13 @@ def run(stage: Stage) -> None:
             },
         }
     )
+
+
+def _plot_epochs(stage: Stage, frames: list[Tensor], title: str) -> None:
+    """A row of the same noise for each of some epochs, the first and the last among them."""
+    numbers = np.unique(np.linspace(1, len(frames), min(EPOCHS_SHOWN, len(frames))).round())
+    rows = {f"epoch {n}": frames[n - 1][:COLUMNS] / 255 for n in numbers.astype(int).tolist()}
+    plot_rows(stage.plots / "training.png", rows, f"{title}: the same noise after epochs")
 
 
 def walk_in_noise(generator: Generator, random: torch.Generator) -> dict[str, Tensor]:
@@ -79,24 +93,30 @@ def walk_in_noise(generator: Generator, random: torch.Generator) -> dict[str, Te
     return rows
 
 
-def _prepare_training(stage: Stage, settings: GanParams, info: DatasetInfo) -> AdversarialTraining:
-    classes = len(info.classes) if settings.conditional else 0
-    generator = Generator(info.image_shape, settings.noise_dim, settings.channels, classes)
+def _prepare_training(
+    stage: Stage, settings: GanParams, info: DatasetInfo, watch: Watch
+) -> AdversarialTraining:
+    train = stage.load_split("train")
+    shares = _class_shares(train, info) if settings.conditional else []
+    generator = Generator(info.image_shape, settings.noise_dim, settings.channels, shares)
     discriminator = Discriminator(
-        info.image_shape, settings.channels, settings.normalization, classes
+        info.image_shape, settings.channels, settings.normalization, len(shares)
     )
-    judge = load_model(ReferenceClassifier, stage.project.outputs("reference") / "model")
-    validation = stage.load_split("validation")
     return AdversarialTraining(
         generator,
         discriminator,
         settings,
-        stage.load_split("train"),
+        train,
         stage.seed,
         stage.device,
         checkpoint_of(stage),
-        Watch(judge, validation, settings.judged_samples, stage.seed, stage.device),
+        watch,
     )
+
+
+def _class_shares(train: ImageSet, info: DatasetInfo) -> list[float]:
+    counts = train.labels.bincount(minlength=len(info.classes))
+    return (counts / counts.sum()).tolist()
 
 
 def _plot_curves(stage: Stage, history: list[Record], loss: str, title: str) -> None:

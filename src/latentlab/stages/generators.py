@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentlab.data.image_set import DatasetInfo, stratified_sample
+from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
 from latentlab.evaluation.classification import as_key
 from latentlab.evaluation.features import Features, features_of, features_of_set, in_parts
 from latentlab.evaluation.generation import (
     class_shares,
     diversity,
+    diversity_in_classes,
     entropy,
     frechet_distance,
     kernel_distance,
@@ -59,9 +60,7 @@ def judge_generators(
         name: _draw(draw, judge, samples, tuple(info.image_shape), stage.seed)
         for name, draw in generators.items()
     }
-    drawn[FLOOR] = Drawn(
-        features_of_set(judge, validation).first(samples), validation.floats(slice(CHECKED))
-    )
+    drawn[FLOOR] = _draw_real(validation, judge, samples, stage.seed)
     unseen = test.floats(stratified_sample(test.labels, CHECKED, stage.seed))
     of_real, _ = nearest_training_images(unseen, train)
     figures = {}
@@ -91,6 +90,13 @@ def _draw(
     return Drawn(features, torch.cat(kept)[:CHECKED])
 
 
+def _draw_real(images: ImageSet, judge: ReferenceClassifier, count: int, seed: int) -> Drawn:
+    """Images of all classes in the place of samples, in no order."""
+    chosen = stratified_sample(images.labels, count, seed)
+    chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(seed))]
+    return Drawn(features_of_set(judge, images.take(chosen)), images.floats(chosen[:CHECKED]))
+
+
 def _figures(drawn: Features, real: Features, info: DatasetInfo, seed: int) -> dict[str, Any]:
     shares = class_shares(drawn.classes, len(info.classes))
     named = zip(map(as_key, info.classes), shares.tolist(), strict=True)
@@ -101,6 +107,7 @@ def _figures(drawn: Features, real: Features, info: DatasetInfo, seed: int) -> d
         "classifier_kernel_distance": kernel_distance(drawn.values, real.values, seed),
         **neighbor_metrics(drawn.values, real.values),
         "diversity": diversity(drawn.values, real.values, seed),
+        "diversity_in_classes": diversity_in_classes(drawn, real, seed),
         "class_entropy": entropy(shares),
         "class_shares": dict(named),
     }

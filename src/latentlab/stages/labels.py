@@ -48,7 +48,7 @@ def judge_control(
     trained = stage.project.outputs("train") / "model"
     build = partial(classifier_of_a_way, trained, settings, len(info.classes), "scratch")
     (outcome,) = follow_jobs(stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)])
-    accuracy = _accuracy(outcome)
+    _refuse_divergence(outcome)
     both = [
         {"epoch": ours["epoch"], "ours": ours[ACCURACY], "control": control[ACCURACY]}
         for ours, control in zip(history, outcome.history, strict=False)
@@ -61,7 +61,7 @@ def judge_control(
         "validation accuracy",
         f"classifiers on {info.name}",
     )
-    return {"validation": {"accuracy": accuracy}, "epochs": len(outcome.history)}
+    return {"validation": {"accuracy": outcome.best[ACCURACY]}, "epochs": len(outcome.history)}
 
 
 def judge_label_budgets(
@@ -77,7 +77,7 @@ def judge_label_budgets(
     accuracies: dict[str, dict[str, list[float]]] = {}
     for attempt, outcome in zip(attempts, outcomes, strict=True):
         of_budget = accuracies.setdefault(str(attempt.per_class), {})
-        of_budget.setdefault(attempt.way, []).append(_accuracy(outcome))
+        of_budget.setdefault(attempt.way, []).append(_last_accuracy(outcome))
     figures = {
         budget: {way: _mean_and_deviation(values) for way, values in ways.items()}
         for budget, ways in accuracies.items()
@@ -143,10 +143,15 @@ def classifier_of_a_way(
     return Classifier.from_autoencoder(donor, settings.head, classes, frozen, regularizers)
 
 
-def _accuracy(outcome: Outcome) -> float:
+def _last_accuracy(outcome: Outcome) -> float:
+    """Not the best: with few labels, those of the validation split would be most that is known."""
+    _refuse_divergence(outcome)
+    return outcome.history[-1][ACCURACY]
+
+
+def _refuse_divergence(outcome: Outcome) -> None:
     if outcome.fault is not None:
         raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
-    return outcome.history[-1][ACCURACY]
 
 
 def _mean_and_deviation(values: list[float]) -> dict[str, float]:

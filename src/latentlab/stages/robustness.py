@@ -8,15 +8,13 @@ from torch import Tensor, nn
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.restoration import Restore, restoration_metrics, robustness
-from latentlab.evaluation.wiener import LinearFilter
+from latentlab.evaluation.wiener import LinearFilters
 from latentlab.files import write_csv
 from latentlab.models.denoiser import Denoiser
 from latentlab.params import EvaluateParams
 from latentlab.plots.robustness import plot_robustness
 from latentlab.stages.stage import Stage
 
-MOST_PIXELS = 4096
-"""Of an image that the linear filter is fitted to: it has a weight for each pair of them."""
 NOTHING = "doing nothing"
 LINEAR = "Wiener filter"
 
@@ -36,15 +34,16 @@ def judge_robustness(
     autoencoder: nn.Module,
     denoisers: dict[str, Denoiser],
     classify: Callable[[Tensor], Tensor],
+    filters: LinearFilters,
     test: ImageSet,
 ) -> dict:
     """The figures of every method for every severity, as a tree; also a table and pictures."""
     methods: dict[str, Restore] = {NOTHING: _nothing, "autoencoder": autoencoder, **denoisers}
-    train = stage.load_split("train")
     found = []
     for kind, severity in _severities(settings):
         corruption = Corruption([Kind(kind, severity, severity)])
-        lines = {LINEAR: LinearFilter.fit(train, corruption, stage.seed)} if _small(test) else {}
+        linear = filters.of(corruption)
+        lines = {} if linear is None else {LINEAR: linear}
         figures = robustness(methods | lines, classify, test, corruption, stage.seed)
         found.append(Spoilt(kind, severity, figures))
     _write_table(stage, found)
@@ -57,26 +56,22 @@ def judge_robustness(
     return tree
 
 
-def judge_denoisers(stage: Stage, denoisers: dict[str, Denoiser], test: ImageSet) -> dict:
+def judge_denoisers(
+    stage: Stage, denoisers: dict[str, Denoiser], filters: LinearFilters, test: ImageSet
+) -> dict:
     """Each denoiser on test images that were spoilt as those it learnt from."""
-    train = stage.load_split("train")
     judged = {}
     for name, denoiser in denoisers.items():
         figures = restoration_metrics(denoiser, test, denoiser.corruption, stage.seed)
-        if _small(test):
-            fitted = LinearFilter.fit(train, denoiser.corruption, stage.seed)
-            linear = restoration_metrics(fitted, test, denoiser.corruption, stage.seed)
-            figures["wiener_mse"] = linear["mse"]
+        if (linear := filters.of(denoiser.corruption)) is not None:
+            of_linear = restoration_metrics(linear, test, denoiser.corruption, stage.seed)
+            figures["wiener_mse"] = of_linear["mse"]
         judged[name] = figures
     return judged
 
 
 def _nothing(images: Tensor) -> Tensor:
     return images
-
-
-def _small(images: ImageSet) -> bool:
-    return images.images[0].numel() <= MOST_PIXELS
 
 
 def _severities(settings: EvaluateParams) -> Iterator[tuple[str, float]]:

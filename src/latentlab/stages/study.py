@@ -109,6 +109,7 @@ def run_study(
         for best in best_so_far(_told(stage, study, list(settings.objectives), ended), settings):
             _show(bar, stage.name, ended, best)
     record.release()
+    plots.mkdir(parents=True, exist_ok=True)  # also where nothing is searched
     trials = sorted(ended, key=lambda trial: trial.number)
     found = Found(trials, best_of(trials, settings) if trials else None)
     write_trials(stage, found, settings)

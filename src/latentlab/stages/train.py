@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from latentlab.data.folds import check_folds, stratified_folds
-from latentlab.data.image_set import DatasetInfo, load_info
+from latentlab.data.image_set import DatasetInfo, load_info, stratified_sample
 from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.found import resolved_params
@@ -49,7 +49,7 @@ def run(stage: Stage) -> None:
         f"autoencoder on {info.name}",
         training.best_epoch,
     )
-    shown = validation.floats(slice(SHOWN))
+    shown = validation.floats(stratified_sample(validation.labels, SHOWN, stage.seed)[:SHOWN])
     with torch.inference_mode():
         outputs = model(shown)
     plot_rows(

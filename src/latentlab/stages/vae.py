@@ -45,7 +45,7 @@ def run(stage: Stage) -> None:
     save_model(model, stage.output / "model")
     _plot_curves(stage, training, info.name)
     _plot_codes(stage, model, validation, info)
-    shown = validation.floats(slice(SHOWN))
+    shown = validation.floats(stratified_sample(validation.labels, SHOWN, stage.seed)[:SHOWN])
     with torch.inference_mode():
         plot_rows(
             stage.plots / "reconstructions.png",
@@ -78,7 +78,7 @@ def _plot_codes(stage: Stage, model: Vae, validation: ImageSet, info: DatasetInf
     if dimensions not in (2, 3):
         return
     seen = validation.take(stratified_sample(validation.labels, MAPPED, stage.seed))
-    means = apply_in_batches(lambda batch: model.encode(batch)[0], in_batches(seen)).numpy()
+    means = apply_in_batches(model.means, in_batches(seen)).numpy()
     names = [f"dimension {number}" for number in range(1, dimensions + 1)]
     title = f"VAE on {info.name}: posterior means of {len(seen)} validation images"
     labels = seen.labels.numpy()

@@ -28,7 +28,7 @@ def serve(pipe: Connection) -> None:
     Each message is a method of `Recording` with its arguments. The first fault is sent back, and
     nothing is recorded after it; "end" is answered by the fault or None. Ends its process.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the stage, which then says so
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     warnings.simplefilter("ignore")  # MLflow's, on how it might be used otherwise

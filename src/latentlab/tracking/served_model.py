@@ -18,6 +18,7 @@ FAMILIES = {
     "classifier": ("latentlab.models.classifier", "Classifier"),
     "denoiser": ("latentlab.models.denoiser", "Denoiser"),
     "generator": ("latentlab.models.gan", "Generator"),
+    "reference": ("latentlab.models.reference", "ReferenceClassifier"),
     "vae": ("latentlab.models.vae", "Vae"),
 }
 

@@ -17,6 +17,8 @@ from latentlab.project import Project
 # read by MLflow when it is imported; a pipeline that runs offline phones nobody
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+# a server that is not there is said within seconds, not minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 
 def store_uri(project: Project) -> str:

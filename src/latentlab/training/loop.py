@@ -103,7 +103,7 @@ class Training:
         while not self.over and (until is None or len(self.history) < until):
             epoch = len(self.history) + 1
             self._started = time.perf_counter()
-            train_terms = self._train_epoch(epoch)
+            train_terms = self.train_epoch(epoch)
             self._prune_after(epoch)
             validation_terms = self.group.agree(self._validate() if self.group.first else None)
             record = {
@@ -127,7 +127,8 @@ class Training:
         self.model.load_state_dict(self._best_weights)
         return self.model.eval()
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the images; the means of all terms. `epoch` counts from 1."""
         if hasattr(self.model, "start_epoch"):
             self.model.start_epoch(epoch)
         self.model.train()
