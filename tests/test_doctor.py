@@ -1,6 +1,10 @@
+import subprocess
+
 import pytest
 
+from crafting import copy_checkout
 from latentlab.doctor import examine
+from latentlab.project import find_project
 
 
 @pytest.fixture
@@ -65,3 +69,28 @@ def test_a_package_that_is_missing_does_not_end_the_examination(findings, monkey
     assert found["device"].fatal
     assert "run `make`" in found["device"].line
     assert "disk" in found
+
+
+def test_what_dvc_cannot_do_is_told_in_its_words(repository, tmp_path, monkeypatch):
+    root = tmp_path / "broken"
+    copy_checkout(repository, root, leave_out=["dvc.lock"])
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    (root / "dvc.yaml").write_text("stages: {fetch: 3}\n")
+    monkeypatch.chdir(root)
+    found = {finding.subject: finding for finding in examine(find_project())}
+
+    assert "Git" not in found
+    assert found["DVC pipeline"].fatal
+    assert "dvc.yaml" in found["DVC pipeline"].found
+
+
+def test_a_checkout_that_git_does_not_know_is_fatal(findings):
+    assert "is no repository" in findings()["Git"].line
+
+
+def test_a_package_of_another_version_than_the_lock_says_is_told(findings, checkout):
+    (checkout.root / "requirements.lock").write_text("torch==1.2.3 \\\n    --hash=sha256:0\n")
+    found = findings()["packages"]
+
+    assert "1.2.3 in requirements.lock" in found.line
+    assert not found.fatal

@@ -135,7 +135,7 @@ def test_every_autoencoder_trains_and_returns_the_size_of_its_images(name, upsam
         take_step(model, batch)
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "mse"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "squared_error"])
 @pytest.mark.parametrize("upsampling", UPSAMPLING)
 @pytest.mark.parametrize("name", VAES)
 def test_every_vae_trains_and_returns_the_size_of_its_images(name, upsampling, likelihood):
@@ -286,7 +286,7 @@ def test_parameters_are_those_of_the_published_listings(name, count):
 
 def test_parameters_are_those_of_the_published_vae():
     """Two convolutions, mean and log-variance straight from them; the scale is not learned."""
-    model = Vae(architecture(**VAES["two convolutions, VAE of 5"]), "mse")
+    model = Vae(architecture(**VAES["two convolutions, VAE of 5"]), "squared_error")
     encoder = (8 * 1 * 16 + 8) + (16 * 8 * 16 + 16) + 2 * (784 * 5 + 5)
     decoder = (5 * 784 + 784) + (16 * 8 * 16 + 8) + (8 * 1 * 16 + 1)
 

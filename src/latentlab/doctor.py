@@ -1,7 +1,9 @@
 """The examination of a checkout and its machine."""
 
 import importlib.metadata
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +37,7 @@ class Finding:
 
 def examine(project: Project) -> list[Finding]:
     """Look at everything a run needs; nothing is changed."""
-    looks = (_python, _packages, _device, _parameters, _data, _store, _disk, _dvc)
+    looks = (_python, _packages, _device, _parameters, _data, _store, _disk, _git, _dvc)
     findings: list[Finding] = []
     for look in looks:
         try:
@@ -53,16 +55,32 @@ def _python(project: Project) -> Iterator[Finding]:
 
 
 def _packages(project: Project) -> Iterator[Finding]:
-    versions, missing = [], []
+    versions, missing = {}, []
     for name in PACKAGES:
         try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
         yield Finding("packages", f"missing {', '.join(missing)}", "run `make`", fatal=True)
+        return
+    locked = _locked_versions(project)
+    others = [
+        f"{name} {found}, {locked[name]} in requirements.lock"
+        for name, found in versions.items()
+        if found.partition("+")[0] != locked.get(name, found)
+    ]
+    if others:
+        advice = "run `touch requirements.lock && make`, or keep them if they are meant"
+        yield Finding("packages", "; ".join(others), advice)
     else:
-        yield Finding("packages", ", ".join(versions))
+        yield Finding("packages", ", ".join(f"{name} {found}" for name, found in versions.items()))
+
+
+def _locked_versions(project: Project) -> dict[str, str]:
+    lock = project.root / "requirements.lock"
+    text = lock.read_text() if lock.is_file() else ""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE))
 
 
 def _device(project: Project) -> Iterator[Finding]:
@@ -125,11 +143,13 @@ def _data(project: Project) -> Iterator[Finding]:
 
 
 def _store(project: Project) -> Iterator[Finding]:
-    from latentlab.tracking.store import count_runs, store_uri
+    from latentlab.tracking.store import MOST_COUNTED, count_runs, store_uri
 
     uri = store_uri(project)
     try:
-        yield Finding("MLflow store", f"{uri}, {count_runs(project)} runs")
+        count = count_runs(project)
+        at_least = "at least " if count == MOST_COUNTED else ""
+        yield Finding("MLflow store", f"{uri}, {at_least}{count} runs")
     except LatentlabError as error:
         advice = "unset MLFLOW_TRACKING_URI, start its server, or move a broken mlflow.db away"
         yield Finding("MLflow store", f"{uri}: {error}", advice, fatal=True)
@@ -139,6 +159,18 @@ def _disk(project: Project) -> Iterator[Finding]:
     free = shutil.disk_usage(project.root).free
     advice = "" if free > FEWEST_FREE_BYTES else "free some space; `dvc gc -w` drops old outputs"
     yield Finding("disk", f"{free / 2**30:.1f} GiB free", advice)
+    if not os.access(project.root, os.W_OK):
+        advice = "work in a copy that is yours, or have its owner let you write"
+        yield Finding("folder", f"{project.root} cannot be written to", advice, fatal=True)
+
+
+def _git(project: Project) -> Iterator[Finding]:
+    """DVC finds its files by Git's, and runs are tagged with the commit."""
+    if shutil.which("git") is None:
+        yield Finding("Git", "not installed", "install git", fatal=True)
+    elif not (project.root / ".git").exists():
+        advice = "clone the repository with Git; an unpacked archive is no repository"
+        yield Finding("Git", f"{project.root} is no repository", advice, fatal=True)
 
 
 def _dvc(project: Project) -> Iterator[Finding]:
@@ -149,9 +181,12 @@ def _dvc(project: Project) -> Iterator[Finding]:
     if lock.is_file() and lock.stat().st_size == 0:
         advice = f"a crash left an empty lock file; delete {lock}"
         yield Finding("DVC lock", "unreadable", advice, fatal=True)
-    command = [sys.executable, "-m", "dvc", "status", "--quiet"]
-    current = subprocess.run(command, cwd=project.root, capture_output=True).returncode == 0
-    if current:
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    status = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
+    if status.returncode != 0:
+        said = [line for line in status.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        yield Finding("DVC pipeline", said[0], "mend what DVC says first", fatal=True)
+    elif json.loads(status.stdout) == {}:
         yield Finding("DVC pipeline", "up to date")
     else:
         advice = (

@@ -21,6 +21,9 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 
+MOST_COUNTED = 1000
+
+
 def store_uri(project: Project) -> str:
     """The tracking store: what `MLFLOW_TRACKING_URI` says, else MLflow's default at the root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.home / 'mlflow.db'}"
@@ -65,7 +68,7 @@ def end_abandoned_runs(experiment: str) -> None:
 
 
 def count_runs(project: Project) -> int:
-    """Number of runs in the store; EnvironmentProblem where it cannot be used."""
+    """Number of runs in the store, at most 1,000; EnvironmentProblem where it cannot be used."""
     import mlflow
 
     _quieten()
@@ -75,7 +78,7 @@ def count_runs(project: Project) -> int:
     try:
         client = mlflow.MlflowClient(uri)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        return len(client.search_runs(experiments, max_results=1000)) if experiments else 0
+        return len(client.search_runs(experiments, max_results=MOST_COUNTED)) if experiments else 0
     except Exception as fault:
         raise EnvironmentProblem(brief(fault)) from fault
 
