@@ -14,7 +14,8 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
 from latentlab.networks.convolution import Decoder, Encoder
-from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.params.networks import OptimizationParams
+from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 from turns import Epoch

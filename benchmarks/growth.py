@@ -11,7 +11,8 @@ import torch
 from contenders import CPU, SMALL
 from latentlab.data.image_set import load_split
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.params.networks import OptimizationParams
+from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 

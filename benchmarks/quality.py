@@ -11,7 +11,8 @@ from contenders import CPU, WIDE
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
-from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.params.networks import OptimizationParams
+from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 

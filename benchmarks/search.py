@@ -15,13 +15,13 @@ from latentlab.identity import code_hash
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
 from latentlab.parallel import InlineExecutor, processes
-from latentlab.params import TrainParams
+from latentlab.params.schema import TrainParams
+from latentlab.params.studies import StudyParams
 from latentlab.runtime import available_cores
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Study, Task
 from latentlab.search.trial import Trial
-from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Job, Outcome, run_job_alone
 
 STUDIES = Path(__file__).with_name(".studies")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from contenders import WIDE
-from latentlab.params import Params, with_values
+from latentlab.params.schema import Params
+from latentlab.params.values import with_values
 from latentlab.params_file import load_params
 from latentlab.project import Project
 from latentlab.runtime import available_cores

@@ -12,11 +12,12 @@ import mlflow
 from latentlab.files import read_json, write_json
 from latentlab.gate import read_metrics
 from latentlab.identity import identify
-from latentlab.params import Params, flatten
+from latentlab.params.paths import flatten
+from latentlab.params.schema import Params
+from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
 from latentlab.project import Project, find_project
 from latentlab.tracking.store import store_uri
-from latentlab.yaml_files import read_yaml
 
 
 def main() -> None:

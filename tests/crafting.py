@@ -13,7 +13,7 @@ from PIL import Image
 from latentlab.data.catalogue import KnownDataset
 from latentlab.data.idx import write_idx
 from latentlab.data.image_set import write_split
-from latentlab.params import OptimizationParams
+from latentlab.params.networks import OptimizationParams
 
 IMAGES = "train-images.gz"
 LABELS = "train-labels.gz"

@@ -8,7 +8,6 @@ SOURCE = Path(__file__).parents[1] / "src"
 PLUMBING = {
     "cli",
     "errors",
-    "fields",
     "files",
     "identity",
     "parallel",
@@ -16,16 +15,17 @@ PLUMBING = {
     "params_file",
     "progress",
     "project",
-    "search_mistakes",
     "tracking",
     "world",
-    "yaml_files",
 }
 """Modules that every stage passes through and that decide nothing about its results.
 
 A change to them is checked by the tests; retraining everything for it would help nobody. The values
-that `params` lets through are deps of their own, so `params` itself is none.
+that `params` lets through are deps of their own, so `params` itself is none, but for DECIDING.
 """
+
+DECIDING = {"params/ranges.py", "params/studies.py"}
+"""Modules of PLUMBING that decide all the same: what values a study draws, and its rungs."""
 
 
 def path_of(module: str) -> Path | None:
@@ -60,8 +60,9 @@ def direct_imports(file: Path) -> set[Path]:
 
 
 def is_plumbing(file: Path) -> bool:
-    """Whether a file belongs to a module of PLUMBING."""
-    return file.relative_to(SOURCE / "latentlab").parts[0].removesuffix(".py") in PLUMBING
+    """Whether a file belongs to a module of PLUMBING, and not to DECIDING."""
+    inside = file.relative_to(SOURCE / "latentlab")
+    return inside.parts[0].removesuffix(".py") in PLUMBING and inside.as_posix() not in DECIDING
 
 
 def deciding_imports(file: Path) -> set[Path]:

@@ -27,9 +27,7 @@ FLOORS = [
     },
     {"models"},
     {"networks", "data", "runtime", "params_file"},
-    {"found", "identity", "parallel", "params", "yaml_files"}
-    | {"project", "files", "progress", "errors", "world"}
-    | {"fields", "ranges", "search_params", "search_mistakes"},
+    {"found", "identity", "parallel", "params", "project", "files", "progress", "errors", "world"},
 ]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

@@ -215,6 +215,7 @@ def work(**options):
     print("still here", flush=True)
     time.sleep(60)
 
+signal.signal(signal.NAME, signal.SIG_DFL)  # the tests themselves may run under nohup
 cli.KNOCK_SECONDS = 0.2
 cli.cli = work
 cli.main()

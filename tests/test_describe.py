@@ -12,7 +12,7 @@ from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
-from latentlab.params import resolve
+from latentlab.params.values import resolve
 from latentlab.params_file import load_params
 
 FOUND = """\

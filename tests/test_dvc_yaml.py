@@ -7,7 +7,8 @@ from ruamel.yaml import YAML
 
 from import_graph import PLUMBING, SOURCE, deciding_modules, in_folders, path_of
 from latentlab.cli import STAGES
-from latentlab.params import Params, SearchParams, TrainParams
+from latentlab.params.schema import Params, TrainParams
+from latentlab.params.studies import SearchParams
 from latentlab.project import OF_SEVERAL
 
 WRITTEN = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]

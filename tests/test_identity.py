@@ -5,9 +5,9 @@ import pytest
 from latentlab import identity as module
 from latentlab.files import write_json, write_text
 from latentlab.identity import identify
-from latentlab.params import with_values
+from latentlab.params.values import with_values
+from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
-from latentlab.yaml_files import read_yaml
 
 
 @pytest.fixture

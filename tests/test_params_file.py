@@ -5,16 +5,13 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from latentlab.errors import ParamsError
-from latentlab.fields import SEARCH
-from latentlab.params import (
-    ConvolutionParams,
-    TrainParams,
-    flatten,
-    resolve,
-    with_values,
-)
+from latentlab.params.fields import SEARCH
+from latentlab.params.networks import ConvolutionParams
+from latentlab.params.paths import flatten
+from latentlab.params.schema import TrainParams
+from latentlab.params.values import resolve, with_values
+from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
-from latentlab.yaml_files import read_yaml
 
 DELETED = object()
 HIDDEN = "search.space.train.model.hidden"

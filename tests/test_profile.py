@@ -10,13 +10,13 @@ from latentlab.data.catalogue import KNOWN
 from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import ParamsError
 from latentlab.networks.architecture import Architecture
-from latentlab.params import flatten
+from latentlab.params.paths import flatten
+from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
 from latentlab.profile import apply_profile
 from latentlab.project import Project
 from latentlab.search.space import draw
 from latentlab.stages import finetune, search
-from latentlab.yaml_files import read_yaml
 
 PROFILES = ["digits", "fashion-mnist", "mnist"]
 REPORTS = ["report-r0", "report-r1", "report-r2", "report-r3", "report-r4"]

@@ -8,7 +8,7 @@ import pytest
 from latentlab.data.image_set import DatasetInfo
 from latentlab.files import read_json, write_json
 from latentlab.identity import identify
-from latentlab.params import with_values
+from latentlab.params.values import with_values
 from latentlab.params_file import load_params
 from latentlab.tracking.run import track
 
@@ -54,16 +54,6 @@ def project(checkout, repository, monkeypatch):
     return checkout
 
 
-def test_figures_that_were_not_measured_again_are_not_recorded(project, repository, capsys):
-    """evaluate is older than the VAE that it would be said to judge."""
-    write_json(project.outputs("evaluate") / "metrics.json", {"test": {"vae": {"elbo": 1.0}}})
-    execute(project, 500.0)
-    record(repository)
-
-    assert list(read_json(project.root / "docs" / "results.json")) == ["ours"]
-    assert "judged: sqlite" in capsys.readouterr().out
-
-
 def execute(project, elbo, seed=0):
     """What is left of the VAE by a run with a seed."""
     text = project.params.read_text()
@@ -78,6 +68,16 @@ def execute(project, elbo, seed=0):
 
 def record(repository):
     runpy.run_path(str(repository / "scripts" / "record_results.py"), run_name="__main__")
+
+
+def test_figures_that_were_not_measured_again_are_not_recorded(project, repository, capsys):
+    """evaluate is older than the VAE that it would be said to judge."""
+    write_json(project.outputs("evaluate") / "metrics.json", {"test": {"vae": {"elbo": 1.0}}})
+    execute(project, 500.0)
+    record(repository)
+
+    assert list(read_json(project.root / "docs" / "results.json")) == ["ours"]
+    assert "judged: sqlite" in capsys.readouterr().out
 
 
 def test_every_seed_counts_once_in_the_rows_that_fit(project, repository, capsys):

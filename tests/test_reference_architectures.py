@@ -12,7 +12,7 @@ from latentlab.models.classifier import Classifier
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
 from latentlab.networks.convolution import Decoder, Encoder, Standardize, Unstandardize
-from latentlab.params import ConvolutionParams, OptimizationParams
+from latentlab.params.networks import ConvolutionParams, OptimizationParams
 from latentlab.training.optimization import Optimization
 
 COURSE = {"kernel": 3, "stride": 2, "padding": [1, 1, 0], "activation": "relu"}

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from latentlab.errors import EnvironmentProblem
-from latentlab.params import RuntimeParams
+from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import prepare, select_device
 
 

@@ -20,7 +20,7 @@ from latentlab.errors import LatentlabError, ParamsError
 from latentlab.project import OF_SEVERAL, find_project
 
 if TYPE_CHECKING:
-    from latentlab.params import Params
+    from latentlab.params.schema import Params
     from latentlab.project import Project
 
 STAGES = {
@@ -306,7 +306,7 @@ class _Terminated(BaseException):
     """SIGTERM or a lost terminal, raised where the program is, so that runs are closed first."""
 
 
-def _on_sigterm(signal_number: int, frame: object) -> None:
+def _on_termination(signal_number: int, frame: object) -> None:
     # Python drops what is raised while a destructor runs: knock again until it is heard
     signal.setitimer(signal.ITIMER_REAL, KNOCK_SECONDS)
     raise _Terminated("terminated")
@@ -314,10 +314,10 @@ def _on_sigterm(signal_number: int, frame: object) -> None:
 
 def main() -> None:
     """Run the command line; errors a person can cause end in one message and an exit code."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    signal.signal(signal.SIGALRM, _on_sigterm)
+    signal.signal(signal.SIGTERM, _on_termination)
+    signal.signal(signal.SIGALRM, _on_termination)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
-        signal.signal(signal.SIGHUP, _on_sigterm)
+        signal.signal(signal.SIGHUP, _on_termination)
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:

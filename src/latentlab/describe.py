@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from latentlab.errors import LatentlabError, ParamsError
 from latentlab.found import resolved_params
 from latentlab.networks.architecture import Architecture
-from latentlab.params import Params
+from latentlab.params.schema import Params
 from latentlab.project import Project
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentlab.errors import ParamsError
-from latentlab.params import Params
+from latentlab.params.schema import Params
+from latentlab.params.yaml_files import nearest
 from latentlab.project import Project
-from latentlab.yaml_files import nearest
 
 if TYPE_CHECKING:
     import numpy as np

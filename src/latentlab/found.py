@@ -3,7 +3,8 @@
 from ruamel.yaml import YAML
 
 from latentlab.errors import EnvironmentProblem
-from latentlab.params import Params, resolve
+from latentlab.params.schema import Params
+from latentlab.params.values import resolve
 from latentlab.project import Project
 
 

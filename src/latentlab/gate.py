@@ -11,9 +11,10 @@ from pydantic import Field
 
 from latentlab.errors import ParamsError
 from latentlab.files import read_json, write_json
-from latentlab.params import Section, flatten
+from latentlab.params.fields import Section
+from latentlab.params.paths import flatten
+from latentlab.params.yaml_files import find_mistakes, read_yaml, refusal
 from latentlab.project import Project
-from latentlab.yaml_files import find_mistakes, read_yaml, refusal
 
 
 class MetricPolicy(Section):

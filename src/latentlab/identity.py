@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.files import sha256_of
-from latentlab.params import Params, with_values
+from latentlab.params.schema import Params
+from latentlab.params.values import with_values
+from latentlab.params.yaml_files import read_yaml
 from latentlab.project import Project
-from latentlab.yaml_files import read_yaml
 
 PACKAGE = Path(__file__).parent
 PIXELS = ("data", "outputs/fetch/train", "outputs/fetch/validation", "outputs/fetch/test")

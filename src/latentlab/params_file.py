@@ -6,18 +6,15 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from latentlab.fields import SEARCH
 from latentlab.networks.architecture import Architecture
-from latentlab.params import (
-    Comparison,
-    ConvolutionParams,
-    Params,
-    SkipParams,
-    TrainParams,
-    with_values,
-)
-from latentlab.search_mistakes import mistakes_in_search
-from latentlab.yaml_files import (
+from latentlab.params.comparison import Comparison
+from latentlab.params.denoising import SkipParams
+from latentlab.params.fields import SEARCH
+from latentlab.params.networks import ConvolutionParams
+from latentlab.params.schema import Params, TrainParams
+from latentlab.params.search_mistakes import mistakes_in_search
+from latentlab.params.values import with_values
+from latentlab.params.yaml_files import (
     Location,
     Mistakes,
     find_mistakes,

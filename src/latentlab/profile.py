@@ -10,9 +10,9 @@ from ruamel.yaml.comments import CommentedMap
 
 from latentlab.errors import ParamsError
 from latentlab.files import atomic_path
+from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params, validate_params
 from latentlab.project import Project
-from latentlab.yaml_files import read_yaml
 
 WHOLE = ("space", "objectives")
 """Mappings whose entries belong together: they are replaced, not mixed."""

@@ -9,7 +9,7 @@ import torch
 
 from latentlab import world
 from latentlab.errors import EnvironmentProblem
-from latentlab.params import RuntimeParams
+from latentlab.params.schema import RuntimeParams
 
 # parameters of mallopt(3)
 M_TRIM_THRESHOLD = -1

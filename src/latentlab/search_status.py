@@ -9,10 +9,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from latentlab.parallel import is_alive
+from latentlab.params.studies import StudyParams
 from latentlab.search.objectives import pareto_front
 from latentlab.search.record import NAME, NAMES, guarded, open_storage
 from latentlab.search.trial import COMPLETE, RUNNING, Trial
-from latentlab.search_params import StudyParams
 
 
 def read_status(folder: Path, settings: StudyParams) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from latentlab.adversarial.watch import FRECHET
 from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.models.gan import Discriminator, Generator
-from latentlab.params import GanParams
+from latentlab.params.generators import GanParams
 
 
 def make_training(epochs=2, count=40, watch=None, **changes):

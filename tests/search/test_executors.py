@@ -26,7 +26,7 @@ from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
 from latentlab.parallel import InlineExecutor, Killed, LocalExecutor
-from latentlab.params import with_values
+from latentlab.params.values import with_values
 from latentlab.params_file import load_params
 from latentlab.search import executors as module
 from latentlab.search.executors import DaskExecutor, open_executor

@@ -23,7 +23,7 @@ import optuna
 import pytest
 
 from crafting import write_pictures
-from latentlab.yaml_files import read_yaml
+from latentlab.params.yaml_files import read_yaml
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,9 +7,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from latentlab.errors import EnvironmentProblem
+from latentlab.params.studies import StudyParams
 from latentlab.search.objectives import best_of, pareto_front, results_of
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, RUNNING, Trial
-from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Outcome
 
 pytestmark = pytest.mark.usefixtures("quiet")

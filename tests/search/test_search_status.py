@@ -11,11 +11,11 @@ from optuna.distributions import IntDistribution
 from crafting import drive, ended_process
 from latentlab.files import write_json
 from latentlab.identity import study_folder
+from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
 from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
-from latentlab.yaml_files import read_yaml
 
 pytestmark = pytest.mark.usefixtures("quick_records")
 

@@ -9,12 +9,12 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from latentlab.data.image_set import DatasetInfo
-from latentlab.params import with_values
+from latentlab.params.ranges import Space, grid_point, grid_size
+from latentlab.params.values import with_values
+from latentlab.params.yaml_files import read_yaml, write_yaml
 from latentlab.params_file import load_params
-from latentlab.ranges import Space, grid_point, grid_size
 from latentlab.search.space import draw, walk_grid
 from latentlab.stages.search import candidate
-from latentlab.yaml_files import read_yaml, write_yaml
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

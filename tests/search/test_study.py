@@ -21,7 +21,7 @@ from crafting import write_random_splits
 from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import EnvironmentProblem
 from latentlab.parallel import InlineExecutor, Killed, processes
-from latentlab.params import with_values
+from latentlab.params.values import with_values
 from latentlab.params_file import load_params
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord

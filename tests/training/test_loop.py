@@ -264,7 +264,8 @@ import torch
 from latentlab.networks.architecture import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.params.networks import OptimizationParams
+from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from latentlab.params import OptimizationParams, Optimizer
+from latentlab.params.networks import OptimizationParams, Optimizer
 from latentlab.training.optimization import (
     OPTIMIZERS,
     Optimization,

@@ -7,7 +7,7 @@ from torch import nn
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
-from latentlab.params import OptimizationParams
+from latentlab.params.networks import OptimizationParams
 from latentlab.training.loop import Training
 from latentlab.training.pruning import (
     copy_masks,

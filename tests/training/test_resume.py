@@ -29,7 +29,8 @@ from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
-from latentlab.params import GanParams, OptimizationParams
+from latentlab.params.generators import GanParams
+from latentlab.params.networks import OptimizationParams
 from latentlab.training import loop
 from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.loop import Training

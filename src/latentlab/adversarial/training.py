@@ -14,7 +14,7 @@ from latentlab.adversarial.watch import FRECHET, Watch
 from latentlab.data.image_set import ImageSet
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.networks.means import Means
-from latentlab.params import GanParams
+from latentlab.params.generators import GanParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
 from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged

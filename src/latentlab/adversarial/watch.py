@@ -2,7 +2,7 @@
 
 import torch
 
-from latentlab.data.image_set import ImageSet, stratified_sample
+from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.features import features_of, features_of_set, in_parts
 from latentlab.evaluation.generation import (
     class_shares,
@@ -40,8 +40,7 @@ class Watch:
 
     def floor(self, real: ImageSet) -> Record:
         """Fréchet distance of as many other real images, and how many stand on each side."""
-        chosen = real.take(stratified_sample(real.labels, self._samples, self._seed))
-        seen = features_of_set(self._classifier, chosen)
+        seen = features_of_set(self._classifier, real.sample(self._samples, self._seed))
         return {
             "classifier_frechet_distance": frechet_distance(seen.values, self._real.values),
             "samples": len(seen),

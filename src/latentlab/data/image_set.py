@@ -54,6 +54,10 @@ class ImageSet:
         """The images at `indices`, in that order."""
         return ImageSet(self.images[indices], self.labels[indices])
 
+    def sample(self, count: int, seed: int) -> "ImageSet":
+        """Some of the images, as `stratified_sample` draws them."""
+        return self.take(stratified_sample(self.labels, count, seed))
+
     def floats(self, indices: Tensor | slice = slice(None)) -> Tensor:
         """Images as float32 in [0, 1], channels last in memory."""
         return as_floats(self.images[indices])

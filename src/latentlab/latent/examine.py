@@ -23,7 +23,7 @@ from latentlab.latent.walks import (
     smoothness,
     spherical_walk,
 )
-from latentlab.params import EvaluateParams
+from latentlab.params.schema import EvaluateParams
 from latentlab.plots.animation import save_animation
 from latentlab.plots.images import plot_grid, plot_plane, plot_rows
 from latentlab.plots.maps import plot_density_maps, plot_latent_map

@@ -14,7 +14,7 @@ from latentlab.latent.walks import class_centroids
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.vae import Vae
 from latentlab.networks.inference import apply_in_batches, in_batches
-from latentlab.params import EvaluateParams
+from latentlab.params.schema import EvaluateParams
 
 DENSE_CODES = 1000
 """From which the density is estimated: to find a bandwidth costs the square of them."""
@@ -70,8 +70,8 @@ class Seen:
     ) -> "Seen":  # fmt: skip
         """A stratified sample of both, as large as the settings say."""
         return cls(
-            train.take(stratified_sample(train.labels, settings.probe_images, seed)),
-            images.take(stratified_sample(images.labels, settings.projected_images, seed)),
+            train.sample(settings.probe_images, seed),
+            images.sample(settings.projected_images, seed),
             classes,
             split,
             len(images),

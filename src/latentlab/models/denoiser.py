@@ -15,7 +15,7 @@ from latentlab.networks.convolution import mean_squared_error
 
 if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
-    from latentlab.params import DenoiserParams
+    from latentlab.params.denoising import DenoiserParams
 
 NETWORKS = {network.family: network for network in (Autoencoder, UNet)}
 VALIDATION_SEED = 0

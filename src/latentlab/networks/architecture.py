@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
-    from latentlab.params import ConvolutionParams
+    from latentlab.params.networks import ConvolutionParams
 
 SMALLEST_STD = 1e-3
 """Channels that hardly vary are not blown up when images are standardised."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from latentlab.errors import EnvironmentProblem
 from latentlab.parallel import InlineExecutor, Killed, processes
+from latentlab.params.studies import SearchParams
 from latentlab.runtime import available_cores
-from latentlab.search_params import SearchParams
 from latentlab.training.jobs import Job, Outcome, run_job, run_job_alone
 
 SECONDS_TO_CONNECT = 10

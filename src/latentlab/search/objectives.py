@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from latentlab.errors import EnvironmentProblem
+from latentlab.params.studies import StudyParams
 from latentlab.search.trial import COMPLETE, Trial
-from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Outcome
 
 SIGNS = {"minimize": 1.0, "maximize": -1.0}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from latentlab.ranges import (
+from latentlab.params.ranges import (
     Choices,
     FloatRange,
     IntegerRange,

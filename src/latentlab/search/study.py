@@ -22,12 +22,12 @@ from optuna.trial import TrialState
 from torch import Tensor, nn
 
 from latentlab.parallel import Killed
-from latentlab.params import OptimizationParams
+from latentlab.params.networks import OptimizationParams
+from latentlab.params.studies import StudyParams
 from latentlab.search.objectives import results_of
 from latentlab.search.record import STATES, StudyRecord
 from latentlab.search.space import draw, walk_grid
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
-from latentlab.search_params import StudyParams
 from latentlab.training.jobs import Job, Outcome
 
 FEWEST = 4

@@ -13,7 +13,8 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
 from latentlab.networks.inference import apply_in_batches, in_batches
 from latentlab.networks.store import load_model
-from latentlab.params import Comparison, with_values
+from latentlab.params.comparison import Comparison
+from latentlab.params.values import with_values
 from latentlab.plots.comparison import plot_against_value, plot_overlaid
 from latentlab.plots.maps import plot_panels
 from latentlab.stages.jobs import follow_jobs, job_of
@@ -88,7 +89,7 @@ def _kept(stage: Stage, variant: str) -> Path:
 def _plot_codes(stage: Stage, info: DatasetInfo, outcomes: list[Outcome]) -> None:
     """A map of the codes of the same validation images for each latent dimension."""
     validation = stage.load_split("validation")
-    seen = validation.take(stratified_sample(validation.labels, MAPPED, stage.seed))
+    seen = validation.sample(MAPPED, stage.seed)
     maps = {}
     for outcome in outcomes:
         if outcome.fault is None:

@@ -13,7 +13,7 @@ from latentlab.evaluation.restoration import restoration_metrics
 from latentlab.files import write_csv
 from latentlab.models.denoiser import Denoiser, network_of
 from latentlab.networks.store import load_model
-from latentlab.params import DenoiserParams
+from latentlab.params.denoising import DenoiserParams
 from latentlab.plots.comparison import plot_overlaid
 from latentlab.plots.images import plot_rows
 from latentlab.stages.jobs import follow_jobs, job_of

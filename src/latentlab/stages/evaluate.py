@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
+from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.bounds import bound_metrics, importance_weighted_bound
 from latentlab.evaluation.classification import (
     calibration_error,
@@ -116,9 +116,9 @@ def _load_models(stage: Stage) -> Models:
 def _judge_bounds(stage: Stage, vae: Vae, test: ImageSet) -> dict[str, dict[str, float]]:
     """Figures of the likelihood under its name: those of another cannot be compared with them."""
     settings = stage.params.evaluate
-    chosen = stratified_sample(test.labels, settings.importance_images, stage.seed)
+    chosen = test.sample(settings.importance_images, stage.seed)
     samples = settings.importance_samples
-    bounds = importance_weighted_bound(vae, test.take(chosen), samples, stage.seed)
+    bounds = importance_weighted_bound(vae, chosen, samples, stage.seed)
     bounds |= {"iwae_samples": samples, "iwae_images": len(chosen)}
     return {vae.likelihood: bound_metrics(vae, test, stage.seed) | bounds}
 
@@ -165,7 +165,7 @@ def _plot_mistakes(stage: Stage, info: DatasetInfo, test: ImageSet, probabilitie
 
 @torch.inference_mode()
 def _plot_reconstructions(stage: Stage, models: Models, test: ImageSet) -> None:
-    shown = test.floats(stratified_sample(test.labels, SHOWN, stage.seed)[:SHOWN])
+    shown = test.sample(SHOWN, stage.seed).floats(slice(SHOWN))
     plot_rows(
         stage.plots / "reconstructions.png",
         {"original": shown, "autoencoder": models.autoencoder(shown), "VAE": models.vae(shown)},

@@ -10,7 +10,10 @@ from latentlab.models.classification import Regularizers
 from latentlab.models.classifier import Classifier
 from latentlab.networks.size import count_parameters
 from latentlab.networks.store import load_model
-from latentlab.params import FinetuneParams, Params, with_values
+from latentlab.params.classification import FinetuneParams
+from latentlab.params.schema import Params
+from latentlab.params.values import with_values
+from latentlab.params.yaml_files import write_yaml
 from latentlab.search.study import Candidate
 from latentlab.stages.classification import write_classifier
 from latentlab.stages.follow import checkpoint_of, follow
@@ -18,7 +21,6 @@ from latentlab.stages.labels import judge_control, judge_label_budgets
 from latentlab.stages.stage import Stage
 from latentlab.stages.study import Found, run_study, trial_params, write_trials
 from latentlab.training.loop import Training
-from latentlab.yaml_files import write_yaml
 
 
 def run(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.networks.size import count_parameters
 from latentlab.networks.store import load_model, save_model
-from latentlab.params import GanParams
+from latentlab.params.generators import GanParams
 from latentlab.plots.animation import save_animation
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_rows, tiled

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
+from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.classification import as_key
 from latentlab.evaluation.features import Features, features_of, features_of_set, in_parts
 from latentlab.evaluation.generation import (
@@ -61,7 +61,7 @@ def judge_generators(
         for name, draw in generators.items()
     }
     drawn[FLOOR] = _draw_real(validation, judge, samples, stage.seed)
-    unseen = test.floats(stratified_sample(test.labels, CHECKED, stage.seed))
+    unseen = test.sample(CHECKED, stage.seed).floats()
     of_real, _ = nearest_training_images(unseen, train)
     figures = {}
     for name, each in drawn.items():
@@ -92,9 +92,10 @@ def _draw(
 
 def _draw_real(images: ImageSet, judge: ReferenceClassifier, count: int, seed: int) -> Drawn:
     """Images of all classes in the place of samples, in no order."""
-    chosen = stratified_sample(images.labels, count, seed)
-    chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(seed))]
-    return Drawn(features_of_set(judge, images.take(chosen)), images.floats(chosen[:CHECKED]))
+    chosen = images.sample(count, seed)
+    random = torch.Generator().manual_seed(seed)
+    chosen = chosen.take(torch.randperm(len(chosen), generator=random))
+    return Drawn(features_of_set(judge, chosen), chosen.floats(slice(CHECKED)))
 
 
 def _figures(drawn: Features, real: Features, info: DatasetInfo, seed: int) -> dict[str, Any]:

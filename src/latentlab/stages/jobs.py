@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from latentlab.params import OptimizationParams
+from latentlab.params.networks import OptimizationParams
 from latentlab.progress import progress_bar
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome, run_side_by_side

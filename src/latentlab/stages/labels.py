@@ -15,7 +15,7 @@ from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier, Regularizers
 from latentlab.networks.store import load_model
-from latentlab.params import FinetuneParams, LabelBudgets
+from latentlab.params.classification import FinetuneParams, LabelBudgets
 from latentlab.plots.classification import plot_label_budgets
 from latentlab.plots.curves import plot_history
 from latentlab.stages.jobs import follow_jobs, job_of

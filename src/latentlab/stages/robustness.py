@@ -11,7 +11,7 @@ from latentlab.evaluation.restoration import Restore, restoration_metrics, robus
 from latentlab.evaluation.wiener import LinearFilters
 from latentlab.files import write_csv
 from latentlab.models.denoiser import Denoiser
-from latentlab.params import EvaluateParams
+from latentlab.params.schema import EvaluateParams
 from latentlab.plots.robustness import plot_robustness
 from latentlab.stages.stage import Stage
 

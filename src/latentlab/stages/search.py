@@ -6,11 +6,11 @@ from typing import Any
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
-from latentlab.params import Params
+from latentlab.params.schema import Params
+from latentlab.params.yaml_files import write_yaml
 from latentlab.search.study import Candidate
 from latentlab.stages.stage import Stage
 from latentlab.stages.study import run_study, trial_params
-from latentlab.yaml_files import write_yaml
 
 
 def run(stage: Stage) -> None:

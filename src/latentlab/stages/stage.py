@@ -9,7 +9,7 @@ import torch
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
 from latentlab.files import write_json
-from latentlab.params import Params
+from latentlab.params.schema import Params
 from latentlab.project import Project
 from latentlab.runtime import prepare
 from latentlab.tracking.run import Run

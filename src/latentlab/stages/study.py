@@ -13,7 +13,10 @@ from latentlab.data.folds import stratified_folds
 from latentlab.data.image_set import stratified_sample
 from latentlab.files import write_csv
 from latentlab.identity import study_folder
-from latentlab.params import Params, with_values
+from latentlab.params.schema import Params
+from latentlab.params.studies import StudyParams
+from latentlab.params.values import with_values
+from latentlab.params.yaml_files import first_refusal
 from latentlab.plots.search import (
     plot_front,
     plot_importances,
@@ -28,9 +31,7 @@ from latentlab.search.objectives import best_of, best_so_far, pareto_front
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Split, Study, Task
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
-from latentlab.search_params import StudyParams
 from latentlab.stages.stage import Stage
-from latentlab.yaml_files import first_refusal
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from latentlab.data.folds import check_folds, stratified_folds
-from latentlab.data.image_set import DatasetInfo, load_info, stratified_sample
+from latentlab.data.image_set import DatasetInfo, load_info
 from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.found import resolved_params
@@ -14,7 +14,7 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
 from latentlab.networks.size import count_parameters
 from latentlab.networks.store import save_model
-from latentlab.params import TrainParams
+from latentlab.params.schema import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
@@ -49,7 +49,7 @@ def run(stage: Stage) -> None:
         f"autoencoder on {info.name}",
         training.best_epoch,
     )
-    shown = validation.floats(stratified_sample(validation.labels, SHOWN, stage.seed)[:SHOWN])
+    shown = validation.sample(SHOWN, stage.seed).floats(slice(SHOWN))
     with torch.inference_mode():
         outputs = model(shown)
     plot_rows(

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
+from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.bounds import bound_metrics
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.vae import Pressure, Vae
@@ -45,7 +45,7 @@ def run(stage: Stage) -> None:
     save_model(model, stage.output / "model")
     _plot_curves(stage, training, info.name)
     _plot_codes(stage, model, validation, info)
-    shown = validation.floats(stratified_sample(validation.labels, SHOWN, stage.seed)[:SHOWN])
+    shown = validation.sample(SHOWN, stage.seed).floats(slice(SHOWN))
     with torch.inference_mode():
         plot_rows(
             stage.plots / "reconstructions.png",
@@ -77,7 +77,7 @@ def _plot_codes(stage: Stage, model: Vae, validation: ImageSet, info: DatasetInf
     dimensions = model.architecture.latent_dim
     if dimensions not in (2, 3):
         return
-    seen = validation.take(stratified_sample(validation.labels, MAPPED, stage.seed))
+    seen = validation.sample(MAPPED, stage.seed)
     means = apply_in_batches(model.means, in_batches(seen)).numpy()
     names = [f"dimension {number}" for number in range(1, dimensions + 1)]
     title = f"VAE on {info.name}: posterior means of {len(seen)} validation images"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentlab.errors import EnvironmentProblem
-from latentlab.params import flatten
+from latentlab.params.paths import flatten
 from latentlab.project import Project
 from latentlab.tracking.recorder import serve
 from latentlab.tracking.store import brief, store_uri

@@ -20,7 +20,6 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 # a server that is not there is said within seconds, not minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
-
 MOST_COUNTED = 1000
 
 

@@ -13,7 +13,8 @@ from latentlab.networks.figures import figures_of
 from latentlab.networks.size import count_parameters
 from latentlab.networks.store import save_model
 from latentlab.parallel import processes
-from latentlab.params import OptimizationParams, RuntimeParams
+from latentlab.params.networks import OptimizationParams
+from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import available_cores, prepare
 from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.loop import Training

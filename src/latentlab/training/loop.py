@@ -17,7 +17,7 @@ from latentlab.data.image_set import ImageSet
 from latentlab.errors import TrainingDiverged
 from latentlab.networks.inference import mean_terms
 from latentlab.networks.means import Means
-from latentlab.params import OptimizationParams
+from latentlab.params.networks import OptimizationParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
 from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn, optim
 
-from latentlab.params import OptimizationParams
+from latentlab.params.networks import OptimizationParams
 
 OPTIMIZERS = {
     "adam": optim.Adam,

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import nn
 
-from latentlab.params import Section
+from latentlab.params.fields import Section
 
 Record = dict[str, float]
 """`epoch` (from 1), `learning_rate` (its last), `train/<term>` and `validation/<term>`."""

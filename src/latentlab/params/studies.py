@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from latentlab.fields import Count, NotNegative, Section
-from latentlab.ranges import Choices, Space, grid_size, named_ranges
+from latentlab.params.fields import Count, NotNegative, Section
+from latentlab.params.ranges import Choices, Space, grid_size, named_ranges
 
 Objective = Literal[
     "validation/loss",

@@ -4,10 +4,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from latentlab.fields import SEARCH
-from latentlab.params import Params, flatten
-from latentlab.ranges import Range, Ranges, Space, examples, is_switch, named_ranges
-from latentlab.yaml_files import Location, Mistakes, leaves, nearest, refused
+from latentlab.params.fields import SEARCH
+from latentlab.params.paths import flatten
+from latentlab.params.ranges import Range, Ranges, Space, examples, is_switch, named_ranges
+from latentlab.params.schema import Params
+from latentlab.params.yaml_files import Location, Mistakes, leaves, nearest, refused
 
 STUDIES = {("search", "space"): "train", ("finetune", "search", "space"): "finetune"}
 """Where each space is, and the section whose parameters it searches."""

@@ -3,7 +3,7 @@ from itertools import pairwise, product
 import pytest
 from pydantic import ValidationError
 
-from latentlab.search_params import SearchParams, StudyParams
+from latentlab.params.studies import SearchParams, StudyParams
 
 INTEGERS = {"type": "int", "low": 1, "high": 4}
 FLOATS = {"type": "float", "low": 0.0, "high": 1.0}

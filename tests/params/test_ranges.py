@@ -4,7 +4,7 @@ import random
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from latentlab.ranges import (
+from latentlab.params.ranges import (
     Space,
     examples,
     grid_point,

@@ -16,8 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from latentlab.errors import ParamsError
-from latentlab.fields import SEARCH
 from latentlab.files import atomic_path
+from latentlab.params.fields import SEARCH
 
 Location = tuple[str | int, ...]
 Schema = type[BaseModel]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from latentlab.fields import Count, Flag, Integer, Plain, Positive, Real, Section
+from latentlab.params.fields import Count, Flag, Integer, Plain, Positive, Real, Section
 
 ROUNDING = 1e-9
 """Share of a step by which a float may miss it."""

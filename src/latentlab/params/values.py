@@ -1,0 +1,22 @@
+"""Parameters with some of their values replaced."""
+
+from typing import Any
+
+from latentlab.params.schema import Params
+
+
+def with_values(params: Params, values: dict[str, Any]) -> Params:
+    """A copy of `params` with the values at dotted paths replaced, validated anew."""
+    tree = params.tree()
+    for path, value in values.items():
+        *parents, leaf = path.split(".")
+        section = tree
+        for name in parents:
+            section = section[name]
+        section[leaf] = value
+    return Params.model_validate(tree)
+
+
+def resolve(params: Params, found: dict[str, Any]) -> Params:
+    """Replace each word `search` by the value that the study found for it."""
+    return with_values(params, {path: found[path] for path in params.searched})
