@@ -101,7 +101,7 @@ def test_figures_without_a_run_are_not_recorded(project, repository, capsys):
     text = project.params.read_text().replace("noise_dim: 64", "noise_dim: 32")
     project.params.write_text(text)
     record(repository)  # of another section
-    project.params.write_text(text.replace("learning_rate: 0.003", "learning_rate: 0.002"))
+    project.params.write_text(text.replace("free_bits: 0.0", "free_bits: 0.5"))
 
     with pytest.raises(SystemExit, match="nothing to record; run `dvc repro`"):
         record(repository)
