@@ -66,7 +66,7 @@ def make_latentlab(folder: Path, architecture: Architecture, vae: bool = False) 
         schedule="constant",
     )
     images = open_ours(folder)
-    model = Vae(architecture, "mse") if vae else Autoencoder(architecture)
+    model = Vae(architecture, "squared_error") if vae else Autoencoder(architecture)
     training = Training(model, settings, images, images.take(torch.arange(1)), 0, CPU)
     epochs = training.epochs()
 

@@ -9,7 +9,7 @@ from typing import Any
 from latentlab.files import sha256_of
 from latentlab.params.schema import Params
 from latentlab.params.values import with_values
-from latentlab.params.yaml_files import read_yaml
+from latentlab.params.yaml_files import read_plain
 from latentlab.project import Project
 
 PACKAGE = Path(__file__).parent
@@ -23,7 +23,7 @@ def identify(project: Project, stage: str, params: Params) -> str:
     `stage` is a name in `dvc.yaml`, or `compare@<name>`.
     """
     group, _, member = stage.partition("@")
-    declared = read_yaml(project.root / "dvc.yaml")["stages"][group]
+    declared = read_plain(project.root / "dvc.yaml")["stages"][group]
     declared = declared.get("do", declared)
     values = [_value(params.tree(), name.replace("${key}", member)) for name in declared["params"]]
     inputs = [dep for dep in declared["deps"] if dep not in PIXELS and not dep.startswith("src/")]

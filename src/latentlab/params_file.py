@@ -20,6 +20,7 @@ from latentlab.params.yaml_files import (
     find_mistakes,
     leaves,
     nearest,
+    read_plain,
     read_yaml,
     refusal,
     refused,
@@ -31,8 +32,10 @@ NOT_COMPARED = ("epochs", "folds")
 
 def load_params(path: Path) -> Params:
     """Read and validate a `params.yaml`; ParamsError lists every mistake with its line."""
-    document = read_yaml(path)
-    return validate_params(document, document, path)
+    document = read_plain(path)
+    if mistakes := _every_mistake(document):
+        raise refusal(mistakes, read_yaml(path), path)
+    return Params.model_validate(document)
 
 
 def validate_params(document: CommentedMap, source: CommentedMap, path: Path) -> Params:
@@ -40,13 +43,16 @@ def validate_params(document: CommentedMap, source: CommentedMap, path: Path) ->
 
     The two differ where `source` is a profile that was merged into `document`.
     """
+    if mistakes := _every_mistake(document):
+        raise refusal(mistakes, source, path)
+    return Params.model_validate(document)
+
+
+def _every_mistake(document: dict[str, Any]) -> Mistakes:
     mistakes = find_mistakes(Params, document)
     mistakes |= mistakes_in_search(document, mistakes)
     mistakes |= _mistakes_in_compare(document, mistakes)
-    mistakes = mistakes or _mistakes_of_the_whole(Params.model_validate(document))
-    if mistakes:
-        raise refusal(mistakes, source, path)
-    return Params.model_validate(document)
+    return mistakes or _mistakes_of_the_whole(Params.model_validate(document))
 
 
 def _mistakes_of_the_whole(params: Params) -> Mistakes:
@@ -116,7 +122,7 @@ def _fault_of_architecture(model: ConvolutionParams, image_size: int) -> str | N
     return None
 
 
-def _mistakes_in_compare(document: CommentedMap, known: Mistakes) -> Mistakes:
+def _mistakes_in_compare(document: dict[str, Any], known: Mistakes) -> Mistakes:
     """Comparisons of what is no parameter of train, or of values that it does not take."""
     mistakes: Mistakes = {}
     for name, entry in (document.get("compare") or {}).items():

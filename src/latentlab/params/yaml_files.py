@@ -70,6 +70,18 @@ def read_yaml(path: Path) -> CommentedMap:
     return document
 
 
+def read_plain(path: Path) -> dict[str, Any]:
+    """Parse a YAML 1.2 mapping without comments and line numbers, in a tenth of the time.
+
+    What is wrong with it is said by `read_yaml`.
+    """
+    try:
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError):
+        return read_yaml(path)
+    return document if isinstance(document, dict) else read_yaml(path)
+
+
 def write_yaml(target: Path, tree: dict[str, Any]) -> None:
     """Write a mapping atomically, innermost lists and mappings on one line."""
     yaml = YAML(typ="safe", pure=True)
