@@ -252,11 +252,13 @@ def test_spoilt_images_are_judged_for_every_method_and_severity(clone):
 def test_latent_spaces_are_judged_against_the_principal_components_of_pixels(clone):
     test = clone.metrics("evaluate")["test"]
 
-    for name in ("autoencoder", "vae", "pixel_pca"):
-        latent = test[name]["latent"]
+    for name in ("autoencoder", "vae"):
+        latent, pixels = test[name]["latent"], test[name]["pixel_pca"]["latent"]
         assert 0.05 < latent["knn_accuracy"] <= 1, name
         assert 0.05 < latent["probe_accuracy"] <= 1, name
-    assert test["pixel_pca"]["latent"]["knn_accuracy"] > 0.8
+        assert pixels["knn_accuracy"] > 0.8, name
+        assert set(pixels) < set(latent), name
+        assert pixels["explained_variance"]["pca_2d"] < pixels["explained_variance"]["pca_3d"] < 1
     assert test["autoencoder"]["latent"]["trustworthiness"]["tsne_2d"] > 0.8
     drawn = {path.name for path in (clone.root / "outputs" / "evaluate" / "plots").iterdir()}
     assert {"autoencoder_tsne_3d.png", "vae_plane.png", "robustness_gaussian.png"} <= drawn

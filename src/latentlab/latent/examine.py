@@ -12,10 +12,15 @@ from latentlab.evaluation.codes import (
     class_figures,
     cluster_figures,
     collapsed_share,
-    trustworthiness_of,
 )
 from latentlab.latent.density import CodeDensity
-from latentlab.latent.projection import pca, tsne
+from latentlab.latent.maps import (
+    DIMENSIONS,
+    figures_of_maps,
+    neighbour_embeddings,
+    own_axes,
+    principal_components,
+)
 from latentlab.latent.space import LatentSpace, View
 from latentlab.latent.walks import (
     linear_walk,
@@ -28,8 +33,6 @@ from latentlab.plots.animation import save_animation
 from latentlab.plots.images import plot_grid, plot_plane, plot_rows
 from latentlab.plots.maps import plot_density_maps, plot_latent_map
 
-MOST_SHOWN = 3
-"""Dimensions that a map can show."""
 DRAWN = 64
 GRID = 15
 MIDDLE = (2, 98)
@@ -60,30 +63,19 @@ def draw_maps(view: View, settings: EvaluateParams, target: Path) -> dict[str, A
 
     `target` is the start of the names of all pictures.
     """
-    codes = view.codes
-    shown = f"{len(codes):,} of {view.seen.of:,} {view.seen.split} images"
-    about = f"{view.space.called}, {codes.shape[1]} dimensions, {shown}"
-
-    def draw(kind: str, points: np.ndarray, names: list[str]) -> None:
-        picture = Path(f"{target}_{kind.lower().replace('-', '')}.png")
-        plot_latent_map(picture, points, view.labels, view.seen.classes, names, title(kind))
-
-    def title(kind: str) -> str:
-        return f"{kind.split('_')[0]}: {about}"
-
-    if codes.shape[1] in (2, MOST_SHOWN):
-        draw("latent", codes, [f"code {axis + 1}" for axis in range(codes.shape[1])])
-    trusted, explained = {}, {}
-    for dimensions in (2, MOST_SHOWN):
-        points, shares = pca(codes, dimensions)
-        names = [f"PC {axis + 1} ({share:.0%} of variance)" for axis, share in enumerate(shares)]
-        draw(f"PCA_{dimensions}d", points, names)
-        explained[f"pca_{dimensions}d"] = float(shares.sum())
-        trusted[f"pca_{dimensions}d"] = trustworthiness_of(codes, points)
-        points = tsne(codes, dimensions, settings.tsne_perplexity, view.seen.seed)
-        draw(f"t-SNE_{dimensions}d", points, [f"t-SNE {axis + 1}" for axis in range(dimensions)])
-        trusted[f"tsne_{dimensions}d"] = trustworthiness_of(codes, points)
-    return {"trustworthiness": trusted, "explained_variance": explained}
+    shown = f"{len(view.codes):,} of {view.seen.of:,} {view.seen.split} images"
+    about = f"{view.space.called}, {view.codes.shape[1]} dimensions, {shown}"
+    projected = principal_components(view) | neighbour_embeddings(view, settings.tsne_perplexity)
+    for kind, each in (own_axes(view) | projected).items():
+        plot_latent_map(
+            Path(f"{target}_{kind}.png"),
+            each.points,
+            view.labels,
+            view.seen.classes,
+            each.axes,
+            f"{each.called}: {about}",
+        )
+    return figures_of_maps(view, projected)
 
 
 def draw_density(view: View, target: Path) -> dict[str, float]:
@@ -107,7 +99,7 @@ def draw_density(view: View, target: Path) -> dict[str, float]:
 
 
 def _axis_names(density: CodeDensity) -> list[str]:
-    turned = len(density.axes.center) > MOST_SHOWN
+    turned = len(density.axes.center) > max(DIMENSIONS)
     kind = "principal component" if turned else "code"
     return [f"{kind} {axis + 1} (standard deviations)" for axis in range(2)]
 

@@ -1,5 +1,6 @@
 """evaluate: every model on the test split; the only stage that reads it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.evaluation.wiener import LinearFilters
 from latentlab.files import write_csv
 from latentlab.latent.examine import examine, figures_of_view
+from latentlab.latent.maps import figures_of_maps, principal_components
 from latentlab.latent.space import LatentSpace, Seen, View
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -38,6 +40,7 @@ from latentlab.stages.generators import Draw, judge_generators
 from latentlab.stages.robustness import judge_denoisers, judge_robustness
 from latentlab.stages.stage import Stage
 
+PARTS = 6
 SHOWN = 12
 MISTAKES = 24
 
@@ -56,46 +59,43 @@ class Models:
 
 def run(stage: Stage) -> None:
     """Write `metrics.json`, the confusion table, sample grids and latent maps."""
-    info = stage.load_info()
-    test = stage.load_split("test")
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
-    models = _load_models(stage)
-
-    views = _views(stage, models, info, test)
-    with progress_bar(stage.name, 6, "parts") as bar, painted_beside():
-        metrics: dict[str, Any] = {
-            "autoencoder": reconstruction_metrics(models.autoencoder, test),
-            "vae": reconstruction_metrics(models.vae, test)
-            | _judge_bounds(stage, models.vae, test),
-            "pixel_pca": reconstruction_metrics(views["pixel_pca"].space, test),
-        }
-        _plot_reconstructions(stage, models, test)
-        bar.advance(1)
-        metrics["classifier"] = _classify(stage, models.classifier, info, test)
-        seen = features_of_set(models.reference, test)
-        metrics["reference"] = _accuracy(seen, info, test)
-        bar.advance(1)
-        metrics["generators"] = judge_generators(
-            stage, _generators(models, views["autoencoder"]), models.reference, seen, info
-        )
-        bar.advance(1)
-        for name, view in views.items():
-            metrics[name]["latent"] = _judge_codes(stage, name, view)
-        bar.advance(1)
-        filters = LinearFilters(stage.load_split("train"), stage.seed)
-        metrics["denoise"] = judge_denoisers(stage, models.denoisers, filters, test)
-        bar.advance(1)
-        metrics["robustness"] = judge_robustness(
-            stage,
-            stage.params.evaluate,
-            models.autoencoder,
-            models.denoisers,
-            models.classifier,
-            filters,
-            test,
-        )
-        bar.advance(1)
+    metrics: dict[str, dict[str, Any]] = {}
+    with progress_bar(stage.name, PARTS, "parts") as bar, painted_beside():
+        for part in _judge(stage, stage.load_info(), stage.load_split("test")):
+            for name, figures in part.items():
+                metrics[name] = metrics.get(name, {}) | figures
+            bar.advance(1)
     stage.write_metrics({"test": metrics})
+
+
+def _judge(stage: Stage, info: DatasetInfo, test: ImageSet) -> Iterator[dict[str, Any]]:
+    """Each of PARTS: figures by the name of what they are of. Pictures are drawn beside."""
+    models, settings = _load_models(stage), stage.params.evaluate
+    _plot_reconstructions(stage, models, test)
+    yield {
+        "autoencoder": reconstruction_metrics(models.autoencoder, test),
+        "vae": reconstruction_metrics(models.vae, test) | _judge_bounds(stage, models.vae, test),
+    }
+    seen = features_of_set(models.reference, test)
+    yield {
+        "classifier": _classify(stage, models.classifier, info, test),
+        "reference": _accuracy(seen, info, test),
+    }
+    views = _views(stage, models, info, test)
+    drawing = _generators(models, views["autoencoder"])
+    yield {"generators": judge_generators(stage, drawing, models.reference, seen, info)}
+    yield {
+        name: {
+            "latent": examine(view, settings, stage.plots, name),
+            "pixel_pca": _judge_pixel_pca(view, test),
+        }
+        for name, view in views.items()
+    }
+    filters = LinearFilters(stage.load_split("train"), stage.seed)
+    yield {"denoise": judge_denoisers(stage, models.denoisers, filters, test)}
+    restorers = (models.autoencoder, models.denoisers, models.classifier)
+    yield {"robustness": judge_robustness(stage, settings, *restorers, filters, test)}
 
 
 def _load_models(stage: Stage) -> Models:
@@ -174,14 +174,12 @@ def _plot_reconstructions(stage: Stage, models: Models, test: ImageSet) -> None:
 
 
 def _views(stage: Stage, models: Models, info: DatasetInfo, test: ImageSet) -> dict[str, View]:
-    """Every latent space as the same images show it; that of pixel PCA is the line to beat."""
+    """Every latent space, as the same images show it."""
     seed, train = stage.seed, stage.load_split("train")
     seen = Seen.sample(train, test, info.classes, "test", stage.params.evaluate, seed)
-    baseline = PixelPca.fit(seen.train, models.autoencoder.architecture.latent_dim, seed)
     spaces = {
         "autoencoder": LatentSpace.of_autoencoder("autoencoder", models.autoencoder),
         "vae": LatentSpace.of_vae("VAE", models.vae),
-        "pixel_pca": LatentSpace("pixel PCA", baseline.encode, baseline.decode),
     }
     return {name: View(space, seen) for name, space in spaces.items()}
 
@@ -200,8 +198,10 @@ def _generators(models: Models, autoencoder: View) -> dict[str, Draw]:
     }
 
 
-def _judge_codes(stage: Stage, name: str, view: View) -> dict[str, Any]:
-    """The figures of a latent space; of those that were learnt also maps."""
-    if name == "pixel_pca":
-        return figures_of_view(view)
-    return examine(view, stage.params.evaluate, stage.plots, name)
+def _judge_pixel_pca(beaten: View, test: ImageSet) -> dict[str, Any]:
+    """The line to beat: principal components of the pixels, as many as a space has dimensions."""
+    seen = beaten.seen
+    baseline = PixelPca.fit(seen.train, beaten.codes.shape[1], seen.seed)
+    view = View(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
+    figures = figures_of_view(view) | figures_of_maps(view, principal_components(view))
+    return reconstruction_metrics(view.space, test) | {"latent": figures}
