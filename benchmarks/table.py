@@ -53,16 +53,25 @@ GFLOP/s here).
 
 ## What bounds an epoch
 
-Profiled on the machine above: four tenths of a step of the small network are the backward passes
-of its convolutions, a fifth their forward passes, a sixth SiLU, a tenth sub-pixel rearrangement;
-Python, the optimiser and the loading of batches are the last seventh together. Convolutions of 4
-to 16 channels do not fill the vector units: on the way back, those of the decoder with 32
-channels reach half of the matrix-product rate, those at its end and the strided ones of the
-encoder an eighth. Rivals run the same kernels, which is why the loop alone wins no more than
-this. Tried without gain: strided convolutions as dense ones on rearranged images (1.5 to 3 times
-slower), transposed ones in the place of sub-pixel ones, bfloat16, torch.compile, SiLU with its
-sigmoid kept for the way back (a tenth of SiLU). Rearranging sub-pixels by blocks of channels
-takes half the time of `PixelShuffle`, a thirtieth of a step.
+Profiled on the machine above, a step of the small network (ReLU) is two fifths the backward passes
+of its convolutions, a fifth their forward passes, an eighth sub-pixel rearrangement and a twelfth
+ReLU; linear layers, the optimiser, the loading of batches and Python are the last fifth together.
+In the wide network (SiLU) convolutions are two thirds, SiLU a seventh, rearrangement a tenth.
+
+What keeps both from the rate of a large matrix product is the shape of the convolutions. On the way
+back, those of 64 and 32 channels reach three quarters of that rate and those of 32 and 16 with
+stride two a third; the ones next to the image, with 4 to 16 channels, reach a quarter to a sixth:
+too few channels to fill the vector units. Everything else moves memory and multiplies nothing.
+
+Lightning, the plain loop and pythae run the same kernels on the same shapes. What there is to win
+from them is the loading of images (none of it in pythae, which has them as floats in memory),
+channels-last tensors, kept memory, one fused optimiser and a loop that waits for nothing: that is
+the ratio above, and why it ends there.
+
+Tried without gain: strided convolutions as dense ones on rearranged images (1.5 to 3 times slower),
+transposed ones in the place of sub-pixel ones, bfloat16, torch.compile, SiLU with its sigmoid kept
+for the way back (a tenth of SiLU). Rearranging sub-pixels by blocks of channels takes half the time
+of `PixelShuffle`, a thirtieth of a step.
 
 ## Time to quality
 
