@@ -69,7 +69,7 @@ def _entry(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> dict[str, An
     return {
         "report": row["report"],
         "mean": statistics.mean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values),
         "seconds": round(newest["seconds"], 1),
         "command": row["command"],

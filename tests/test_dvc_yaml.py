@@ -15,7 +15,7 @@ WRITTEN = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stage
 PIPELINE = {name: declared.get("do", declared) for name, declared in WRITTEN.items()}
 """Every stage; of those that `foreach` multiplies the one that it makes for each `${key}`."""
 KEY = "${key}"
-BUDGET = {"epochs", "patience", "min_delta", "folds"}
+BUDGET = {"epochs", "patience", "folds"}
 """Parameters of train of which a trial has its own, or that mean nothing to it."""
 
 

@@ -40,10 +40,15 @@ def identify(project: Project, stage: str, params: Params) -> str:
 def study_folder(project: Project, stage: str, section: str, params: Params) -> Path:
     """Where the study of a stage is kept: decided by all that decides its trials.
 
-    Neither their number does, nor the tolerance by which one of them is chosen.
+    Neither their number does, nor the tolerance by which one of them is chosen, nor what is trained
+    with the values that were found.
     """
-    trials_alone = with_values(params, {f"{section}.trials": 1, f"{section}.tolerance": 0.0})
-    return project.study(stage, identify(project, stage, trials_alone))
+    same = {f"{section}.trials": 1, f"{section}.tolerance": 0.0}
+    if section == "finetune.search" and params.finetune.search is not None:
+        budget = {"epochs": params.finetune.search.epochs, "patience": None}
+        after = budget | {"labels": None, "control": False}
+        same |= {f"finetune.{name}": value for name, value in after.items()}
+    return project.study(stage, identify(project, stage, with_values(params, same)))
 
 
 def code_hash() -> str:

@@ -57,7 +57,11 @@ def _every_mistake(document: dict[str, Any]) -> Mistakes:
 
 def _mistakes_of_the_whole(params: Params) -> Mistakes:
     """What only values that are right by themselves can do wrong together."""
-    return _impossible_variants(params) or _impossible_architectures(params)
+    return (
+        _impossible_variants(params)
+        or _impossible_budgets(params)
+        or _impossible_architectures(params)
+    )
 
 
 def _impossible_variants(params: Params) -> Mistakes:
@@ -70,6 +74,24 @@ def _impossible_variants(params: Params) -> Mistakes:
             except ValidationError as refusal:
                 words = refusal.errors()[0]["msg"].removeprefix("Value error, ")
                 mistakes["compare", name, "values", variant] = f": {words}"
+    return mistakes
+
+
+def _impossible_budgets(params: Params) -> Mistakes:
+    """Budgets of studies and of few labels that do not go with the rest of their section."""
+    budgets = {("search", "epochs"): ("train", params.search)}
+    for name in ("search", "labels"):
+        if (budget := getattr(params.finetune, name)) is not None:
+            budgets["finetune", name, "epochs"] = ("finetune", budget)
+    mistakes: Mistakes = {}
+    for place, (section, budget) in budgets.items():
+        if f"{section}.prune_epochs" in getattr(budget, "space", {}):
+            continue  # each trial has its own
+        try:
+            with_values(params, {f"{section}.epochs": budget.epochs})
+        except ValidationError as refusal:
+            words = refusal.errors()[0]["msg"].removeprefix("Value error, ")
+            mistakes[place] = f" = {budget.epochs}: {section}.{words}"
     return mistakes
 
 

@@ -65,6 +65,23 @@ def test_the_learning_rate_falls_linearly_over_the_last_share_of_the_training():
     assert make_training().rate_at(5) == 1e-3
 
 
+@pytest.mark.parametrize("loss", ["bce", "wasserstein"])
+def test_what_is_mixed_with_real_images_is_of_their_classes(loss):
+    training = make_training(loss=loss, normalization="none", conditional=True)
+    labels = torch.tensor([2] * 16)
+    asked, generate = [], training.generate
+
+    def listen(count, labels=None):
+        images, classes = generate(count, labels)
+        asked.append(classes)
+        return images, classes
+
+    training.generate = listen
+    training.step_discriminator(torch.rand(16, 1, 8, 8) * 2 - 1, labels)
+
+    assert torch.equal(asked[0], labels) == (loss == "wasserstein")
+
+
 def test_losses_of_a_blind_discriminator_are_the_known_constants():
     """At D = 1/2 everywhere the discriminator's loss is 2 log 2 and the generator's log 2."""
     training = make_training()

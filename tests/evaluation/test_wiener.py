@@ -71,6 +71,22 @@ def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images):
     assert found == pytest.approx(error, rel=0.02)
 
 
+def test_few_images_are_spoilt_often_enough_not_to_learn_their_noise(images):
+    few = images.take(torch.arange(80))  # a filter of each pixel by 36, from 80 of them
+    corruption = Corruption([Kind("gaussian", 0.3, 0.3)])
+    clean = few.floats().flatten(1).double().numpy()
+    covariance = np.cov(clean, rowvar=False, bias=True)
+    weights = np.linalg.solve(covariance + 0.09 * np.eye(36), covariance)
+    unseen = images.take(torch.arange(2000, 4000))
+    offsets = [s.flatten(1).double().numpy() for _, s in spoilt_batches(unseen, corruption, 9)]
+    expected = clean.mean(0) + (np.concatenate(offsets) - clean.mean(0)) @ weights
+    error = np.square(expected - unseen.floats().flatten(1).double().numpy()).mean()
+
+    fitted = LinearFilter.fit(few, corruption, seed=0)
+
+    assert restoration_metrics(fitted, unseen, corruption, 9)["mse"] < 1.15 * error
+
+
 def test_a_pixel_that_never_varies_is_no_fault(images):
     still = images.images.clone()
     still[:, :, 0, 0] = 0

@@ -40,6 +40,23 @@ def test_points_come_back_as_the_codes_they_were(dimensions):
     np.testing.assert_allclose(axes.to_codes(axes.to_points(codes)), codes, atol=1e-4)
 
 
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_codes_of_two_dimensions_are_looked_at_as_they_are(dimensions):
+    codes = normal(50, *range(1, dimensions + 1))
+    axes = Axes.to_look_at(codes)
+
+    np.testing.assert_array_equal(axes.to_points(codes), codes)
+    np.testing.assert_array_equal(axes.to_codes(codes), codes)
+
+
+def test_longer_codes_are_looked_at_along_their_principal_components():
+    codes = normal(4000, 1, 4, 2)
+    points = Axes.to_look_at(codes).to_points(codes)
+
+    np.testing.assert_allclose(points.std(0), [4, 2, 1], rtol=0.05)
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-3)
+
+
 def test_a_dimension_that_says_nothing_is_not_blown_up():
     codes = normal(50, 1.0, 0.0)
     points = Axes.of(codes).to_points(codes)

@@ -55,6 +55,15 @@ def test_codes_that_do_not_vary_have_nothing_to_explain():
     assert not explained.any()
 
 
+@pytest.mark.parametrize(("length", "dimensions"), [(1, 2), (2, 3)])
+def test_tsne_uses_all_of_its_dimensions_where_codes_have_fewer(length, dimensions):
+    codes = np.random.default_rng(0).normal(size=(60, length)).astype(np.float32)
+
+    spread = tsne(codes, dimensions, 10.0, seed=0).std(0)
+
+    assert spread.min() > 0.05 * spread.max()
+
+
 def test_tsne_of_codes_that_do_not_vary_or_have_one_dimension_is_finite():
     assert np.isfinite(tsne(np.zeros((20, 3), np.float32), 2, 5.0, seed=0)).all()
     assert np.isfinite(tsne(np.arange(20, dtype=np.float32)[:, None], 2, 5.0, seed=0)).all()

@@ -183,7 +183,10 @@ def value_at(trial, epochs):
 
 
 def rounds(trials, settings, goes_on):
-    """The trials that reach each rung, by `goes_on(number, value, earlier values at the rung)`."""
+    """The trials that reach each rung, by `goes_on(value, rung, earlier values at each)`.
+
+    The best of a round are asked first; by halving no more than their share goes on.
+    """
     rungs = settings.rungs
     reached = {rung: {} for rung in rungs}
     live = {}
@@ -191,12 +194,19 @@ def rounds(trials, settings, goes_on):
     batches = [numbers[i : i + settings.batch] for i in range(0, len(numbers), settings.batch)]
     while batches or live:
         live |= dict.fromkeys(batches.pop(0) if batches else [], 0)
-        for number, at in sorted(live.items()):
-            rung = rungs[at]
-            value = value_at(trials[number], rung)
-            promoted = rung != rungs[-1] and goes_on(value, rung, reached)
-            reached[rung][number] = value
+        for number in [number for number, at in live.items() if rungs[at] == rungs[-1]]:
+            reached[rungs[-1]][number] = value_at(trials[number], rungs[-1])
+            del live[number]
+        room = dict.fromkeys(live.values(), 12)
+        if settings.pruner == "halving":
+            together = list(live.values())
+            room = {at: max(1, together.count(at) // settings.reduction) for at in live.values()}
+        for value, number in sorted((value_at(trials[n], rungs[at]), n) for n, at in live.items()):
+            at = live[number]
+            promoted = goes_on(value, rungs[at], reached) and room[at] > 0
+            reached[rungs[at]][number] = value
             if promoted:
+                room[at] -= 1
                 live[number] += 1
             else:
                 del live[number]
@@ -455,6 +465,23 @@ def test_halving_lets_the_best_of_those_that_came_so_far_go_on(task):
         rung: [trial.number for trial in trials if trial.epochs >= rung] for rung in (1, 2, 4)
     }
     assert 0 < len(reached[4]) < len(reached[2]) < len(reached[1])
+
+
+def test_halving_keeps_to_its_share_of_the_epochs_where_every_batch_is_better_than_the_last(task):
+    one = task({"search.trials": 32, "search.batch": 8, "search.reduction": 4, "search.epochs": 16})
+
+    def better_and_better(job):
+        number = int(job.name.split()[1].rstrip(","))
+        outcome = remembered(job)
+        history = [record | {"validation/mse": 1 / (number + 1)} for record in outcome.history]
+        return dataclasses.replace(outcome, history=history)
+
+    trials = run(one, work=better_and_better)
+
+    epochs = sum(trial.epochs for trial in trials)
+    # of each eight: eight for one epoch, two for three more, one of these for twelve more
+    assert epochs <= 4 * (8 + 2 * 3 + 12)
+    assert trials[-1].epochs == 16
 
 
 def test_the_median_pruner_stops_what_is_worse_than_the_median_of_complete_trials(task):
@@ -848,7 +875,7 @@ def test_the_study_of_a_record_that_was_moved_away_starts_anew(task, undisturbed
     """Also where checkpoints of the former study are left, further than the first rung."""
     one = task()
     with pytest.raises(Kill):
-        run(one, work=Mortal(len(undisturbed) + 3))
+        run(one, work=Mortal(len(undisturbed) + 2))
     assert any(one.checkpoints.iterdir())
 
     (one.checkpoints.parent / "study.db").unlink()

@@ -112,7 +112,7 @@ class AdversarialTraining:
         """One step of the discriminator on real images [N, C, S, S] in [-1, 1], classes [N]."""
         with mixed_precision(self.device):
             with torch.no_grad():
-                generated, asked = self.generate(len(real))
+                generated, asked = self.generate(len(real), self._classes_to_mix(labels))
             real_logits = self.discriminator(real, labels)
             generated_logits = self.discriminator(generated, asked)
             loss = discriminator_loss(
@@ -143,9 +143,13 @@ class AdversarialTraining:
             self.averaged.update_parameters(self.generator)
         return {"train/generator_loss": loss.detach(), "train/generator_gradient": norm}
 
-    def generate(self, count: int) -> tuple[Tensor, Tensor]:
+    def _classes_to_mix(self, labels: Tensor | None) -> Tensor | None:
+        """With the penalty, which looks between a real and a generated image, those of the real."""
+        return labels.cpu() if self.settings.loss == "wasserstein" and labels is not None else None
+
+    def generate(self, count: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Fresh images [count, C, S, S] in [-1, 1], and the classes [count] they were asked for."""
-        inputs, labels = self.generator.draw(count, self.random)
+        inputs, labels = self.generator.draw(count, self.random, labels)
         return self.generator(inputs.to(self.device)), labels.to(self.device)
 
     def _descend(self, player: nn.Module, optimizer: Adam, loss: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ ACTIVE_VARIANCE = 0.01
 
 
 def bound_metrics(vae: Vae, images: ImageSet, seed: int) -> dict[str, float]:
-    """ELBO, KL and log-likelihood in nats per image, one posterior sample each; bits per pixel.
+    """ELBO, KL and log-likelihood in nats per image, with one posterior sample each.
 
-    `bits_per_dim` is -ELBO / (pixels log 2), `mse` that of reconstructions from posterior means.
+    `bits_per_dim` is -ELBO / (D log 2), D the values of an image: pixels times channels.
     """
     torch.manual_seed(seed)  # whatever was drawn for other models before
     terms = mean_terms(vae, images)

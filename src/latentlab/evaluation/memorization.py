@@ -38,7 +38,7 @@ def memorization_metrics(of_samples: Tensor, of_real: Tensor) -> dict[str, float
     `of_real` are those of real images that were not trained on. `nearest_ratio` is the quotient of
     the medians (blurred samples lie below 1 and are no copies), `copied` the share of samples
     within a quarter of the median of real images, and `memorized` 1 where that is above a
-    twentieth, and above the share of real images that have a twin among those trained on.
+    twentieth, and above twice the share of real images that have a twin among those trained on.
     """
     usual = max(float(np.median(of_real)), 1e-12)
     copied, twins = (

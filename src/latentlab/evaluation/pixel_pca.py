@@ -39,6 +39,11 @@ class PixelPca:
             ).fit(pixels)
         return cls(fitted, tuple(images.images.shape[1:]))
 
+    @property
+    def explained_variance(self) -> float:
+        """Share of the variance of the pixels that is in the codes."""
+        return float(self._fitted.explained_variance_ratio_.sum())
+
     def encode(self, images: Tensor) -> Tensor:
         """Codes [N, L]."""
         return torch.from_numpy(self._fitted.transform(images.flatten(1).numpy()))

@@ -1,6 +1,8 @@
 """The optimal linear filter, the line that a denoiser has to beat."""
 
 import json
+import math
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from latentlab.evaluation.restoration import spoilt_batches
 
 MOST_PIXELS = 4096
 """Of an image that a filter is fitted to: it has a weight for each pair of them."""
+PAIRS_PER_PIXEL = 10
+"""A filter of fewer pairs of clean and spoilt images learns the noise of those it saw."""
 RIDGE = 1e-5
 """Share of the mean variance of a pixel added to each: a corner that is always black has none."""
 
@@ -28,20 +32,23 @@ class LinearFilter:
 
     @classmethod
     def fit(cls, images: ImageSet, corruption: Corruption, seed: int) -> "LinearFilter":
-        """Fit it to images, spoilt once."""
+        """Fit it to images, spoilt once; few images are spoilt several times, each time anew."""
         pixels = images.images[0].numel()
+        rounds = math.ceil(PAIRS_PER_PIXEL * pixels / len(images))
+        count = rounds * len(images)
         sums = torch.zeros(2, pixels, dtype=torch.float64)
         clean_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)
         spoilt_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)
-        for clean, spoilt in spoilt_batches(images, corruption, seed):
+        pairs = (spoilt_batches(images, corruption, seed + each) for each in range(rounds))
+        for clean, spoilt in chain.from_iterable(pairs):
             # the rounding of float32 is as large as what blur leaves of some directions
             x, y = clean.flatten(1).double(), spoilt.flatten(1).double()
             sums += torch.stack([x.sum(0), y.sum(0)])
             clean_spoilt += x.T @ y
             spoilt_spoilt += y.T @ y
-        mean_x, mean_y = sums / len(images)
-        covariance_xy = clean_spoilt / len(images) - torch.outer(mean_x, mean_y)
-        covariance_y = spoilt_spoilt / len(images) - torch.outer(mean_y, mean_y)
+        mean_x, mean_y = sums / count
+        covariance_xy = clean_spoilt / count - torch.outer(mean_x, mean_y)
+        covariance_y = spoilt_spoilt / count - torch.outer(mean_y, mean_y)
         covariance_y.diagonal().add_(RIDGE * covariance_y.diagonal().mean())
         weights = torch.linalg.solve(covariance_y, covariance_xy.T)
         return cls(weights.float(), (mean_x - mean_y @ weights).float())

@@ -32,17 +32,30 @@ class Axes:
         """The axes of codes [N, L] themselves where they are few, else principal components."""
         center, directions = codes.mean(0), np.eye(codes.shape[1])
         if codes.shape[1] > MOST_DIMENSIONS:
-            directions = np.linalg.eigh(np.cov(codes, rowvar=False))[1][:, ::-1]
+            directions = _principal_directions(codes)
         scales = ((codes - center) @ directions).std(0)
         return cls(center, directions, np.maximum(scales, SMALLEST_SCALE))
 
+    @classmethod
+    def to_look_at(cls, codes: np.ndarray) -> Axes:
+        """The codes [N, L] as they are where L is two, else principal components; not scaled."""
+        dimensions = codes.shape[1]
+        if dimensions <= 2:
+            return cls(np.zeros(dimensions), np.eye(dimensions), np.ones(dimensions))
+        return cls(codes.mean(0), _principal_directions(codes), np.ones(dimensions))
+
     def to_points(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [N, L] to points [N, L] of variance one along each axis."""
+        """Codes [N, L] to points [N, L] along the axes."""
         return (codes - self.center) @ self.directions / self.scales
 
     def to_codes(self, points: np.ndarray) -> np.ndarray:
         """The way back."""
         return ((points * self.scales) @ self.directions.T + self.center).astype(np.float32)
+
+
+def _principal_directions(codes: np.ndarray) -> np.ndarray:
+    """[L, L], the most varied first."""
+    return np.linalg.eigh(np.cov(codes, rowvar=False))[1][:, ::-1]
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,11 @@ class CodeDensity:
     def bandwidth(self) -> float:
         """Of each kernel, in standard deviations of the codes along each axis."""
         return float(self.kernels.bandwidth_)
+
+    @property
+    def count(self) -> int:
+        """The codes it is made of."""
+        return len(self.kernels.tree_.data)
 
     def sample(self, count: int, seed: int) -> np.ndarray:
         """New codes [count, L]."""

@@ -13,9 +13,8 @@ from latentlab.evaluation.codes import (
     cluster_figures,
     collapsed_share,
 )
-from latentlab.latent.density import CodeDensity
+from latentlab.latent.density import Axes
 from latentlab.latent.maps import (
-    DIMENSIONS,
     figures_of_maps,
     neighbour_embeddings,
     own_axes,
@@ -82,36 +81,35 @@ def draw_density(view: View, target: Path) -> dict[str, float]:
     """Estimate the density of the codes, and draw from it: points, images, the plane decoded."""
     codes, density = view.train_codes, view.density
     drawn = density.sample(len(codes), view.seen.seed)
-    title = f"{view.space.called}: kernel density, bandwidth {density.bandwidth:.2g}"
+    title = (
+        f"{view.space.called}: kernel density of {density.count:,} training codes, "
+        f"bandwidth {density.bandwidth:.2g}"
+    )
     samples = view.space.images(drawn[:DRAWN])
     plot_grid(
         Path(f"{target}_kde_samples.png"), samples, 8, f"{view.space.called}\nimages of drawn codes"
     )
     if codes.shape[1] > 1:
+        axes = Axes.to_look_at(codes.astype(np.float64))
+        kind = "code" if codes.shape[1] == 2 else "principal component"
+        names = [f"{kind} {axis + 1}" for axis in range(2)]
         places = {
-            "encoded": density.axes.to_points(codes)[:, :2],
-            "sampled": density.axes.to_points(drawn)[:, :2],
+            "encoded": axes.to_points(codes)[:, :2],
+            "sampled": axes.to_points(drawn)[:, :2],
         }
-        names = _axis_names(density)
         plot_density_maps(Path(f"{target}_kde.png"), places, names, title)
-        _draw_plane(view.space, density, places["encoded"], names, target)
+        _draw_plane(view.space, axes, places["encoded"], names, target)
     return {"kde_bandwidth": density.bandwidth}
 
 
-def _axis_names(density: CodeDensity) -> list[str]:
-    turned = len(density.axes.center) > max(DIMENSIONS)
-    kind = "principal component" if turned else "code"
-    return [f"{kind} {axis + 1} (standard deviations)" for axis in range(2)]
-
-
 def _draw_plane(
-    space: LatentSpace, density: CodeDensity, places: np.ndarray, names: list[str], target: Path
+    space: LatentSpace, axes: Axes, places: np.ndarray, names: list[str], target: Path
 ) -> None:
-    """Decode a uniform grid over the first two axes; all other coordinates are the mean."""
+    """Decode a uniform grid over the first two axes; along all others codes are at the mean."""
     across, up = (np.linspace(*np.percentile(places[:, axis], MIDDLE), GRID) for axis in range(2))
-    points = np.zeros((GRID * GRID, len(density.axes.center)))
+    points = np.zeros((GRID * GRID, len(axes.center)))
     points[:, :2] = [(x, y) for y in up[::-1] for x in across]
-    images = space.images(density.axes.to_codes(points))
+    images = space.images(axes.to_codes(points))
     title = f"{space.called}: images of a grid of codes"
     plot_plane(Path(f"{target}_plane.png"), images, across, up, names, title)
 

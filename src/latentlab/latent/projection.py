@@ -32,6 +32,10 @@ def tsne(codes: np.ndarray, dimensions: int, perplexity: float, seed: int) -> np
     start, _ = pca(codes, dimensions)
     # as scikit-learn scales it, so that the early steps are small
     start = (start / max(start[:, 0].std(), 1e-12) * 1e-4).astype(np.float32)
+    # a coordinate that starts as the same for all would stay so
+    flat = ~start.any(0)
+    random = np.random.default_rng(seed)
+    start[:, flat] = random.normal(scale=1e-4, size=(len(codes), int(flat.sum())))
     embedding = TSNE(
         dimensions, perplexity=perplexity, init=start, max_iter=ITERATIONS, random_state=seed
     )

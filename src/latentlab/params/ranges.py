@@ -7,14 +7,12 @@ range whose condition holds.
 
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from latentlab.params.fields import Count, Flag, Integer, Plain, Positive, Real, Section
-
-ROUNDING = 1e-9
-"""Share of a step by which a float may miss it."""
 
 
 class _Range(Section):
@@ -97,19 +95,23 @@ class FloatRange(_Range):
         """Number of values; 0 where there are as many as there are floats."""
         if self.step is None:
             return 0
-        return int((self.high - self.low) / self.step + ROUNDING) + 1
+        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
 
     def point(self, index: int) -> float:
-        """The value at a place."""
-        value = self.low + index * self.step
-        return self.high if value > self.high - ROUNDING * self.step else value
+        """The value at a place, as one would write it: 0.3, where 0.1 + 0.2 is a little more."""
+        return float(_exact(self.low) + index * _exact(self.step))
+
+    def nearest(self, value: float) -> float:
+        """The value to which another one was rounded."""
+        if self.step is None:
+            return value
+        return self.point(round((value - self.low) / self.step))
 
     def has(self, value: Any) -> bool:
         """Whether the value may be drawn."""
         if not isinstance(value, int | float) or not self.low <= value <= self.last:
             return False
-        places = (value - self.low) / self.step if self.step else 0.0
-        return abs(places - round(places)) <= ROUNDING
+        return value == self.nearest(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> "FloatRange":
@@ -198,6 +200,11 @@ def grid_point(space: Space, index: int) -> dict[str, Any]:
         index, place = divmod(index, each.points)
         point[name] = each.point(place)
     return {name: point[name] for name, _ in ranges}
+
+
+def _exact(value: float) -> Decimal:
+    """The number that was written."""
+    return Decimal(str(value))
 
 
 def _several(value: Any) -> list[Any]:

@@ -6,18 +6,35 @@ A value that the study in `search` may choose is either a plain value or the wor
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from latentlab.params.classification import FinetuneParams, ReferenceParams
 from latentlab.params.comparison import Comparison
 from latentlab.params.denoising import SHARES, CorruptionKind, DenoiserParams
-from latentlab.params.fields import SEARCH, Count, Fraction, NoFlag, NotNegative, Positive, Section
+from latentlab.params.fields import (
+    SEARCH,
+    Count,
+    Flag,
+    Fraction,
+    NoFlag,
+    NotNegative,
+    Positive,
+    Section,
+)
 from latentlab.params.generators import GanParams, VaeParams
 from latentlab.params.networks import NetworkParams
 from latentlab.params.paths import flatten
 from latentlab.params.studies import SearchParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+TAKEN = ("autoencoder", "vae")
+"""Names of the models of other stages, beside which those of denoisers stand in figures."""
+
+
+def _not_taken(name: str) -> str:
+    if name in TAKEN:
+        raise ValueError(f"is the name of a model of another stage, as {' and '.join(TAKEN)} are")
+    return name
 
 
 class DataParams(Section):
@@ -55,6 +72,7 @@ class EvaluateParams(Section):
     samples: Annotated[int, Strict(), Field(ge=64)]
     importance_samples: Count
     importance_images: Count
+    clip: Flag = False
     severities: dict[CorruptionKind, Annotated[tuple[NotNegative, ...], Field(min_length=1)]]
 
     @model_validator(mode="after")
@@ -73,7 +91,7 @@ class Params(Section):
     search: SearchParams
     train: TrainParams
     compare: dict[Name, Comparison]
-    denoise: dict[Name, DenoiserParams]
+    denoise: dict[Annotated[Name, AfterValidator(_not_taken)], DenoiserParams]
     finetune: FinetuneParams
     reference: ReferenceParams
     vae: VaeParams

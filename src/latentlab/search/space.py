@@ -64,7 +64,7 @@ def _suggest(trial: optuna.Trial, name: str, each: Range) -> Any:
         case IntegerRange(low=low, last=last, step=step, log=log):
             return trial.suggest_int(name, low, last, step=step, log=log)
         case FloatRange(low=low, last=last, step=step, log=log):
-            return trial.suggest_float(name, low, last, step=step, log=log)
+            return each.nearest(trial.suggest_float(name, low, last, step=step, log=log))
         case Choices(choices=choices):
             # Optuna takes scalars only, and a choice may be a list
             return json.loads(trial.suggest_categorical(name, [json.dumps(c) for c in choices]))

@@ -1,14 +1,15 @@
 """A study: trials drawn by Optuna, trained rung by rung side by side, pruned between rungs.
 
 It goes in rounds. In each, a batch of new trials is drawn, every trial that is alive is trained to
-its next rung, and then, in the order of their numbers, each is told to Optuna and either goes on or
-ends. What is drawn depends on the seed, the number of the trial and the earlier rounds alone: not
-on which training ends first, how many there are at a time, or whether the study was killed between.
+its next rung, and then, the best first, each is told to Optuna and either goes on or ends. What is
+drawn depends on the seed, the number of the trial and the earlier rounds alone: not on which
+training ends first, how many there are at a time, or whether the study was killed between.
 
 A study that was killed is run from the start. What its record knows is not trained again.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
@@ -103,8 +104,7 @@ class Study:
             live += [self._draw(number) for number in batch]
             drawn += len(batch)
             self._train([each for each in live if not each.over])
-            for each in live:
-                self._decide(each)
+            self._decide(live)
             yield from (each.trial for each in live if each.over)
             live = [each for each in live if not each.over]
 
@@ -189,8 +189,35 @@ class Study:
             result = results_of(trial.outcomes, list(self._settings.objectives))[0]
         self._record.reach(trial.number, self._rung(each), trial.outcomes, result)
 
-    def _decide(self, each: _Live) -> None:
-        """Tell Optuna what a trial has reached, and ask whether it goes on."""
+    def _decide(self, live: list[_Live]) -> None:
+        """Tell Optuna what each trial has reached, and ask which of them go on.
+
+        The best comes first, so that each competes with all that are better. By successive halving
+        no more than 1/`reduction` of those that reached a rung together go on (at least one may):
+        where the sampler learns, most new trials are among the best so far, which is all that
+        Optuna asks for.
+        """
+        for each in live:
+            self._settle(each)
+        going = sorted((each for each in live if not each.over), key=self._rank)
+        room = Counter(each.rung for each in going)
+        if self._settings.pruner == "halving":
+            room = Counter({r: max(1, n // self._settings.reduction) for r, n in room.items()})
+        for each in going:
+            if self._pruned(each, room[each.rung]):
+                self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
+            else:
+                room[each.rung] -= 1
+                each.rung += 1
+
+    def _rank(self, each: _Live) -> tuple[float, int]:
+        """The better the first result, the lower."""
+        lower_is_better = next(iter(self._settings.objectives.values())) == "minimize"
+        result = each.trial.results[0]
+        return (result if lower_is_better else -result), each.trial.number
+
+    def _settle(self, each: _Live) -> None:
+        """Note the results of a trial; end it where it failed, or where its training is over."""
         if each.over:
             return
         faults = [outcome.fault for outcome in each.trial.outcomes if outcome.fault]
@@ -200,18 +227,14 @@ class Study:
         each.trial.results = results_of(each.trial.outcomes, list(self._settings.objectives))
         if all(outcome.over for outcome in each.trial.outcomes):
             self._end(each, COMPLETE)
-        elif self._pruned(each):
-            self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
-        else:
-            each.rung += 1
 
-    def _pruned(self, each: _Live) -> bool:
-        """What was decided in an earlier run stands; else Optuna decides."""
+    def _pruned(self, each: _Live, room: int) -> bool:
+        """What was decided in an earlier run stands; else Optuna decides, where there is room."""
         number = each.trial.number
         if self._settings.pruner == "none":
             return False
         each.asked.report(each.trial.results[0], self._rung(each))
-        pruned = each.asked.should_prune()
+        pruned = each.asked.should_prune() or room == 0
         if self._record.ended(number):
             return self._record.outcomes(number, self._settings.rungs[each.rung + 1]) is None
         return pruned
@@ -247,7 +270,8 @@ class Study:
             )
 
     def _checkpoint(self, number: int, part: int) -> Path:
-        return self._task.checkpoints / f"trial-{number}-{part}.pt"
+        kind = torch.device(self._task.device).type  # its random state is of no use to another
+        return self._task.checkpoints / f"trial-{number}-{part}-{kind}.pt"
 
     def _rung(self, each: _Live) -> int:
         """The epochs of its next rung."""

@@ -4,6 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classification import Regularizers
@@ -31,6 +33,7 @@ def run(stage: Stage) -> None:
     stage.run.log_params({"finetune": settings.tree()})
     write_yaml(stage.output / "settings.yaml", settings.tree())
 
+    torch.manual_seed(stage.seed)  # whatever a study has drawn in this process
     model = classifier_on(stage.project.outputs("train") / "model", settings, len(info.classes))
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)

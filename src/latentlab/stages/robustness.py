@@ -41,7 +41,7 @@ def judge_robustness(
     methods: dict[str, Restore] = {NOTHING: _nothing, "autoencoder": autoencoder, **denoisers}
     found = []
     for kind, severity in _severities(settings):
-        corruption = Corruption([Kind(kind, severity, severity)])
+        corruption = Corruption([Kind(kind, severity, severity)], settings.clip)
         linear = filters.of(corruption)
         lines = {} if linear is None else {LINEAR: linear}
         figures = robustness(methods | lines, classify, test, corruption, stage.seed)
