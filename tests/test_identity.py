@@ -4,7 +4,7 @@ import pytest
 
 from latentlab import identity as module
 from latentlab.files import write_json, write_text
-from latentlab.identity import identify
+from latentlab.identity import identify, study_folder
 from latentlab.params.values import with_values
 from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
@@ -50,6 +50,23 @@ def test_it_changes_with_a_parameter_of_the_stage(project, params, change):
 )
 def test_it_does_not_change_with_another_section(project, params, change):
     assert key(project, params, **change) == key(project, params)
+
+
+def test_the_study_of_the_head_is_not_that_of_what_is_trained_with_what_it_finds(project, params):
+    """It goes on where the final training, or what is trained beside it, has another budget."""
+    space = {"finetune.learning_rate": {"type": "float", "low": 0.001, "high": 0.01}}
+    study = {"trials": 4, "epochs": 3, "images": 100, "space": space}
+    params = with_values(params, {"finetune.search": study})
+
+    def folder(changes):
+        changed = with_values(params, changes)
+        return study_folder(project, "finetune", "finetune.search", changed)
+
+    same = {"finetune.epochs": 9, "finetune.patience": 2, "finetune.control": True}
+    for change in (*({name: value} for name, value in same.items()), {"finetune.labels": None}):
+        assert folder(change) == folder({}), change
+    assert folder({"finetune.search.epochs": 2}) != folder({})
+    assert folder({"finetune.weight_decay": 0.5}) != folder({})
 
 
 def test_it_changes_with_what_fetch_wrote(project, params):

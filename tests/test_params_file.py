@@ -9,6 +9,7 @@ from latentlab.params.fields import SEARCH
 from latentlab.params.networks import ConvolutionParams
 from latentlab.params.paths import flatten
 from latentlab.params.schema import TrainParams
+from latentlab.params.studies import StudyParams
 from latentlab.params.values import resolve, with_values
 from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
@@ -488,8 +489,29 @@ class TestDenoisers:
         assert one.ends == (0.3, 0.3)
         assert other.ends == (0.05, 0.55)
 
+    @pytest.mark.parametrize("name", ["autoencoder", "vae"])
+    def test_the_name_of_another_model_is_taken(self, refusal, params, name):
+        entry = params.tree()["denoise"]["gaussian"]
+
+        message = refusal({f"denoise.{name}": entry})
+        assert f"denoise.{name} = '{name}': is the name of a model of another stage" in message
+
 
 class TestFinetuning:
+    @pytest.mark.parametrize("budget", ["finetune.labels", "finetune.search"])
+    def test_pruning_after_the_last_epoch_of_a_budget(self, refusal, params, budget):
+        study = params.tree()["search"] | {"epochs": 3, "space": {}}
+        study = {name: study[name] for name in StudyParams.model_fields}
+        changes = {
+            "finetune.prune_fraction": 0.5,
+            "finetune.prune_epochs": [5],
+            "finetune.epochs": 6,
+            "finetune.search": study | {"objectives": {"validation/loss": "minimize"}},
+        }
+
+        message = refusal(changes)
+        assert f"{budget}.epochs = 3: finetune.prune_epochs come after the last of 3" in message
+
     def test_only_what_is_frozen_thaws(self, refusal):
         message = refusal({"finetune.unfreeze_after": 2, "finetune.freeze_encoder": False})
 

@@ -2,6 +2,7 @@ import math
 import random
 
 import pytest
+from optuna.distributions import FloatDistribution
 from pydantic import TypeAdapter, ValidationError
 
 from latentlab.params.ranges import (
@@ -203,7 +204,24 @@ class TestGrids:
         ],
     )
     def test_every_step_of_real_numbers(self, entry, points):
-        assert points_of(range_of(entry)) == pytest.approx(points, abs=1e-12)
+        assert points_of(range_of(entry)) == points
+
+    @pytest.mark.parametrize(
+        ("low", "high", "step"), [(0.1, 0.75, 0.1), (0.0, 0.35, 0.1), (0.001, 0.0095, 0.001)]
+    )
+    def test_optuna_takes_every_point_also_where_the_step_does_not_divide(self, low, high, step):
+        entry = range_of(floats(low, high, step=step))
+        distribution = FloatDistribution(entry.low, entry.last, step=step)
+
+        assert all(distribution._contains(point) for point in points_of(entry))
+        assert distribution.high == entry.last
+
+    def test_what_was_rounded_is_brought_back(self):
+        entry = range_of(floats(0.1, 0.5, step=0.1))
+
+        assert entry.nearest(0.1 + 0.2) == 0.3
+        assert entry.has(0.3)
+        assert not entry.has(0.35)
 
     def test_as_many_steps_as_a_person_counts(self):
         random_steps = random.Random(0)
