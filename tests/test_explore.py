@@ -7,12 +7,13 @@ import torch
 
 from crafting import write_random_splits
 from latentlab.data.corruption import Corruption, Kind
-from latentlab.data.image_set import DatasetInfo
+from latentlab.data.image_set import DatasetInfo, load_split
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.vae import Vae
 from latentlab.networks.architecture import Architecture
-from latentlab.networks.store import save_model
+from latentlab.networks.store import load_model, save_model
+from latentlab.plots import images
 
 ARCHITECTURE = Architecture(image_shape=[1, 8, 8], channels=[4], hidden=8, latent_dim=2)
 
@@ -59,6 +60,26 @@ def test_codes_are_decoded_beside_the_nearest_training_images(trained, latentlab
     assert answer.code == 0, answer.err
     assert answer.out == "here/autoencoder_decoded.png\n"
     assert pictures(trained.root / "here") == {"autoencoder_decoded.png"}
+
+
+@torch.inference_mode()
+def test_the_nearest_training_images_come_in_the_order_of_their_distance(
+    trained, latentlab, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(images, "plot_rows", lambda target, rows, title: drawn.update(rows))
+    model = load_model(Autoencoder, trained.outputs("train") / "model")
+    known = load_split(trained.outputs("fetch"), "train").floats()
+    code = model.encode(known[3:4]) + 1e-4
+    at = ",".join(f"{value:.6f}" for value in code[0].tolist())
+
+    latentlab("decode", f"--at={at}")
+
+    (row,) = drawn.values()
+    assert torch.allclose(row[:1], model.decode(code), atol=1e-4)
+    distances = torch.cdist(code, model.encode(known))[0]
+    assert torch.equal(row[1:], known[distances.topk(5, largest=False).indices])
+    assert torch.equal(row[1], known[3])
 
 
 @pytest.mark.parametrize("ends", [("a", "b"), ("#0", "#59"), ("b", "#7")])

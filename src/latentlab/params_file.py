@@ -1,5 +1,6 @@
 """Reading `params.yaml`: its schema, and what only the whole file can tell."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,28 +99,29 @@ def _impossible_budgets(params: Params) -> Mistakes:
 def _impossible_architectures(params: Params) -> Mistakes:
     """Encoders that leave nothing of the image, or whose lists do not fit each other."""
     size = params.data.image_size
-    models = {("train", "model", "channels"): params.train.model}
-    models["vae", "model", "channels"] = params.vae.model
-    for name, denoiser in params.denoise.items():
-        if denoiser.model is not None:
-            models["denoise", name, "model", "channels"] = denoiser.model
-    for name, comparison in params.compare.items():
-        for variant, values in comparison.variants.items():
-            changed = {
-                path.removeprefix("train.model."): value
-                for path, value in values.items()
-                if path.startswith("train.model.")
-            }
-            place = ("compare", name, "values", variant)
-            models[place] = params.train.model.model_copy(update=changed)
     mistakes: Mistakes = {}
-    for place, model in models.items():
+    for place, model in _models(params):
         if fault := _fault_of_architecture(model, size):
             mistakes[place] = f": {fault}"
     for name, denoiser in params.denoise.items():
         if denoiser.skip is not None and (fault := _fault_of_scales(denoiser.skip, size)):
             mistakes["denoise", name, "skip", "channels"] = f": {fault}"
     return mistakes
+
+
+def _models(params: Params) -> Iterator[tuple[Location, ConvolutionParams]]:
+    """Every symmetric network, with the place that a fault of it is told at."""
+    yield ("train", "model", "channels"), params.train.model
+    yield ("vae", "model", "channels"), params.vae.model
+    for name, denoiser in params.denoise.items():
+        if denoiser.model is not None:
+            yield ("denoise", name, "model", "channels"), denoiser.model
+    prefix = "train.model."
+    for name, comparison in params.compare.items():
+        for variant, values in comparison.variants.items():
+            changes = {p.removeprefix(prefix): v for p, v in values.items() if p.startswith(prefix)}
+            model = params.train.model.model_copy(update=changes)
+            yield ("compare", name, "values", variant), model
 
 
 def _fault_of_scales(skip: SkipParams, image_size: int) -> str | None:

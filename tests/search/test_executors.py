@@ -54,12 +54,12 @@ def fetched(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(repository):
-    """Five trials of two folds, in two batches, with rungs after epochs 1, 3 and 9."""
+    """Six trials of two folds, in one batch, with rungs after epochs 1, 3 and 9."""
     return with_values(
         load_params(repository / "params.yaml"),
         {
-            "search.trials": 5,
-            "search.batch": 3,
+            "search.trials": 6,
+            "search.batch": 6,
             "search.epochs": 9,
             "search.workers": 2,
             "search.space": {
@@ -268,7 +268,7 @@ def test_a_study_is_what_it_seems_to_be(expected, settings):
     """Trials are pruned at both rungs, and trained in more than one go."""
     epochs = [len(trial.history) for trial in expected]
 
-    assert sorted(trial.number for trial in expected) == list(range(5))
+    assert sorted(trial.number for trial in expected) == list(range(6))
     assert set(epochs) == {1, 3, 9}
     assert all(len(trial.outcomes) == 2 for trial in expected)
     assert best_of(expected, settings).results == [

@@ -185,7 +185,8 @@ def value_at(trial, epochs):
 def rounds(trials, settings, goes_on):
     """The trials that reach each rung, by `goes_on(value, rung, earlier values at each)`.
 
-    The best of a round are asked first; by halving no more than their share goes on.
+    By halving no more than their share of a round goes on; those that may are asked last, the best
+    first.
     """
     rungs = settings.rungs
     reached = {rung: {} for rung in rungs}
@@ -201,12 +202,17 @@ def rounds(trials, settings, goes_on):
         if settings.pruner == "halving":
             together = list(live.values())
             room = {at: max(1, together.count(at) // settings.reduction) for at in live.values()}
-        for value, number in sorted((value_at(trials[n], rungs[at]), n) for n, at in live.items()):
+        ranked = sorted((value_at(trials[n], rungs[at]), n) for n, at in live.items())
+        may = []
+        for value, number in ranked:
             at = live[number]
-            promoted = goes_on(value, rungs[at], reached) and room[at] > 0
-            reached[rungs[at]][number] = value
+            room[at] -= 1
+            may.append((value, number, room[at] >= 0))
+        for value, number, allowed in sorted(may, key=lambda each: each[2]):
+            rung = rungs[live[number]]
+            promoted = goes_on(value, rung, reached) and allowed
+            reached[rung][number] = value
             if promoted:
-                room[at] -= 1
                 live[number] += 1
             else:
                 del live[number]

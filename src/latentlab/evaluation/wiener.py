@@ -15,6 +15,8 @@ MOST_PIXELS = 4096
 """Of an image that a filter is fitted to: it has a weight for each pair of them."""
 PAIRS_PER_PIXEL = 10
 """A filter of fewer pairs of clean and spoilt images learns the noise of those it saw."""
+MOST_PRODUCTS = 1e10
+"""Pairs of pixels, times pairs of images, beyond which images are not spoilt again: seconds."""
 RIDGE = 1e-5
 """Share of the mean variance of a pixel added to each: a corner that is always black has none."""
 
@@ -34,7 +36,8 @@ class LinearFilter:
     def fit(cls, images: ImageSet, corruption: Corruption, seed: int) -> "LinearFilter":
         """Fit it to images, spoilt once; few images are spoilt several times, each time anew."""
         pixels = images.images[0].numel()
-        rounds = math.ceil(PAIRS_PER_PIXEL * pixels / len(images))
+        wanted = min(PAIRS_PER_PIXEL * pixels, MOST_PRODUCTS / pixels**2)
+        rounds = math.ceil(wanted / len(images))
         count = rounds * len(images)
         sums = torch.zeros(2, pixels, dtype=torch.float64)
         clean_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)

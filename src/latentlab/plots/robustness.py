@@ -36,5 +36,5 @@ def plot_robustness(
             axes.set_yscale("log")
         axes.grid(color="0.9")
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.suptitle(f"{kind.replace('_', ' ')}: spoilt test images, restored by")
+    figure.suptitle(f"{kind.replace('_', ' ')}: test images that were spoilt, and then restored")
     save(figure, target)

@@ -1,9 +1,10 @@
 """A study: trials drawn by Optuna, trained rung by rung side by side, pruned between rungs.
 
 It goes in rounds. In each, a batch of new trials is drawn, every trial that is alive is trained to
-its next rung, and then, the best first, each is told to Optuna and either goes on or ends. What is
-drawn depends on the seed, the number of the trial and the earlier rounds alone: not on which
-training ends first, how many there are at a time, or whether the study was killed between.
+its next rung, and then, in an order that their results decide, each is told to Optuna and either
+goes on or ends. What is drawn depends on the seed, the number of the trial and the earlier rounds
+alone: not on which training ends first, how many there are at a time, or whether the study was
+killed between.
 
 A study that was killed is run from the start. What its record knows is not trained again.
 """
@@ -192,23 +193,34 @@ class Study:
     def _decide(self, live: list[_Live]) -> None:
         """Tell Optuna what each trial has reached, and ask which of them go on.
 
-        The best comes first, so that each competes with all that are better. By successive halving
-        no more than 1/`reduction` of those that reached a rung together go on (at least one may):
-        where the sampler learns, most new trials are among the best so far, which is all that
-        Optuna asks for.
+        Those that may not are told first, so that those that may compete with all of their round.
         """
         for each in live:
             self._settle(each)
         going = sorted((each for each in live if not each.over), key=self._rank)
+        best = self._best_of_each_rung(going)
+        for each in sorted(going, key=lambda each: each.trial.number in best):
+            if self._pruned(each, each.trial.number in best):
+                self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
+            else:
+                each.rung += 1
+
+    def _best_of_each_rung(self, going: list[_Live]) -> set[int]:
+        """The numbers of the trials that may go on, of trials in the order of their results.
+
+        By successive halving no more than 1/`reduction` of those that reached a rung together, and
+        at least one: where the sampler learns, most new trials are among the best so far, which is
+        all that Optuna asks for. By other rules any.
+        """
         room = Counter(each.rung for each in going)
         if self._settings.pruner == "halving":
             room = Counter({r: max(1, n // self._settings.reduction) for r, n in room.items()})
+        chosen = set()
         for each in going:
-            if self._pruned(each, room[each.rung]):
-                self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
-            else:
+            if room[each.rung] > 0:
                 room[each.rung] -= 1
-                each.rung += 1
+                chosen.add(each.trial.number)
+        return chosen
 
     def _rank(self, each: _Live) -> tuple[float, int]:
         """The better the first result, the lower."""
@@ -228,13 +240,13 @@ class Study:
         if all(outcome.over for outcome in each.trial.outcomes):
             self._end(each, COMPLETE)
 
-    def _pruned(self, each: _Live, room: int) -> bool:
-        """What was decided in an earlier run stands; else Optuna decides, where there is room."""
+    def _pruned(self, each: _Live, may: bool) -> bool:
+        """What was decided in an earlier run stands; else Optuna decides of those that may."""
         number = each.trial.number
         if self._settings.pruner == "none":
             return False
         each.asked.report(each.trial.results[0], self._rung(each))
-        pruned = each.asked.should_prune() or room == 0
+        pruned = each.asked.should_prune() or not may
         if self._record.ended(number):
             return self._record.outcomes(number, self._settings.rungs[each.rung + 1]) is None
         return pruned

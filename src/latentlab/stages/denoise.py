@@ -8,7 +8,6 @@ from torch import nn
 
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.errors import TrainingDiverged
 from latentlab.evaluation.restoration import restoration_metrics
 from latentlab.files import write_csv
 from latentlab.models.denoiser import Denoiser, network_of
@@ -16,7 +15,7 @@ from latentlab.networks.store import load_model
 from latentlab.params.denoising import DenoiserParams
 from latentlab.plots.comparison import plot_overlaid
 from latentlab.plots.images import plot_rows
-from latentlab.stages.jobs import follow_jobs, job_of
+from latentlab.stages.jobs import follow_all, job_of
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
 
@@ -32,14 +31,9 @@ def run(stage: Stage) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # also where there is no entry
     # the longest first, so that no core waits for one that came last
     names = sorted(entries, key=lambda name: entries[name].skip is None)
-    outcomes = follow_jobs(stage, [_job(stage, info, name) for name in names]) if names else []
-    for outcome in outcomes:
-        if outcome.fault is not None:
-            raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
+    outcomes = follow_all(stage, [_job(stage, info, name) for name in names]) if names else []
 
-    metrics = {}
-    for outcome in outcomes:
-        metrics[outcome.name] = _judge(stage, outcome, validation)
+    metrics = {outcome.name: _judge(stage, outcome, validation) for outcome in outcomes}
     if outcomes:
         histories = {outcome.name: outcome.history for outcome in outcomes}
         title = f"restoring spoilt images of {info.name}"

@@ -124,7 +124,7 @@ def _plot_curves(stage: Stage, history: list[Record], loss: str, title: str) -> 
     curves = {
         "loss": ("generator_loss", "discriminator_loss", f"{loss} loss"),
         "discriminator": ("d_real", "d_generated", seen),
-        "gradients": ("generator_gradient", "discriminator_gradient", "length of the gradient"),
+        "gradients": ("generator_gradient", "discriminator_gradient", "norm of the gradient"),
     }
     names = {"d_real": "D(x), real", "d_generated": "D(G(z)), generated"}
     for file, (first, second, ylabel) in curves.items():

@@ -1,10 +1,12 @@
 """Following trainings that run side by side, each a nested run."""
 
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from latentlab.errors import TrainingDiverged
 from latentlab.params.networks import OptimizationParams
 from latentlab.progress import progress_bar
 from latentlab.stages.stage import Stage
@@ -46,6 +48,21 @@ def follow_jobs(stage: Stage, jobs: list[Job]) -> list[Outcome]:
             _tell(stage, job, outcome)
             bar.advance(1)
     return outcomes
+
+
+def follow_all(stage: Stage, jobs: list[Job]) -> list[Outcome]:
+    """Run all jobs; TrainingDiverged where one of them failed."""
+    outcomes = follow_jobs(stage, jobs)
+    for outcome in outcomes:
+        if outcome.fault is not None:
+            raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
+    return outcomes
+
+
+def mean_and_deviation(values: list[float]) -> dict[str, float]:
+    """Mean, standard deviation and number of the same figure of several trainings."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "std": spread, "n": len(values)}
 
 
 def _tell(stage: Stage, job: Job, outcome: Outcome) -> None:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo
-from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier, Regularizers
 from latentlab.networks.store import load_model
 from latentlab.params.classification import FinetuneParams, LabelBudgets
 from latentlab.plots.classification import plot_label_budgets
 from latentlab.plots.curves import plot_history
-from latentlab.stages.jobs import follow_jobs, job_of
+from latentlab.stages.jobs import follow_all, job_of, mean_and_deviation
 from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
 from latentlab.training.record import Record
@@ -47,8 +46,7 @@ def judge_control(
     """The same network from scratch, with the same budget; drawn beside `history`."""
     trained = stage.project.outputs("train") / "model"
     build = partial(classifier_of_a_way, trained, settings, len(info.classes), "scratch")
-    (outcome,) = follow_jobs(stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)])
-    _refuse_divergence(outcome)
+    (outcome,) = follow_all(stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)])
     both = [
         {"epoch": ours["epoch"], "ours": ours[ACCURACY], "control": control[ACCURACY]}
         for ours, control in zip(history, outcome.history, strict=False)
@@ -73,13 +71,13 @@ def judge_label_budgets(
     """
     attempts = list(_attempts(budgets))
     jobs = [_job(stage, info, settings, budgets, attempt) for attempt in attempts]
-    outcomes = follow_jobs(stage, jobs)
+    outcomes = follow_all(stage, jobs)
     accuracies: dict[str, dict[str, list[float]]] = {}
     for attempt, outcome in zip(attempts, outcomes, strict=True):
         of_budget = accuracies.setdefault(str(attempt.per_class), {})
         of_budget.setdefault(attempt.way, []).append(_last_accuracy(outcome))
     figures = {
-        budget: {way: _mean_and_deviation(values) for way, values in ways.items()}
+        budget: {way: mean_and_deviation(values) for way, values in ways.items()}
         for budget, ways in accuracies.items()
     }
     _plot(stage, info, figures)
@@ -145,18 +143,7 @@ def classifier_of_a_way(
 
 def _last_accuracy(outcome: Outcome) -> float:
     """Not the best: with few labels, those of the validation split would be most that is known."""
-    _refuse_divergence(outcome)
     return outcome.history[-1][ACCURACY]
-
-
-def _refuse_divergence(outcome: Outcome) -> None:
-    if outcome.fault is not None:
-        raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
-
-
-def _mean_and_deviation(values: list[float]) -> dict[str, float]:
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(np.mean(values)), "std": spread, "n": len(values)}
 
 
 def _plot(stage: Stage, info: DatasetInfo, figures: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from latentlab.params.schema import TrainParams
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
 from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.jobs import follow_jobs, job_of
+from latentlab.stages.jobs import follow_all, job_of, mean_and_deviation
 from latentlab.stages.stage import Stage
 from latentlab.training.group import Group
 from latentlab.training.loop import Training
@@ -118,9 +118,5 @@ def _cross_validate(
             stratified_folds(labels, folds, stage.seed), start=1
         )
     ]
-    outcomes = follow_jobs(stage, jobs)
-    for outcome in outcomes:
-        if outcome.fault is not None:
-            raise TrainingDiverged(f"{outcome.name}: {outcome.fault}")
-    errors = torch.tensor([outcome.best["validation/mse"] for outcome in outcomes])
-    return {"mse": {"mean": float(errors.mean()), "std": float(errors.std())}}
+    errors = [outcome.best["validation/mse"] for outcome in follow_all(stage, jobs)]
+    return {"mse": mean_and_deviation(errors)}
