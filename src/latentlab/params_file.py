@@ -70,10 +70,7 @@ def _impossible_variants(params: Params) -> Mistakes:
     mistakes: Mistakes = {}
     for name, comparison in params.compare.items():
         for variant, values in comparison.variants.items():
-            try:
-                with_values(params, {"train.epochs": comparison.epochs} | values)
-            except ValidationError as refusal:
-                words = refusal.errors()[0]["msg"].removeprefix("Value error, ")
+            if words := _fault_of_values(params, {"train.epochs": comparison.epochs} | values):
                 mistakes["compare", name, "values", variant] = f": {words}"
     return mistakes
 
@@ -88,12 +85,18 @@ def _impossible_budgets(params: Params) -> Mistakes:
     for place, (section, budget) in budgets.items():
         if f"{section}.prune_epochs" in getattr(budget, "space", {}):
             continue  # each trial has its own
-        try:
-            with_values(params, {f"{section}.epochs": budget.epochs})
-        except ValidationError as refusal:
-            words = refusal.errors()[0]["msg"].removeprefix("Value error, ")
+        if words := _fault_of_values(params, {f"{section}.epochs": budget.epochs}):
             mistakes[place] = f" = {budget.epochs}: {section}.{words}"
     return mistakes
+
+
+def _fault_of_values(params: Params, values: dict[str, Any]) -> str | None:
+    """What is wrong with the parameters where they have these values."""
+    try:
+        with_values(params, values)
+    except ValidationError as refusal:
+        return refusal.errors()[0]["msg"].removeprefix("Value error, ")
+    return None
 
 
 def _impossible_architectures(params: Params) -> Mistakes:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from latentlab.parallel import Killed
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.studies import StudyParams
-from latentlab.search.objectives import results_of
+from latentlab.search.objectives import SIGNS, results_of
 from latentlab.search.record import STATES, StudyRecord
 from latentlab.search.space import draw, walk_grid
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
@@ -212,9 +212,9 @@ class Study:
         at least one: where the sampler learns, most new trials are among the best so far, which is
         all that Optuna asks for. By other rules any.
         """
-        room = Counter(each.rung for each in going)
-        if self._settings.pruner == "halving":
-            room = Counter({r: max(1, n // self._settings.reduction) for r, n in room.items()})
+        reduction = self._settings.reduction if self._settings.pruner == "halving" else 1
+        reached = Counter(each.rung for each in going)
+        room = {rung: max(1, count // reduction) for rung, count in reached.items()}
         chosen = set()
         for each in going:
             if room[each.rung] > 0:
@@ -224,9 +224,8 @@ class Study:
 
     def _rank(self, each: _Live) -> tuple[float, int]:
         """The better the first result, the lower."""
-        lower_is_better = next(iter(self._settings.objectives.values())) == "minimize"
-        result = each.trial.results[0]
-        return (result if lower_is_better else -result), each.trial.number
+        sign = SIGNS[next(iter(self._settings.objectives.values()))]
+        return sign * each.trial.results[0], each.trial.number
 
     def _settle(self, each: _Live) -> None:
         """Note the results of a trial; end it where it failed, or where its training is over."""
