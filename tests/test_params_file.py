@@ -489,12 +489,12 @@ class TestDenoisers:
         assert one.ends == (0.3, 0.3)
         assert other.ends == (0.05, 0.55)
 
-    @pytest.mark.parametrize("name", ["autoencoder", "vae"])
-    def test_the_name_of_another_model_is_taken(self, refusal, params, name):
+    @pytest.mark.parametrize("name", ["autoencoder", "vae", "nothing", "wiener"])
+    def test_a_name_under_which_other_figures_stand_is_taken(self, refusal, params, name):
         entry = params.tree()["denoise"]["gaussian"]
 
         message = refusal({f"denoise.{name}": entry})
-        assert f"denoise.{name} = '{name}': is the name of a model of another stage" in message
+        assert f"denoise.{name} = '{name}': is taken" in message
 
 
 class TestFinetuning:

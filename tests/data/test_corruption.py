@@ -113,3 +113,43 @@ def test_a_corruption_is_made_again_of_its_configuration():
 
     first, second = (each(GREY, torch.Generator().manual_seed(0)) for each in (mixture, again))
     assert torch.equal(first, second)
+
+
+def test_the_variance_of_noise_is_that_of_the_noise_that_is_added():
+    corruption = Corruption([Kind("gaussian", 0.1, 0.4, 3.0), Kind("gaussian", 0.5, 0.5)])
+    grey = torch.full((4000, 1, 8, 8), 0.5)
+
+    noise = corruption(grey, torch.Generator().manual_seed(0)) - grey
+
+    assert corruption.noise_variance == pytest.approx(float(noise.var()), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "clip"),
+    [
+        ([Kind("gaussian", 0.1, 0.1)], True),
+        ([Kind("gaussian", 0.1, 0.1), Kind("blur", 1.0, 1.0)], False),
+        ([Kind("occlusion", 0.1, 0.1)], False),
+    ],
+)
+def test_what_is_not_noise_alone_has_no_variance(kinds, clip):
+    assert Corruption(kinds, clip).noise_variance is None
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [Kind("blur", 1.0, 1.0)],
+        [Kind("blur", 1.0, 1.5)],
+        [Kind("blur", 1.0, 1.0), Kind("blur", 1.5, 1.5)],
+        [Kind("gaussian", 0.1, 0.1)],
+    ],
+)
+def test_only_one_blur_repeats_itself(kinds):
+    corruption = Corruption(kinds)
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(20, 1, 8, 8, generator=random)
+
+    twice = [corruption(images, random) for _ in range(2)]
+
+    assert corruption.repeats_itself == torch.equal(*twice)

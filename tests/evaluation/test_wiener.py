@@ -6,7 +6,7 @@ from sklearn.linear_model import LinearRegression
 from latentlab.data.corruption import Corruption, Kind, blur
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.restoration import restoration_metrics, spoilt_batches
-from latentlab.evaluation.wiener import RIDGE, LinearFilter, LinearFilters
+from latentlab.evaluation.wiener import RIDGE, LinearFilters
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def images():
     )
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "occlusion", "salt_and_pepper"])
+@pytest.mark.parametrize("kind", ["occlusion", "salt_and_pepper"])
 def test_it_is_the_linear_regression_of_clean_on_spoilt_images(images, kind):
     corruption = Corruption([Kind(kind, 0.2, 0.2)])
     pairs = list(spoilt_batches(images, corruption, seed=0))
     clean, spoilt = (torch.cat(parts).flatten(1).numpy() for parts in zip(*pairs, strict=True))
 
-    filtered = LinearFilter.fit(images, corruption, seed=0)(torch.from_numpy(spoilt))
+    filtered = LinearFilters(images, seed=0).of(corruption)(torch.from_numpy(spoilt))
 
     expected = LinearRegression().fit(spoilt, clean).predict(spoilt)
     assert filtered.numpy() == pytest.approx(expected, abs=2e-3)
@@ -48,41 +48,60 @@ def test_where_blur_leaves_next_to_nothing_it_is_as_close_as_in_twice_the_precis
     both = (y - y.mean(0)).T @ (x - x.mean(0)) / len(x)
     expected = (y - y.mean(0)) @ np.linalg.solve(covariance + ridge, both) + x.mean(0)
 
-    found = restoration_metrics(LinearFilter.fit(images, corruption, 0), images, corruption, 0)
+    found = restoration_metrics(LinearFilters(images, seed=0).of(corruption), images, corruption, 0)
 
     assert found["mse"] == pytest.approx(np.square(expected - x).mean(), rel=0.05)
 
 
-def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images):
-    """E[x] + S (S + sigma^2 I)^-1 (y - E[x]), with S the covariance of clean images."""
-    sigma = 0.3
-    corruption = Corruption([Kind("gaussian", sigma, sigma)])
+@pytest.mark.parametrize(("low", "high"), [(0.3, 0.3), (0.05, 0.55)])
+def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images, low, high):
+    """E[x] + S (S + E[sigma^2] I)^-1 (y - E[x]), with S the covariance of clean images."""
+    corruption = Corruption([Kind("gaussian", low, high)])
+    variance = np.square(np.linspace(low, high, 100_001)).mean()
     clean = images.floats().flatten(1).double().numpy()
-    covariance = np.cov(clean, rowvar=False)
-    weights = np.linalg.solve(covariance + sigma**2 * np.eye(36), covariance)
+    covariance = np.cov(clean, rowvar=False, bias=True)
+    weights = np.linalg.solve(covariance + variance * np.eye(36), covariance)
     spoilt = torch.cat([s for _, s in spoilt_batches(images, corruption, seed=1)])
-    offsets = spoilt.flatten(1).double().numpy() - clean.mean(0)
+    expected = clean.mean(0) + (spoilt.flatten(1).double().numpy() - clean.mean(0)) @ weights
 
-    fitted = LinearFilter.fit(images, corruption, seed=0)
-    assert fitted(spoilt).shape == spoilt.shape
-    expected = clean.mean(0) + offsets @ weights
-    error = np.square(expected - clean).mean()
-    found = restoration_metrics(fitted, images, corruption, seed=1)["mse"]
-    assert found == pytest.approx(error, rel=0.02)
+    restored = LinearFilters(images, seed=0).of(corruption)(spoilt)
+
+    assert restored.shape == spoilt.shape
+    assert restored.flatten(1).numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_noise_makes_of_few_images_is_known_and_what_clipped_noise_makes_is_learnt(images):
+    """Clipping hardly touches weak noise: both come to the same."""
+    grey = ImageSet(images.images // 2 + 64, images.labels)
+    made = [
+        LinearFilters(grey, seed=0).of(Corruption([Kind("gaussian", 0.05, 0.05)], clip))
+        for clip in (False, True)
+    ]
+
+    known, learnt = (each(grey.floats()) for each in made)
+
+    assert learnt.numpy() == pytest.approx(known.numpy(), abs=0.01)
 
 
 def test_few_images_are_spoilt_often_enough_not_to_learn_their_noise(images):
+    """Of what stays with probability q, else is 0 or 1: Cov(x, y) = q S, and Cov(y) = q^2 S
+    beside its diagonal, E[y^2] - E[y]^2."""
     few = images.take(torch.arange(80))  # a filter of each pixel by 36, from 80 of them
-    corruption = Corruption([Kind("gaussian", 0.3, 0.3)])
+    stays = 0.7
+    corruption = Corruption([Kind("salt_and_pepper", 1 - stays, 1 - stays)])
     clean = few.floats().flatten(1).double().numpy()
     covariance = np.cov(clean, rowvar=False, bias=True)
-    weights = np.linalg.solve(covariance + 0.09 * np.eye(36), covariance)
+    white = (1 - stays) / 2
+    mean = stays * clean.mean(0) + white
+    of_spoilt = stays**2 * covariance
+    np.fill_diagonal(of_spoilt, stays * np.square(clean).mean(0) + white - mean**2)
+    weights = np.linalg.solve(of_spoilt, stays * covariance)
     unseen = images.take(torch.arange(2000, 4000))
-    offsets = [s.flatten(1).double().numpy() for _, s in spoilt_batches(unseen, corruption, 9)]
-    expected = clean.mean(0) + (np.concatenate(offsets) - clean.mean(0)) @ weights
+    spoilt = [s.flatten(1).double().numpy() for _, s in spoilt_batches(unseen, corruption, 9)]
+    expected = clean.mean(0) + (np.concatenate(spoilt) - mean) @ weights
     error = np.square(expected - unseen.floats().flatten(1).double().numpy()).mean()
 
-    fitted = LinearFilter.fit(few, corruption, seed=0)
+    fitted = LinearFilters(few, seed=0).of(corruption)
 
     assert restoration_metrics(fitted, unseen, corruption, 9)["mse"] < 1.15 * error
 
@@ -90,9 +109,8 @@ def test_few_images_are_spoilt_often_enough_not_to_learn_their_noise(images):
 def test_a_pixel_that_never_varies_is_no_fault(images):
     still = images.images.clone()
     still[:, :, 0, 0] = 0
-    fitted = LinearFilter.fit(
-        ImageSet(still, images.labels), Corruption([Kind("occlusion", 0.1, 0.1)]), seed=0
-    )
+    filters = LinearFilters(ImageSet(still, images.labels), seed=0)
+    fitted = filters.of(Corruption([Kind("occlusion", 0.1, 0.1)]))
 
     restored = fitted(still[:10].float() / 255)
     assert restored.isfinite().all()

@@ -35,6 +35,20 @@ def test_the_plane_has_the_coordinates_of_the_codes_up_and_to_the_right(monkeypa
     assert names == ["code 1", "code 2"]
 
 
+def test_the_density_of_one_dimension_is_drawn_beside_the_codes(monkeypatch, tmp_path):
+    codes = np.random.default_rng(0).normal(3, 0.5, (400, 1)).astype(np.float32)
+    drawn = {}
+    monkeypatch.setattr(examine, "plot_histograms", lambda *given: drawn.update(given=given))
+
+    examine.draw_density(view_of(codes), tmp_path / "space")
+
+    target, sets, _, _ = drawn["given"]
+    assert target == tmp_path / "space_kde.png"
+    np.testing.assert_allclose(sets["encoded"], codes[:, 0])
+    np.testing.assert_allclose(sets["sampled"].mean(), 3, atol=0.15)
+    np.testing.assert_allclose(sets["sampled"].std(), 0.5, atol=0.15)
+
+
 def test_maps_say_what_they_explain_and_how_far_they_can_be_trusted():
     codes = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32) * (4, 2, 1, 0.1)
     view = view_of(codes.astype(np.float32))

@@ -8,7 +8,12 @@ from PIL import Image
 from latentlab.plots.animation import SCALE, save_animation
 from latentlab.plots.classification import plot_confusion, plot_label_budgets, plot_mistakes
 from latentlab.plots.images import plot_plane
-from latentlab.plots.maps import plot_density_maps, plot_latent_map, plot_panels
+from latentlab.plots.maps import (
+    plot_density_maps,
+    plot_histograms,
+    plot_latent_map,
+    plot_panels,
+)
 from latentlab.plots.robustness import plot_robustness
 
 LABELS = np.arange(60) % 12
@@ -27,6 +32,12 @@ PICTURES = {
     ),
     "densities": lambda to: plot_density_maps(
         to, {"a": POINTS[:, :2], "b": POINTS[:9, 1:]}, AXES, "title"
+    ),
+    "histograms": lambda to: plot_histograms(
+        to, {"a": POINTS[:, 0], "b": POINTS[:9, 1]}, "first", "title"
+    ),
+    "map with the prior": lambda to: plot_latent_map(
+        to, POINTS[:, :2], LABELS, CLASSES, AXES, "title", prior=True
     ),
     "plane": lambda to: plot_plane(
         to, IMAGES, np.linspace(-1, 1, 5), np.linspace(0, 1, 4), AXES, "title"

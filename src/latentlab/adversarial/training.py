@@ -17,6 +17,7 @@ from latentlab.networks.means import Means
 from latentlab.params.generators import GanParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
+from latentlab.training.clock import Clock
 from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged
 from latentlab.training.loop import averaged
 from latentlab.training.optimization import take_step
@@ -66,6 +67,7 @@ class AdversarialTraining:
         self.history: list[Record] = []
         self.frames: list[Tensor] = []
         """What the generator made of the same noise after each epoch, [64, C, S, S] as uint8."""
+        self._clock = Clock()
         self.best_epoch = 0
         self._best_distance = math.inf
         self._best_weights = copy.deepcopy(self.judged.state_dict())
@@ -74,6 +76,11 @@ class AdversarialTraining:
     def judged(self) -> nn.Module:
         """The generator that is kept: the average of its weights where there is one."""
         return self.generator if self.averaged is None else self.averaged.module
+
+    @property
+    def seconds(self) -> float:
+        """Of work on it up to the end of the last epoch, those before a `resume` among them."""
+        return self._clock.seconds
 
     def resume(self) -> None:
         """Go on where the checkpoint stands, if there is one."""
@@ -87,9 +94,11 @@ class AdversarialTraining:
         """
         while len(self.history) < self.settings.epochs:
             epoch = len(self.history) + 1
+            self._clock.start()
             record = {"epoch": epoch, **self.train_epoch(epoch)}
             self._look(epoch, record)
             self.history.append(record)
+            self._clock.count()
             if self.checkpoint.due or epoch == self.settings.epochs:
                 self.checkpoint.write(self._state())
             yield record
@@ -176,6 +185,7 @@ class AdversarialTraining:
             if self.sweep.step % STEPS_BETWEEN_CHECKS == 0:
                 self._stop_if_diverged(epoch)
                 if self.checkpoint.due:
+                    self._clock.count()
                     self.checkpoint.write(self._state())
         self._stop_if_diverged(epoch)
         return self.means.take() | self.generator_means.take()
@@ -228,6 +238,7 @@ class AdversarialTraining:
             "shown_inputs": self.shown_inputs,
             "frames": self.frames,
             "best": (self.best_epoch, self._best_distance, self._best_weights),
+            "seconds": self.seconds,
         }
 
     def _restore(self, state: State) -> None:
@@ -239,6 +250,7 @@ class AdversarialTraining:
         self.history = state["history"]
         self.shown_inputs, self.frames = state["shown_inputs"], state["frames"]
         self.best_epoch, self._best_distance, self._best_weights = state["best"]
+        self._clock.seconds = state["seconds"]
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -43,6 +43,25 @@ class Corruption:
         """The same corruption."""
         return cls([Kind(**kind) for kind in config["kinds"]], config["clip"])
 
+    @property
+    def noise_variance(self) -> float | None:
+        """The mean variance of a pixel's noise, where all that is done is to add Gaussian noise.
+
+        Of a severity s drawn evenly from a to b: E[s^2] = (a^2 + ab + b^2) / 3. None elsewhere.
+        """
+        if self._clip or any(kind.kind != "gaussian" for kind in self._kinds):
+            return None
+        total = sum(kind.weight for kind in self._kinds)
+        squares = (kind.low**2 + kind.low * kind.high + kind.high**2 for kind in self._kinds)
+        weights = (kind.weight / total / 3 for kind in self._kinds)
+        return sum(weight * square for weight, square in zip(weights, squares, strict=True))
+
+    @property
+    def repeats_itself(self) -> bool:
+        """Whether an image is always spoilt alike."""
+        severities = {severity for kind in self._kinds for severity in (kind.low, kind.high)}
+        return all(kind.kind == "blur" for kind in self._kinds) and len(severities) == 1
+
     def __call__(self, images: Tensor, random: torch.Generator | None = None) -> Tensor:
         """Spoilt copies of images [N, C, S, S]; beyond [0, 1] where nothing is clipped."""
         on = {"generator": random, "device": images.device}

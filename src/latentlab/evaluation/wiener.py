@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from functools import cached_property
 from itertools import chain
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from latentlab.data.corruption import Corruption
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.restoration import spoilt_batches
+from latentlab.networks.inference import in_batches
 
 MOST_PIXELS = 4096
 """Of an image that a filter is fitted to: it has a weight for each pair of them."""
@@ -28,33 +31,12 @@ class LinearFilter:
     (Kay 1993, chapter 12).
     """
 
-    def __init__(self, weights: Tensor, offset: Tensor) -> None:
-        self._weights = weights
-        self._offset = offset
-
-    @classmethod
-    def fit(cls, images: ImageSet, corruption: Corruption, seed: int) -> "LinearFilter":
-        """Fit it to images, spoilt once; few images are spoilt several times, each time anew."""
-        pixels = images.images[0].numel()
-        wanted = min(PAIRS_PER_PIXEL * pixels, MOST_PRODUCTS / pixels**2)
-        rounds = math.ceil(wanted / len(images))
-        count = rounds * len(images)
-        sums = torch.zeros(2, pixels, dtype=torch.float64)
-        clean_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)
-        spoilt_spoilt = torch.zeros(pixels, pixels, dtype=torch.float64)
-        pairs = (spoilt_batches(images, corruption, seed + each) for each in range(rounds))
-        for clean, spoilt in chain.from_iterable(pairs):
-            # the rounding of float32 is as large as what blur leaves of some directions
-            x, y = clean.flatten(1).double(), spoilt.flatten(1).double()
-            sums += torch.stack([x.sum(0), y.sum(0)])
-            clean_spoilt += x.T @ y
-            spoilt_spoilt += y.T @ y
-        mean_x, mean_y = sums / count
-        covariance_xy = clean_spoilt / count - torch.outer(mean_x, mean_y)
-        covariance_y = spoilt_spoilt / count - torch.outer(mean_y, mean_y)
-        covariance_y.diagonal().add_(RIDGE * covariance_y.diagonal().mean())
-        weights = torch.linalg.solve(covariance_y, covariance_xy.T)
-        return cls(weights.float(), (mean_x - mean_y @ weights).float())
+    def __init__(self, mean_x: Tensor, mean_y: Tensor, cov_xy: Tensor, cov_y: Tensor) -> None:
+        cov_y = cov_y.clone()
+        cov_y.diagonal().add_(RIDGE * cov_y.diagonal().mean())
+        weights = torch.linalg.solve(cov_y, cov_xy.T)
+        self._weights = weights.float()
+        self._offset = (mean_x - mean_y @ weights).float()
 
     def __call__(self, spoilt: Tensor) -> Tensor:
         """Restored images [N, C, S, S]."""
@@ -66,14 +48,63 @@ class LinearFilters:
 
     def __init__(self, images: ImageSet, seed: int) -> None:
         self._images = images
+        self._pixels = images.images[0].numel()
         self._seed = seed
         self._fitted: dict[str, LinearFilter] = {}
 
     def of(self, corruption: Corruption) -> LinearFilter | None:
         """That of one corruption; None for images of more than 4,096 pixels."""
-        if self._images.images[0].numel() > MOST_PIXELS:
+        if self._pixels > MOST_PIXELS:
             return None
         key = json.dumps(corruption.config)
         if key not in self._fitted:
-            self._fitted[key] = LinearFilter.fit(self._images, corruption, self._seed)
+            self._fitted[key] = self._fit(corruption)
         return self._fitted[key]
+
+    def _fit(self, corruption: Corruption) -> LinearFilter:
+        """From the moments of noise where they are known, else from images spoilt here."""
+        variance = corruption.noise_variance
+        if variance is None:
+            return LinearFilter(*_moments(self._pairs(corruption), self._pixels))
+        mean, covariance = self._clean
+        return LinearFilter(mean, mean, covariance, covariance + variance * torch.eye(self._pixels))
+
+    @cached_property
+    def _clean(self) -> tuple[Tensor, Tensor]:
+        """Mean and covariance of the clean images."""
+        mean, _, _, covariance = _moments(
+            ((clean, clean) for clean in in_batches(self._images)), self._pixels
+        )
+        return mean, covariance
+
+    def _pairs(self, corruption: Corruption) -> Iterator[tuple[Tensor, Tensor]]:
+        """Clean and spoilt images; few of them several times, each time spoilt anew."""
+        wanted = min(PAIRS_PER_PIXEL * self._pixels, MOST_PRODUCTS / self._pixels**2)
+        rounds = 1 if corruption.repeats_itself else math.ceil(wanted / len(self._images))
+        return chain.from_iterable(
+            spoilt_batches(self._images, corruption, self._seed + each) for each in range(rounds)
+        )
+
+
+def _moments(
+    pairs: Iterator[tuple[Tensor, Tensor]], pixels: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """E[x], E[y], Cov(x, y) and Cov(y) of batches of images x and y."""
+    sums = torch.zeros(2, pixels, dtype=torch.float64)
+    xy = torch.zeros(pixels, pixels, dtype=torch.float64)
+    yy = torch.zeros(pixels, pixels, dtype=torch.float64)
+    count = 0
+    for clean, spoilt in pairs:
+        # the rounding of float32 is as large as what blur leaves of some directions
+        x, y = clean.flatten(1).double(), spoilt.flatten(1).double()
+        sums += torch.stack([x.sum(0), y.sum(0)])
+        xy += x.T @ y
+        yy += y.T @ y
+        count += len(x)
+    mean_x, mean_y = sums / count
+    return (
+        mean_x,
+        mean_y,
+        xy / count - torch.outer(mean_x, mean_y),
+        yy / count - torch.outer(mean_y, mean_y),
+    )

@@ -30,7 +30,7 @@ from latentlab.latent.walks import (
 from latentlab.params.schema import EvaluateParams
 from latentlab.plots.animation import save_animation
 from latentlab.plots.images import plot_grid, plot_plane, plot_rows
-from latentlab.plots.maps import plot_density_maps, plot_latent_map
+from latentlab.plots.maps import plot_density_maps, plot_histograms, plot_latent_map
 
 DRAWN = 64
 GRID = 15
@@ -89,7 +89,10 @@ def draw_density(view: View, target: Path) -> dict[str, float]:
     plot_grid(
         Path(f"{target}_kde_samples.png"), samples, 8, f"{view.space.called}\nimages of drawn codes"
     )
-    if codes.shape[1] > 1:
+    if codes.shape[1] == 1:
+        along = {"encoded": codes[:, 0], "sampled": drawn[:, 0]}
+        plot_histograms(Path(f"{target}_kde.png"), along, "code", title)
+    else:
         axes = Axes.to_look_at(codes.astype(np.float64))
         kind = "code" if codes.shape[1] == 2 else "principal component"
         names = [f"{kind} {axis + 1}" for axis in range(2)]

@@ -27,13 +27,13 @@ from latentlab.params.paths import flatten
 from latentlab.params.studies import SearchParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-TAKEN = ("autoencoder", "vae")
-"""Names of the models of other stages, beside which those of denoisers stand in figures."""
+TAKEN = ("autoencoder", "vae", "nothing", "wiener")
+"""What stands beside the denoisers in figures: models of other stages, and the lines to beat."""
 
 
 def _not_taken(name: str) -> str:
     if name in TAKEN:
-        raise ValueError(f"is the name of a model of another stage, as {' and '.join(TAKEN)} are")
+        raise ValueError(f"is taken: figures of others stand under {', '.join(TAKEN)}")
     return name
 
 

@@ -29,7 +29,8 @@ def plot_latent_map(
 ) -> None:
     """Scatter points [N, 2] or [N, 3] by class; the legend stands outside and hides nothing.
 
-    With `prior` the standard normal is drawn as circles of one, two and three deviations.
+    With `prior` the standard normal is drawn as circles of one, two and three deviations, which
+    stand in the legend.
     """
     figure = new_figure(7, 5)
     if points.shape[1] == 3:
@@ -96,14 +97,35 @@ def plot_density_maps(
     save(figure, target)
 
 
+def plot_histograms(target: Path, sets: dict[str, np.ndarray], axis_name: str, title: str) -> None:
+    """Draw how many of the points [N] of each set are where, in the same cells."""
+    figure = new_figure(6.5, 3.8)
+    axes = figure.subplots()
+    cells = np.histogram_bin_edges(np.concatenate(list(sets.values())), CELLS)
+    for number, (name, points) in enumerate(sets.items()):
+        axes.hist(
+            points,
+            cells,
+            weights=np.full(len(points), 1 / len(points)),
+            histtype="step",
+            color=PALETTE[number],
+            label=f"{name}, {len(points)} points",
+        )
+    axes.set(xlabel=axis_name, ylabel="share of the points in a cell", title=title)
+    figure.legend(loc="outside right center", frameon=False)
+    save(figure, target)
+
+
 def _draw_prior(axes: Axes) -> None:
     angles = np.linspace(0, 2 * np.pi, 100)
+    style = {"color": "0.5", "linewidth": 0.6}
     for deviations in (1, 2, 3):
+        label = "prior: 1, 2, 3 deviations" if deviations == 1 else None
         circle = deviations * np.cos(angles), deviations * np.sin(angles)
         if axes.name == "3d":  # on the floor, in the middle
-            axes.plot(*circle, 0.0, color="0.5", linewidth=0.6)
+            axes.plot(*circle, 0.0, **style, label=label)
         else:
-            axes.plot(*circle, color="0.5", linewidth=0.6)
+            axes.plot(*circle, **style, label=label)
             axes.set_aspect("equal", adjustable="datalim")
 
 

@@ -10,6 +10,7 @@ UNITS = {
     "salt_and_pepper": "share of the pixels that are replaced",
     "blur": "standard deviation of the blur (pixels)",
 }
+LABELS = {"nothing": "doing nothing", "wiener": "Wiener filter"}
 PANELS = {"mse": "MSE per pixel to the clean image", "accuracy": "accuracy of the classifier"}
 
 
@@ -29,7 +30,7 @@ def plot_robustness(
                 color=PALETTE[index % len(PALETTE)],
                 marker="o",
                 markersize=3,
-                label=method,
+                label=LABELS.get(method, method),
             )
         axes.set(xlabel=UNITS[kind], ylabel=ylabel)
         if term == "mse":  # doing nothing is worse by orders of magnitude

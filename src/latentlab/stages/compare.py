@@ -98,7 +98,7 @@ def _plot_codes(stage: Stage, info: DatasetInfo, outcomes: list[Outcome]) -> Non
             dimensions = codes.shape[1]
             points = codes if dimensions == 2 else tsne(codes, 2, PERPLEXITY, stage.seed)
             maps[f"{dimensions} dimensions{'' if dimensions == 2 else ', t-SNE'}"] = points
-    title = f"codes of {len(seen)} validation images of {info.name}"
+    title = f"codes of {len(seen):,} of {len(validation):,} validation images of {info.name}"
     target = stage.plots / "maps.png"
     plot_panels(target, maps, seen.labels.numpy(), info.classes, title)
 

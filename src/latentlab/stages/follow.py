@@ -17,6 +17,8 @@ def checkpoint_of(stage: Stage) -> Checkpoint:
 def follow(stage: Stage, training: FollowedTraining) -> None:
     """Run a training to its end, each epoch shown and told to MLflow, and write its history.
 
+    How many seconds it took stands in MLflow alone: no output may depend on them.
+
     Where it diverges, the best weights so far are kept in `model/`.
     """
     training.resume()
@@ -30,6 +32,7 @@ def follow(stage: Stage, training: FollowedTraining) -> None:
                 bar.advance(1)
         except TrainingDiverged as diverged:
             raise TrainingDiverged(f"{diverged}{_keep_best(stage, training)}") from None
+    stage.run.log_metrics({"seconds": training.seconds}, step=len(training.history))
     _write_history(stage, training)
 
 

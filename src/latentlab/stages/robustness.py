@@ -15,8 +15,7 @@ from latentlab.params.schema import EvaluateParams
 from latentlab.plots.robustness import plot_robustness
 from latentlab.stages.stage import Stage
 
-NOTHING = "doing nothing"
-LINEAR = "Wiener filter"
+NOTHING, LINEAR = "nothing", "wiener"
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def _plot_codes(stage: Stage, model: Vae, validation: ImageSet, info: DatasetInf
     seen = validation.sample(MAPPED, stage.seed)
     means = apply_in_batches(model.means, in_batches(seen)).numpy()
     names = [f"dimension {number}" for number in range(1, dimensions + 1)]
-    title = f"VAE on {info.name}: posterior means of {len(seen)} validation images"
+    shown = f"{len(seen):,} of {len(validation):,} validation images"
+    title = f"VAE on {info.name}: posterior means of {shown}"
     labels = seen.labels.numpy()
     plot_latent_map(
         stage.plots / "means.png", means, labels, info.classes, names, title, prior=True

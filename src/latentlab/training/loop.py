@@ -6,7 +6,6 @@ each epoch, from 1 on, also in the middle of one that is taken up again.
 """
 
 import math
-import time
 from collections.abc import Iterator
 
 import torch
@@ -20,6 +19,7 @@ from latentlab.networks.means import Means
 from latentlab.params.networks import OptimizationParams
 from latentlab.runtime import mixed_precision
 from latentlab.training.checkpoint import Checkpoint, State
+from latentlab.training.clock import Clock
 from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged
 from latentlab.training.group import Group
 from latentlab.training.optimization import Optimization
@@ -74,13 +74,17 @@ class Training:
         self._best_weights = plain_weights(self.judged)
         self._patience_epoch = 0
         self._patience_loss = math.inf
-        self.seconds = 0.0
-        """Of work on it up to the last checkpoint, those before a `resume` among them."""
+        self._clock = Clock()
 
     @property
     def judged(self) -> nn.Module:
         """The network that is validated and kept: the average of the weights where there is one."""
         return self.model if self.averaged is None else self.averaged.module
+
+    @property
+    def seconds(self) -> float:
+        """Of work on it up to the end of the last epoch, those before a `resume` among them."""
+        return self._clock.seconds
 
     def resume(self) -> None:
         """Go on where the checkpoint stands, if there is one."""
@@ -102,7 +106,7 @@ class Training:
         """
         while not self.over and (until is None or len(self.history) < until):
             epoch = len(self.history) + 1
-            self._started = time.perf_counter()
+            self._clock.start()
             train_terms = self.train_epoch(epoch)
             self._prune_after(epoch)
             validation_terms = self.group.agree(self._validate() if self.group.first else None)
@@ -118,7 +122,7 @@ class Training:
             if self.group.agree(self.checkpoint.due) or self.over or epoch == until:
                 self._write_checkpoint()
             else:
-                self._count_seconds()
+                self._clock.count()
             yield record
 
     def restore_best(self) -> nn.Module:
@@ -194,13 +198,8 @@ class Training:
                 f"{record['train/loss']:.4g}); lower learning_rate"
             )
 
-    def _count_seconds(self) -> None:
-        now = time.perf_counter()
-        self.seconds += now - self._started
-        self._started = now
-
     def _write_checkpoint(self) -> None:
-        self._count_seconds()
+        self._clock.count()
         state = self._state()
         if self.group.first:
             self.checkpoint.write(state)
@@ -236,7 +235,7 @@ class Training:
         self.history = state["history"]
         self.best_epoch, self.best_loss, self._best_weights = state["best"]
         self._patience_epoch, self._patience_loss = state["patience"]
-        self.seconds = state["seconds"]
+        self._clock.seconds = state["seconds"]
 
 
 def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:

@@ -18,6 +18,10 @@ class FollowedTraining(Protocol):
     history: list[Record]
     best_epoch: int
 
+    @property
+    def seconds(self) -> float:
+        """Of work on it so far."""
+
     def resume(self) -> None:
         """Go on where the checkpoint stands, if there is one."""
 

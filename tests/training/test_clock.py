@@ -1,0 +1,22 @@
+import time
+
+from latentlab.training.clock import Clock
+
+
+def test_it_counts_work_and_nothing_between(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    clock = Clock()
+    now = 103.0
+    clock.start()
+    now = 105.0
+
+    assert clock.count() == 2.0
+    assert clock.count() == 2.0
+    now = 106.0
+    assert clock.count() == 3.0
+    now = 120.0
+    clock.start()
+    now = 121.0
+    clock.count()
+    assert clock.seconds == 4.0
