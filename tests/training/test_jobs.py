@@ -1,4 +1,5 @@
 import dataclasses
+import signal
 from functools import partial
 
 import pytest
@@ -111,6 +112,27 @@ def test_outcomes_come_in_the_order_of_jobs_with_the_same_bits_for_any_number_of
     assert [round(outcome.sparsity, 2) for outcome in found[0]] == [0.0, 0.3, 0.0, 0.0]
     assert [outcome.fault is None for outcome in found[0]] == [True, True, False, True]
     assert found[0][3] == timeless(run_job(jobs[3]))
+
+
+@pytest.mark.parametrize(
+    ("build", "fault"),
+    [
+        (partial(torch.empty, 10**15), "allocate memory"),
+        (partial(signal.raise_signal, signal.SIGKILL), "its process was killed 3 times"),
+    ],
+)
+def test_a_job_for_which_memory_is_too_small_fails_alone(fetched, build, fault):
+    failed, other = run_side_by_side([job(fetched, build=build), job(fetched, latent_dim=1)])
+
+    assert fault in failed.fault
+    assert (failed.name, failed.history, failed.over) == ("2", [], True)
+    assert other.fault is None
+    assert len(other.history) == 3
+
+
+def test_any_other_error_of_a_job_is_raised(fetched):
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(run_side_by_side([job(fetched, build=partial(int, "a bug"))]))
 
 
 def test_a_diverging_job_tells_its_fault(fetched):

@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ import torch
 from optuna.trial import TrialState
 from torch import Tensor, nn
 
-from latentlab.parallel import Killed
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.studies import StudyParams
 from latentlab.search.objectives import SIGNS, results_of
 from latentlab.search.record import STATES, StudyRecord
 from latentlab.search.space import draw, walk_grid
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
-from latentlab.training.jobs import Job, Outcome
+from latentlab.training.jobs import Job, Outcome, outcome_of
 
 FEWEST = 4
 """Trials that say anything about what decides a result."""
@@ -170,14 +169,13 @@ class Study:
             if known is not None:
                 each.trial.outcomes = known
                 continue
-            before = each.trial.outcomes or [NOTHING] * len(self._task.splits)
+            before = each.trial.outcomes or [Outcome.before(job) for job in self._jobs(each)]
             each.trial.outcomes = []
             for job, earlier in zip(self._jobs(each), before, strict=True):
-                future = self._executor.submit(self._work, job)
-                waiting[future] = each, replace(earlier, name=job.name)
+                waiting[self._executor.submit(self._work, job)] = each, earlier
         for future in as_completed(waiting):
             each, earlier = waiting[future]
-            each.trial.outcomes.append(_outcome(future, earlier))
+            each.trial.outcomes.append(outcome_of(future, earlier))
             if len(each.trial.outcomes) == len(self._task.splits):
                 each.trial.outcomes.sort(key=lambda outcome: outcome.name)
                 self._enter(each)
@@ -290,25 +288,6 @@ class Study:
 
     def _epochs_to_go(self, each: _Live) -> int:
         return self._rung(each) - (self._settings.rungs[each.rung - 1] if each.rung else 0)
-
-
-NO_MEMORY = "allocate memory"
-"""In what torch says of a CPU; what it raises of a GPU has a type of its own."""
-
-NOTHING = Outcome("", [], 0, 0, 0.0, 0.0, None)
-"""What comes before the first rung."""
-
-
-def _outcome(future: Future, earlier: Outcome) -> Outcome:
-    """What came of a job; where memory was too small, that of the rung before, with the reason."""
-    try:
-        return future.result()
-    except (Killed, MemoryError, RuntimeError) as failed:
-        of_memory = isinstance(failed, (MemoryError, torch.OutOfMemoryError))
-        if not (of_memory or isinstance(failed, Killed) or NO_MEMORY in str(failed)):
-            raise
-        reason = str(failed).strip().splitlines() or [type(failed).__name__]
-        return replace(earlier, fault=reason[0], over=True)
 
 
 def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:

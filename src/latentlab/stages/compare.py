@@ -37,7 +37,7 @@ def run(stage: Stage) -> None:
 
     title = f"{name.replace('_', ' ')}: autoencoders on {info.name}"
     if all(outcome.fault for outcome in outcomes):
-        raise TrainingDiverged(f"every value diverged, the first: {outcomes[0].fault}")
+        raise TrainingDiverged(f"every value failed, the first: {outcomes[0].fault}")
     histories = {outcome.name: outcome.history for outcome in outcomes if outcome.history}
     ylabel = "validation MSE per pixel"
     plot_overlaid(stage.plots / "curves.png", histories, TERM, ylabel, title)

@@ -1,7 +1,8 @@
 """Trainings as work that can be handed to another process, or to another machine."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from latentlab.errors import TrainingDiverged
 from latentlab.networks.figures import figures_of
 from latentlab.networks.size import count_parameters
 from latentlab.networks.store import save_model
-from latentlab.parallel import processes
+from latentlab.parallel import InlineExecutor, Killed, processes
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
 from latentlab.runtime import available_cores, prepare
@@ -20,6 +21,9 @@ from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.loop import Training
 from latentlab.training.pruning import sparsity
 from latentlab.training.record import Record
+
+NO_MEMORY = "allocate memory"
+"""In what torch says of a CPU; what it raises of a GPU has a type of its own."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Outcome:
     over: bool = True
     figures: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def before(cls, job: Job) -> "Outcome":
+        """That of a job of which nothing is trained yet."""
+        return cls(job.name, [], 0, 0, 0.0, 0.0, None, over=False)
+
     @property
     def best(self) -> Record:
         """The record of the weights that would be kept."""
@@ -89,10 +98,25 @@ def run_side_by_side(jobs: list[Job]) -> Iterator[Outcome]:
     On a GPU they run one after the other in this process.
     """
     if jobs[0].device != "cpu":
-        yield from map(run_job, jobs)
+        for job in jobs:
+            yield outcome_of(InlineExecutor().submit(run_job, job), Outcome.before(job))
         return
     with processes(min(available_cores(), len(jobs))) as executor:
-        yield from executor.map(run_job_alone, jobs)
+        futures = [executor.submit(run_job_alone, job) for job in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            yield outcome_of(future, Outcome.before(job))
+
+
+def outcome_of(future: Future, earlier: Outcome) -> Outcome:
+    """What came of a job; where memory was too small, what was there before, with the reason."""
+    try:
+        return future.result()
+    except (Killed, MemoryError, RuntimeError) as failed:
+        of_memory = isinstance(failed, (MemoryError, torch.OutOfMemoryError))
+        if not (of_memory or isinstance(failed, Killed) or NO_MEMORY in str(failed)):
+            raise
+        reason = str(failed).strip().splitlines() or [type(failed).__name__]
+        return replace(earlier, fault=reason[0], over=True)
 
 
 def run_job_alone(job: Job) -> Outcome:
