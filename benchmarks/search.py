@@ -87,7 +87,7 @@ def study_params(trials: int, epochs: int, pruner: str) -> StudyParams:
             "trials": trials,
             "epochs": epochs,
             "images": IMAGES,
-            "batch": 8,
+            "batch": 4,
             "pruner": pruner,
             "reduction": REDUCTION,
             "objectives": {"validation/mse": "minimize"},
@@ -141,7 +141,7 @@ def candidate(settings: StudyParams, values: dict) -> Candidate:
             "optimizer": values["train.optimizer"],
             "learning_rate": values["train.learning_rate"],
             "weight_decay": 0.0,
-            "schedule": "one_cycle",
+            "schedule": "cosine",  # one that rises first says little of a trial after one epoch
         }
     )
     architecture = Architecture(image_shape=[1, 28, 28], **model)

@@ -529,7 +529,7 @@ def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
     clone("dvc", "add", "data")
     learn = {"epochs": 15, "batch_size": 16}
     folds = SMALL["train"] | {"folds": 2}
-    shapes = {"name": "shapes", "image_size": 32}
+    shapes = {"name": "shapes", "image_size": 16}
     clone.edit(SMALL | {"data": shapes, "finetune": learn, "train": folds})
 
     stages = {"fetch", "search", *MODELS, "evaluate"}  # all but the comparisons
@@ -537,7 +537,7 @@ def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
 
     info = json.loads((clone.root / "outputs" / "fetch" / "dataset.json").read_text())
     assert info["classes"] == ["blue noise", "green bars", "red squares"]
-    assert info["image_shape"] == [3, 32, 32]
+    assert info["image_shape"] == [3, 16, 16]
     assert sum(info["sizes"].values()) == 90
     assert {run.info.run_name for run in clone.runs("shapes")} == stages
     assert clone.metrics("evaluate")["test"]["classifier"]["accuracy"] > 0.5
