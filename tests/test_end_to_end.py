@@ -354,6 +354,10 @@ def test_dvc_shows_metrics_params_and_plots(clone):
     assert "autoencoder: mean squared error" in html
     assert "confusion" in html
     assert "DCGAN: losses" in html
+    for table, line in (("denoise/history", "denoiser"), ("evaluate/robustness", "method")):
+        with (clone.root / "outputs" / f"{table}.csv").open() as file:
+            drawn = {row[line] for row in csv.DictReader(file)}
+        assert all(f'"{line}": "{name}"' in html for name in drawn)
 
 
 def test_two_runs_give_the_same_hashes_for_every_output(clone):
