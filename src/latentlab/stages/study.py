@@ -17,6 +17,7 @@ from latentlab.params.schema import Params
 from latentlab.params.studies import StudyParams
 from latentlab.params.values import with_values
 from latentlab.params.yaml_files import first_refusal
+from latentlab.plots.canvas import painted_beside
 from latentlab.plots.search import (
     plot_front,
     plot_importances,
@@ -115,7 +116,8 @@ def run_study(
     found = Found(trials, best_of(trials, settings) if trials else None)
     write_trials(stage, found, settings)
     if found.best is not None:
-        _plot(plots, settings, found.trials, found.best, study)
+        with painted_beside():
+            _plot(plots, settings, found.trials, found.best, study)
     return found
 
 
