@@ -1,5 +1,4 @@
 import dataclasses
-import signal
 from functools import partial
 
 import pytest
@@ -114,17 +113,12 @@ def test_outcomes_come_in_the_order_of_jobs_with_the_same_bits_for_any_number_of
     assert found[0][3] == timeless(run_job(jobs[3]))
 
 
-@pytest.mark.parametrize(
-    ("build", "fault"),
-    [
-        (partial(torch.empty, 10**15), "allocate memory"),
-        (partial(signal.raise_signal, signal.SIGKILL), "its process was killed 3 times"),
-    ],
-)
-def test_a_job_for_which_memory_is_too_small_fails_alone(fetched, build, fault):
-    failed, other = run_side_by_side([job(fetched, build=build), job(fetched, latent_dim=1)])
+def test_a_job_for_which_memory_is_too_small_fails_alone(fetched):
+    huge = partial(torch.empty, 10**15)
 
-    assert fault in failed.fault
+    failed, other = run_side_by_side([job(fetched, build=huge), job(fetched, latent_dim=1)])
+
+    assert "allocate memory" in failed.fault
     assert (failed.name, failed.history, failed.over) == ("2", [], True)
     assert other.fault is None
     assert len(other.history) == 3

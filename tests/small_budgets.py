@@ -1,0 +1,86 @@
+"""Parameters with which the whole pipeline takes a minute, and pictures of one's own for it."""
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+SMALL = {
+    # threads of two processes that share a core wait for each other
+    "runtime": {"threads": 1},
+    "search": {"trials": 2, "epochs": 1},
+    "train": {"epochs": 2},
+    "compare": {
+        "latent_dim": {"parameter": "train.model.latent_dim", "values": [2, 3], "epochs": 1},
+        "pruning": {
+            "values": {
+                "none": {},
+                "half": {"train.prune_fraction": 0.5, "train.prune_epochs": [1]},
+            },
+            "epochs": 1,
+            "images": 200,
+        },
+    },
+    "denoise": {
+        name: {
+            "corruption": [{"kind": "gaussian", "severity": [0.1, 0.5]}],
+            network: {"channels": [4, 8], "activation": "silu"} | more,
+            "epochs": 1,
+            "patience": None,
+            "batch_size": 64,
+            "optimizer": "adamw",
+            "learning_rate": 0.004,
+            "weight_decay": 0.0,
+            "schedule": "one_cycle",
+        }
+        for name, network, more in (
+            ("bottleneck", "model", {"hidden": 16, "latent_dim": 3, "upsampling": "subpixel"}),
+            ("skip", "skip", {}),
+        )
+    },
+    "finetune": {
+        "epochs": 2,
+        "control": True,
+        "labels": {
+            "per_class": [4, "all"],
+            "seeds": 2,
+            "epochs": 1,
+            "images": 40,
+            "batch_size": 32,
+        },
+    },
+    "vae": {"epochs": 2},
+    "reference": {"epochs": 2, "channels": [8, 16]},
+    "gan": {"epochs": 2, "channels": 4, "learning_rate": 0.0004},
+    "evaluate": {
+        "projected_images": 100,
+        "probe_images": 200,
+        "samples": 64,
+        "importance_samples": 2,
+        "severities": {"gaussian": [0.2, 0.4], "occlusion": [0.2]},
+    },
+}
+
+SHAPES = ("red squares", "green bars", "blue noise")
+
+
+def edit_params(path, changes):
+    """Change values of a params.yaml, keeping everything else."""
+    yaml = YAML()
+    document = yaml.load(path)
+    for section, values in changes.items():
+        if section in ("compare", "denoise"):
+            document[section].clear()
+        document[section].update(values)
+    yaml.dump(document, path)
+
+
+def draw_shapes(folder, of_each):
+    """Colour pictures in a folder for each of `SHAPES`, PNG and JPEG, hardly two of one size."""
+    random = np.random.default_rng(0)
+    for index, name in enumerate(SHAPES):
+        (folder / name).mkdir(parents=True)
+        for number in range(of_each):
+            picture = random.integers(0, 60, (40, 36 + number, 3), dtype=np.uint8)
+            picture[5 + number % 9 : 30, 4:20, index] = 220
+            suffix = "jpg" if number % 2 else "png"
+            Image.fromarray(picture).save(folder / name / f"{number:02}.{suffix}")
