@@ -23,6 +23,7 @@ from latentlab.errors import EnvironmentProblem
 from latentlab.parallel import InlineExecutor, Killed, processes
 from latentlab.params.values import with_values
 from latentlab.params_file import load_params
+from latentlab.search.importance import importances
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Study, Task
@@ -962,50 +963,16 @@ def test_a_trial_ends_in_the_round_that_decides_it(task, undisturbed):
     assert ended[: len(first_round)] == first_round
 
 
-def test_importances_name_the_ranges_and_share_the_whole_among_them(task):
-    study = study_of(task({"search.trials": 12, "search.batch": 4}), work=remembered)
-
-    importances, _ = study.importances(list(study.trials()))
-
-    assert set(importances) == set(SPACE)
-    assert sum(importances.values()) == pytest.approx(1)
-
-
-def test_importances_compare_trials_at_the_deepest_rung_that_half_of_them_reached(task):
-    study = study_of(task({"search.trials": 12, "search.batch": 4}), work=remembered)
-    trials = list(study.trials())
-
-    _, epochs = study.importances(trials)
-
-    reached = [sum(trial.epochs >= rung for trial in trials) for rung in (1, 2, 4)]
-    assert epochs == max(r for r, count in zip((1, 2, 4), reached, strict=True) if count >= 6)
-
-
 def test_importances_are_the_same_for_a_study_that_was_resumed(task):
     one = task({"search.trials": 8})
     found = []
     for _ in range(2):
         study = study_of(one, work=remembered)
-        found.append(study.importances(list(study.trials())))
+        list(study.trials())
+        found.append(importances(study.view, one.settings))
 
     assert found[0] == found[1]
     assert found[0][0]
-
-
-def test_too_few_trials_say_nothing_of_importances(task):
-    study = study_of(task({"search.trials": 3}), work=remembered)
-
-    assert study.importances(list(study.trials())) == ({}, 0)
-
-
-def test_a_range_of_one_value_has_no_part_in_importances(task):
-    still = SPACE | {HIDDEN: {"type": "int", "low": 8, "high": 8}}
-    study = study_of(task({"search.space": still, "search.trials": 8}), work=remembered)
-
-    importances, _ = study.importances(list(study.trials()))
-
-    assert importances.get(HIDDEN, 0.0) == 0.0
-    assert importances[RATE] > 0
 
 
 def test_a_range_that_some_trials_do_not_draw_has_its_part_in_importances(task):
@@ -1016,21 +983,11 @@ def test_a_range_that_some_trials_do_not_draw_has_its_part_in_importances(task):
             {"type": "int", "low": 2, "high": 6, "when": {"convolutions": 2}},
         ],
     }
-    study = study_of(task({"search.space": conditional, "search.trials": 12}), work=remembered)
+    one = task({"search.space": conditional, "search.trials": 12})
+    study = study_of(one, work=remembered)
     trials = list(study.trials())
 
-    importances, _ = study.importances(trials)
+    shares, _ = importances(study.view, one.settings)
 
     assert 0 < sum(f"{CHANNELS}[1]" in trial.drawn for trial in trials) < len(trials)
-    assert {"convolutions", f"{CHANNELS}[0]", f"{CHANNELS}[1]"} == set(importances)
-
-
-def test_importances_where_nothing_varies_are_no_fault(task):
-    one_point = {HIDDEN: {"type": "int", "low": 8, "high": 8}}
-    study = study_of(
-        task({"search.space": one_point, "search.trials": 6, **WITHOUT_RUNGS}), work=remembered
-    )
-
-    importances, _ = study.importances(list(study.trials()))
-
-    assert not any(importances.values())
+    assert {"convolutions", f"{CHANNELS}[0]", f"{CHANNELS}[1]"} == set(shares)

@@ -9,7 +9,6 @@ killed between.
 A study that was killed is run from the start. What its record knows is not trained again.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, as_completed
@@ -20,7 +19,6 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from optuna.trial import TrialState
 from torch import Tensor, nn
 
 from latentlab.params.networks import OptimizationParams
@@ -30,9 +28,6 @@ from latentlab.search.record import STATES, StudyRecord
 from latentlab.search.space import draw, walk_grid
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Job, Outcome, outcome_of
-
-FEWEST = 4
-"""Trials that say anything about what decides a result."""
 
 Split = tuple[Tensor | None, Tensor | None]
 """Training images to train on and to hold out, as in `Job`."""
@@ -94,6 +89,11 @@ class Study:
             directions=list(self._settings.objectives.values()), pruner=_pruner(self._settings)
         )
 
+    @property
+    def view(self) -> optuna.Study:
+        """The trials so far as Optuna sees them."""
+        return self._view
+
     def trials(self) -> Iterator[Trial]:
         """Run the study; yield each trial as it ends."""
         total = self._settings.trials if self._settings.space else 0
@@ -107,42 +107,6 @@ class Study:
             self._decide(live)
             yield from (each.trial for each in live if each.over)
             live = [each for each in live if not each.over]
-
-    def importances(self, trials: list[Trial]) -> tuple[dict[str, float], int]:
-        """The share of each range in the variance of the first objective, by PED-ANOVA.
-
-        Trials are compared after equally many epochs, which are returned too: the deepest rung that
-        half of them reached. Empty where too few trials say anything.
-        """
-        reached: dict[int, dict[int, float]] = {}
-        for view in self._view.get_trials(deepcopy=False):
-            for epochs, value in view.intermediate_values.items():
-                reached.setdefault(epochs, {})[view.number] = value
-            if view.state == TrialState.COMPLETE:
-                reached.setdefault(self._settings.epochs, {})[view.number] = view.values[0]
-        built = [trial for trial in trials if trial.outcomes]
-        deep = [epochs for epochs, of in reached.items() if len(of) >= max(len(built) / 2, FEWEST)]
-        if not deep:
-            return {}, 0
-        epochs = max(deep)
-        direction = next(iter(self._settings.objectives.values()))
-        judged = optuna.create_study(direction=direction)
-        for view in self._view.get_trials(deepcopy=False):
-            if view.number in reached[epochs]:
-                judged.add_trial(
-                    optuna.trial.create_trial(
-                        params=view.params,
-                        distributions=view.distributions,
-                        value=reached[epochs][view.number],
-                    )
-                )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # where nothing varies; then none is important
-            shares = optuna.importance.get_param_importances(judged)
-        params = [view.params for view in judged.trials]
-        drawn = {name: {str(of[name]) for of in params if name in of} for name in shares}
-        varied = {name for name, values in drawn.items() if len(values) > 1}
-        return {name: share if name in varied else 0.0 for name, share in shares.items()}, epochs
 
     def _draw(self, number: int) -> _Live:
         self._view.sampler = _sampler(self._settings.sampler, self._task.seed, number)

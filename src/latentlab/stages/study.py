@@ -28,6 +28,7 @@ from latentlab.plots.search import (
 )
 from latentlab.progress import Bar, note, progress_bar
 from latentlab.search.executors import open_executor
+from latentlab.search.importance import importances
 from latentlab.search.objectives import best_of, best_so_far, pareto_front
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Split, Study, Task
@@ -191,10 +192,10 @@ def _plot(
     plot_parallel(folder / "parallel.png", trials, objective)
     if len(objectives) > 1:
         plot_front(folder / "front.png", trials, pareto_front(trials, settings), best, objectives)
-    importances, epochs = study.importances(trials)
-    if importances:
+    found, epochs = importances(study.view, settings)
+    if found:
         judged = f"{objective} after {epochs} epoch{'s' if epochs > 1 else ''}"
-        plot_importances(folder / "importances.png", importances, judged)
+        plot_importances(folder / "importances.png", found, judged)
 
 
 def _row(trial: Trial, settings: StudyParams) -> dict[str, Any]:
