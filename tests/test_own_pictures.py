@@ -4,6 +4,7 @@ The stages run in this process; that DVC runs them is shown by test_end_to_end.
 """
 
 import json
+import shutil
 
 import mlflow
 import numpy as np
@@ -18,8 +19,9 @@ STAGES = ["fetch", "search", "train", "denoise", "finetune", "reference", "vae",
 
 
 @pytest.fixture
-def judged(checkout, latentlab):
+def judged(checkout, latentlab, empty_store):
     """The test figures of a whole run over colour pictures of three classes."""
+    shutil.copy(empty_store, checkout.home)
     draw_shapes(checkout.root / "data" / "shapes", of_each=30)
     changes = {
         "data": {"name": "shapes", "image_size": 16},

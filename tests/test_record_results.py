@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 
 import pytest
 
@@ -44,8 +45,9 @@ another_figure:
 
 
 @pytest.fixture
-def project(checkout, repository, monkeypatch):
+def project(checkout, repository, monkeypatch, empty_store):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, checkout.home)
     (checkout.root / "docs").mkdir()
     (checkout.root / "docs" / "results.yaml").write_text(ROWS)
     info = DatasetInfo("digits", ["0", "1"], [1, 28, 28], {}, [0.5], [0.3], {}, "")
