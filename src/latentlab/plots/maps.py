@@ -111,8 +111,9 @@ def plot_histograms(target: Path, sets: dict[str, np.ndarray], axis_name: str, t
             color=PALETTE[number],
             label=f"{name}, {len(points)} points",
         )
-    axes.set(xlabel=axis_name, ylabel="share of the points in a cell", title=title)
+    axes.set(xlabel=axis_name, ylabel="share of the points in a cell")
     figure.legend(loc="outside right center", frameon=False)
+    figure.suptitle(title)  # longer than the axes are wide
     save(figure, target)
 
 
