@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from crafting import copy_checkout
-from small_budgets import SMALL, draw_shapes, edit_params
+from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
 # SQLAlchemy's, for a query of MLflow's
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -58,9 +58,9 @@ class Clone:
         """Change values of params.yaml, keeping everything else."""
         edit_params(self.root / "params.yaml", changes)
 
-    def repro(self, *targets):
+    def repro(self):
         """Run `dvc repro`; return the stages that really ran, in their order."""
-        return re.findall(r"Running stage '([\w@]+)'", self("dvc", "repro", *targets))
+        return re.findall(r"Running stage '([\w@]+)'", self("dvc", "repro"))
 
     def start(self, *command):
         """Start a command and leave it running, until the tests are over at the latest."""
@@ -459,9 +459,12 @@ def epochs_of(clone, run):
 def test_a_folder_of_colour_pictures_goes_through_by_one_line(clone):
     draw_shapes(clone.root / "data" / "shapes", of_each=30)
     clone("dvc", "add", "data")
-    clone.edit(SMALL | {"data": {"name": "shapes"}})
+    clone.edit(SMALL | {"data": {"name": "shapes", "image_size": 32}})
 
     assert sorted(clone.repro()) == sorted(STAGES)
 
     assert {run.info.run_name for run in clone.runs("shapes")} == set(STAGES)
-    assert clone.metrics("fetch")
+    info = json.loads((clone.root / "outputs" / "fetch" / "dataset.json").read_text())
+    assert info["classes"] == sorted(SHAPES)
+    assert info["image_shape"] == [3, 32, 32]
+    assert sum(info["sizes"].values()) == 90
