@@ -24,9 +24,9 @@ def judged(checkout, latentlab, empty_store):
     shutil.copy(empty_store, checkout.home)
     draw_shapes(checkout.root / "data" / "shapes", of_each=30)
     changes = {
-        "data": {"name": "shapes", "image_size": 16},
+        "data": {"name": "shapes", "image_size": 32},
         "train": SMALL["train"] | {"folds": 2},
-        "finetune": {"epochs": 15, "batch_size": 16, "labels": None},
+        "finetune": SMALL["finetune"] | {"epochs": 15, "batch_size": 16},
     }
     edit_params(checkout.params, SMALL | changes)
     for stage in STAGES:

@@ -3,8 +3,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier, Regularizers
+from latentlab.models.classifier import Classifier, Regularizers, classifier_on
 from latentlab.networks.architecture import Architecture
+from latentlab.networks.store import save_model
+from latentlab.params.classification import FinetuneParams
 
 
 @pytest.fixture
@@ -92,3 +94,33 @@ def test_images_are_augmented_in_training_alone(donor):
     assert loss() != loss()
     classifier.eval()
     assert loss() == loss()
+
+
+SETTINGS = {
+    "head": [4],
+    "freeze_encoder": True,
+    "flip": True,
+    "epochs": 1,
+    "patience": None,
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "learning_rate": 0.001,
+    "weight_decay": 0.0,
+    "schedule": "one_cycle",
+}
+
+
+def test_settings_say_what_becomes_of_a_stored_encoder(donor, tmp_path):
+    save_model(donor, tmp_path)
+    settings = FinetuneParams.model_validate(SETTINGS)
+    images = torch.rand(4, 1, 28, 28)
+
+    classifier = classifier_on(tmp_path, settings, 7).eval()
+    assert classifier.config["freeze_encoder"]
+    assert classifier.mirrored
+    torch.testing.assert_close(classifier.encoder(images), donor.encode(images))
+    torch.testing.assert_close(classifier(images), classifier(images.flip(3)))
+    assert classifier(images).shape == (4, 7)
+
+    fresh = classifier_on(tmp_path, settings, 7, fresh=True).eval()
+    assert not torch.equal(fresh.encoder(images), donor.encode(images))

@@ -37,3 +37,15 @@ def test_dropout_is_of_training_alone():
     assert not torch.equal(network(images), network(images))
     network.eval()
     assert torch.equal(network(images), network(images))
+
+
+def test_mirrored_it_sees_both_sides_of_an_image_but_not_in_training():
+    network = ReferenceClassifier((1, 8, 8), [4, 6], 5, 3, mirrored=True).eval()
+    images = torch.rand(6, 1, 8, 8)
+    plain = ReferenceClassifier((1, 8, 8), [4, 6], 5, 3).eval()
+    plain.load_state_dict(network.state_dict())
+
+    both = (plain(images) + plain(images.flip(3))) / 2
+    torch.testing.assert_close(network(images), both)
+    torch.testing.assert_close(network(images), network.to_logits(network.features(images)))
+    torch.testing.assert_close(network.train()(images), plain.train()(images))

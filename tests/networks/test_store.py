@@ -37,6 +37,10 @@ def make_models():
         yield autoencoder, torch.rand(2, *SHAPE)
         yield Vae(architecture, likelihood="gaussian", scale=0.2), torch.rand(2, *SHAPE)
         yield Classifier.from_autoencoder(autoencoder, [5], 10, False), torch.rand(2, *SHAPE)
+    yield (
+        Classifier.from_autoencoder(autoencoder, [5], 10, False, mirrored=True),
+        torch.rand(2, *SHAPE),
+    )
     yield Generator(SHAPE, 6, 4), torch.randn(2, 6)
 
 

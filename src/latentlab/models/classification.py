@@ -1,5 +1,6 @@
-"""How classifiers are trained, whatever their network."""
+"""What all classifiers share, whatever their network: how they are trained, what they see."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -30,12 +31,42 @@ class Regularizers:
             images = shifted(images, self.shift)
         return images
 
-    def loss_terms(self, network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+
+class ImageClassifier(nn.Module):
+    """What all of them share; their own are `embed`, from images to features, and `to_logits`.
+
+    Where `mirrored`, the features of an image are, except in training, the mean of its own and of
+    those of its mirror image: a class that stays what it is when mirrored is told more surely.
+    """
+
+    to_logits: nn.Linear
+
+    def __init__(self, regularizers: Regularizers | None, mirrored: bool) -> None:
+        super().__init__()
+        self.regularizers = regularizers or Regularizers()
+        self.mirrored = mirrored
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """Features [N, F] of images [N, C, S, S] in [0, 1]."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees [N, F]."""
+        if self.mirrored and not self.training:
+            return (self.embed(images) + self.embed(images.flip(3))) / 2
+        return self.embed(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes]."""
+        return self.to_logits(self.features(images))
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy in nats, and accuracy; in training of images and labels made harder."""
         smoothing = 0.0
-        if network.training:
-            images, smoothing = self.augment(images), self.label_smoothing
-        logits = network(images)
+        if self.training:
+            images = self.regularizers.augment(images)
+            smoothing = self.regularizers.label_smoothing
+        logits = self(images)
         accuracy = (logits.argmax(1) == labels).to(torch.float32).mean()
         loss = cross_entropy(logits, labels, label_smoothing=smoothing)
         return {"loss": loss, "accuracy": accuracy}

@@ -1,16 +1,19 @@
 """A classifier on the encoder of a trained autoencoder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classification import Regularizers
+from latentlab.models.classification import ImageClassifier, Regularizers
 from latentlab.networks.architecture import Architecture
+from latentlab.networks.store import load_model
+from latentlab.params.classification import FinetuneParams
 
 
-class Classifier(nn.Module):
+class Classifier(ImageClassifier):
     """The encoder and its code, then a head of fully connected layers with ReLU between them."""
 
     family = "classifier"
@@ -22,14 +25,15 @@ class Classifier(nn.Module):
         classes: int,
         freeze_encoder: bool,
         regularizers: Regularizers | None = None,
+        mirrored: bool = False,
     ) -> None:
-        super().__init__()
-        self.regularizers = regularizers or Regularizers()
+        super().__init__(regularizers, mirrored)
         self.config = {
             "architecture": architecture.config,
             "head": list(head),
             "classes": classes,
             "freeze_encoder": freeze_encoder,
+            "mirrored": mirrored,
         }
         donor = Autoencoder(architecture)
         self.encoder = nn.Sequential(donor.encoder, donor.to_code)
@@ -57,9 +61,10 @@ class Classifier(nn.Module):
         classes: int,
         freeze_encoder: bool,
         regularizers: Regularizers | None = None,
+        mirrored: bool = False,
     ) -> "Classifier":
         """A classifier that starts from the encoder weights of `donor`."""
-        classifier = cls(donor.architecture, head, classes, freeze_encoder, regularizers)
+        classifier = cls(donor.architecture, head, classes, freeze_encoder, regularizers, mirrored)
         classifier.encoder.load_state_dict(nn.Sequential(donor.encoder, donor.to_code).state_dict())
         return classifier
 
@@ -77,14 +82,21 @@ class Classifier(nn.Module):
             self.encoder.eval()
         return self
 
-    def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees [N, F]."""
+    def embed(self, images: Tensor) -> Tensor:
+        """Features [N, F] of images [N, C, S, S] in [0, 1]."""
         return self.head(self.encoder(images))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes] of images [N, C, S, S] in [0, 1]."""
-        return self.to_logits(self.features(images))
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats, and accuracy; in training of images and labels made harder."""
-        return self.regularizers.loss_terms(self, images, labels)
+def classifier_on(
+    trained: Path, settings: FinetuneParams, classes: int, fresh: bool = False
+) -> Classifier:
+    """A classifier on the encoder that is stored in `trained`, or on a `fresh` one like it."""
+    donor = load_model(Autoencoder, trained)
+    if fresh:
+        donor = Autoencoder(donor.architecture)
+    regularizers = Regularizers(
+        settings.unfreeze_after, settings.label_smoothing, settings.flip, settings.shift
+    )
+    return Classifier.from_autoencoder(
+        donor, settings.head, classes, settings.freeze_encoder, regularizers, settings.flip
+    )

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from latentlab.models.classification import Regularizers
+from latentlab.models.classification import ImageClassifier, Regularizers
 
 
-class ReferenceClassifier(nn.Module):
+class ReferenceClassifier(ImageClassifier):
     """Convolutions with batch norm that halve the image each, a linear layer of features, logits.
 
     The first looks at 5x5 pixels in steps of two, the others at 3x3 before the largest of each four
@@ -30,16 +30,17 @@ class ReferenceClassifier(nn.Module):
         classes: int,
         dropout: float = 0.0,
         regularizers: Regularizers | None = None,
+        mirrored: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(regularizers, mirrored)
         self.config = {
             "image_shape": list(image_shape),
             "channels": list(channels),
             "features": features,
             "classes": classes,
             "dropout": dropout,
+            "mirrored": mirrored,
         }
-        self.regularizers = regularizers or Regularizers()
         widths = (image_shape[0], *channels)
         layers: list[nn.Module] = []
         for number, (inputs, outputs) in enumerate(zip(widths, channels, strict=False)):
@@ -58,8 +59,8 @@ class ReferenceClassifier(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(channels[-1] * smallest**2, features),
             nn.ReLU(),
+            nn.Dropout(dropout),
         )
-        self.dropout = nn.Dropout(dropout)
         self.to_logits = nn.Linear(features, classes)
 
     @property
@@ -72,14 +73,6 @@ class ReferenceClassifier(nn.Module):
         """The same network, with fresh weights."""
         return cls(**config)
 
-    def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees [N, F] of images [N, C, S, S] in [0, 1]."""
+    def embed(self, images: Tensor) -> Tensor:
+        """Features [N, F] of images [N, C, S, S] in [0, 1]."""
         return self.layers(images)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes]."""
-        return self.to_logits(self.dropout(self.features(images)))
-
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats, and accuracy; in training of images and labels made harder."""
-        return self.regularizers.loss_terms(self, images, labels)

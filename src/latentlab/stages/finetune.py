@@ -7,11 +7,8 @@ from typing import Any
 import torch
 
 from latentlab.data.image_set import DatasetInfo
-from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classification import Regularizers
-from latentlab.models.classifier import Classifier
+from latentlab.models.classifier import classifier_on
 from latentlab.networks.size import count_parameters
-from latentlab.networks.store import load_model
 from latentlab.params.classification import FinetuneParams
 from latentlab.params.schema import Params
 from latentlab.params.values import with_values
@@ -52,17 +49,6 @@ def run(stage: Stage) -> None:
     if settings.labels is not None:
         metrics["labels"] = judge_label_budgets(stage, info, settings, settings.labels)
     stage.write_metrics(metrics)
-
-
-def classifier_on(trained: Path, settings: FinetuneParams, classes: int) -> Classifier:
-    """A classifier on the encoder that is stored in `trained`."""
-    donor = load_model(Autoencoder, trained)
-    regularizers = Regularizers(
-        settings.unfreeze_after, settings.label_smoothing, settings.flip, settings.shift
-    )
-    return Classifier.from_autoencoder(
-        donor, settings.head, classes, settings.freeze_encoder, regularizers
-    )
 
 
 def candidate(

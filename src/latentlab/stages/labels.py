@@ -1,9 +1,8 @@
 """How far classifiers come with few labels; a part of finetune."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +10,7 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo
-from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier, Regularizers
-from latentlab.networks.store import load_model
+from latentlab.models.classifier import Classifier, classifier_on
 from latentlab.params.classification import FinetuneParams, LabelBudgets
 from latentlab.plots.classification import plot_label_budgets
 from latentlab.plots.curves import plot_history
@@ -44,8 +41,7 @@ def judge_control(
     stage: Stage, info: DatasetInfo, settings: FinetuneParams, history: list[Record]
 ) -> dict[str, Any]:
     """The same network from scratch, with the same budget; drawn beside `history`."""
-    trained = stage.project.outputs("train") / "model"
-    build = partial(classifier_of_a_way, trained, settings, len(info.classes), "scratch")
+    build = _classifier(stage, info, settings, "scratch")
     (outcome,) = follow_all(stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)])
     both = [
         {"epoch": ours["epoch"], "ours": ours[ACCURACY], "control": control[ACCURACY]}
@@ -103,17 +99,26 @@ def _job(
     chosen = None
     if attempt.per_class != "all":
         chosen = repeated(labelled(labels, attempt.per_class, seed), budgets.images)
-    trained = stage.project.outputs("train") / "model"
     budget = {"epochs": budgets.epochs, "batch_size": budgets.batch_size, "patience": None}
     return job_of(
         stage,
         attempt.name,
         f"{attempt.per_class}-{attempt.way}-{attempt.seed}",
         settings.model_copy(update=budget),
-        partial(classifier_of_a_way, trained, settings, len(info.classes), attempt.way),
+        _classifier(stage, info, settings, attempt.way),
         train_indices=chosen,
         seed=seed,
     )
+
+
+def _classifier(
+    stage: Stage, info: DatasetInfo, settings: FinetuneParams, way: str
+) -> Callable[[], Classifier]:
+    """What makes the network of one of `WAYS`."""
+    trained = stage.project.outputs("train") / "model"
+    frozen = {"freeze_encoder": way == "frozen", "unfreeze_after": None}
+    settings = settings.model_copy(update=frozen)
+    return partial(classifier_on, trained, settings, len(info.classes), fresh=way == "scratch")
 
 
 def labelled(labels: Tensor, per_class: int, seed: int) -> Tensor:
@@ -127,18 +132,6 @@ def labelled(labels: Tensor, per_class: int, seed: int) -> Tensor:
 def repeated(indices: Tensor, count: int) -> Tensor:
     """The indices again and again, as whole rounds that come nearest to `count` from below."""
     return indices.repeat(max(1, count // len(indices)))
-
-
-def classifier_of_a_way(
-    trained: Path, settings: FinetuneParams, classes: int, way: str
-) -> Classifier:
-    """A classifier on the encoder that is stored in `trained`, or on a fresh one like it."""
-    donor = load_model(Autoencoder, trained)
-    if way == "scratch":
-        donor = Autoencoder(donor.architecture)
-    regularizers = Regularizers(None, settings.label_smoothing, settings.flip, settings.shift)
-    frozen = way == "frozen"
-    return Classifier.from_autoencoder(donor, settings.head, classes, frozen, regularizers)
 
 
 def _last_accuracy(outcome: Outcome) -> float:

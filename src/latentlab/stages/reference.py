@@ -25,6 +25,7 @@ def run(stage: Stage) -> None:
         len(info.classes),
         settings.dropout,
         regularizers,
+        settings.flip,
     )
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)

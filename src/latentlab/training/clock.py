@@ -14,9 +14,8 @@ class Clock:
         """Work begins; the time since it was counted last was none."""
         self._started = time.perf_counter()
 
-    def count(self) -> float:
-        """Add the work since the start, or since it was counted last; the seconds in all."""
+    def count(self) -> None:
+        """Add the work since the start, or since it was counted last."""
         now = time.perf_counter()
         self.seconds += now - self._started
         self._started = now
-        return self.seconds
