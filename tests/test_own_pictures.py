@@ -38,7 +38,7 @@ def judged(checkout, latentlab, empty_store):
 def test_they_go_through_every_stage(judged, checkout):
     info = json.loads((checkout.outputs("fetch") / "dataset.json").read_text())
     assert info["classes"] == sorted(SHAPES)
-    assert info["image_shape"] == [3, 16, 16]
+    assert info["image_shape"] == [3, 32, 32]
     assert sum(info["sizes"].values()) == 90
     assert judged["classifier"]["accuracy"] > 0.5
     assert list(judged["generators"]) == ["gan", "vae", "autoencoder_kde", "real"]
