@@ -47,7 +47,10 @@ def test_they_go_through_every_stage(judged, checkout):
     experiment = client.get_experiment_by_name("latentlab/shapes")
     runs = client.search_runs([experiment.experiment_id])
     named = {run.info.run_name: run for run in runs}
-    assert set(named) == {*STAGES, "trial 0", "trial 1", "fold 1", "fold 2"} | set(SMALL["denoise"])
+    nested = {"trial 0", "trial 1", "fold 1", "fold 2", "from scratch", *SMALL["denoise"]}
+    classifiers = {name for name in named if "labels, " in name}
+    assert set(named) == {*STAGES, *nested} | classifiers
+    assert len(classifiers) == 2 * 3 * 2  # budgets, ways, seeds
     assert {run.info.status for run in runs} == {"FINISHED"}
     errors = [named[f"fold {number}"].data.metrics["validation/mse"] for number in (1, 2)]
     folds = json.loads((checkout.outputs("train") / "metrics.json").read_text())["folds"]["mse"]
