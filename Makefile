@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 ifdef LATENTLAB_DATA
-export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" && pwd)
+export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" 2>/dev/null && pwd || echo "$(LATENTLAB_DATA)")
 endif
 
 .DEFAULT_GOAL := env

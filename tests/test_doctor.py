@@ -58,6 +58,26 @@ def test_what_params_ask_for_and_is_not_there_is_fatal(
     assert told in found.line
 
 
+def test_a_damaged_dataset_is_fatal(findings, checkout):
+    (checkout.data / "digits").mkdir(parents=True)
+    found = findings()["dataset"]
+
+    assert found.fatal
+    assert "files are not the official ones; `dvc checkout --force data.dvc`" in found.line
+
+
+def test_a_file_that_cannot_be_read_does_not_end_the_examination(findings, monkeypatch):
+    def _locked(project):
+        raise PermissionError(13, "Permission denied", "params.yaml")
+
+    monkeypatch.setattr("latentlab.doctor._parameters", _locked)
+    found = findings()
+
+    assert found["locked"].fatal
+    assert "params.yaml: Permission denied" in found["locked"].line
+    assert found["MLflow store"]
+
+
 def test_a_package_that_is_missing_does_not_end_the_examination(findings, monkeypatch):
     def missing(project):
         raise ImportError("No module named 'torch'")

@@ -58,6 +58,15 @@ def test_a_failure_of_a_first_write_leaves_nothing(target):
     assert list(target.parent.iterdir()) == []
 
 
+def test_what_cannot_be_written_is_told_by_its_own_name(target):
+    target.mkdir(parents=True)
+
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(target, "new")
+
+    assert caught.value.filename == str(target)
+
+
 def test_the_temporary_file_lies_beside_the_target_and_keeps_its_suffix(target):
     with atomic_path(target) as temporary:
         temporary.touch()

@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from latentlab import identity as module
+from latentlab.errors import ParamsError
 from latentlab.files import write_json, write_text
 from latentlab.identity import identify, study_folder
 from latentlab.params.values import with_values
@@ -140,3 +141,24 @@ def test_the_pixels_themselves_are_not_read(project, params):
     write_text(project.outputs("fetch") / "train" / "images.npy", "anything")
 
     assert key(project, params) == before
+
+
+def test_a_pipeline_without_the_stage_is_told_to_be_brought_back(project, params):
+    pipeline = project.root / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("  train:", "  trained:"))
+
+    with pytest.raises(ParamsError, match=r"the stage train .*`git checkout dvc.yaml`"):
+        identify(project, "train", params)
+
+
+def test_the_order_of_ranges_and_of_objectives_makes_another_study(project, params):
+    def folder(space, objectives):
+        study = {"search.space": space, "search.objectives": objectives, "search.pruner": "none"}
+        return study_folder(project, "search", "search", with_values(params, study))
+
+    space = params.tree()["search"]["space"]
+    objectives = {"validation/mse": "minimize", "parameters": "minimize"}
+    turned = [dict(reversed(each.items())) for each in (space, objectives)]
+
+    assert folder(space, objectives) == folder(dict(space), dict(objectives))
+    assert len({folder(s, o) for s in (space, turned[0]) for o in (objectives, turned[1])}) == 4

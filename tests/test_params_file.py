@@ -1,7 +1,6 @@
 import re
 
 import pytest
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from latentlab.errors import ParamsError
@@ -255,7 +254,12 @@ class TestComparisons:
             ),
             (
                 {"compare.optimizer.base": {"train.batch_size": 1, "train.model.batch_norm": True}},
-                "compare.optimizer.values.adam: model.batch_norm needs a batch_size of at least 2",
+                "compare.optimizer.values.adam: train.model.batch_norm needs a batch_size of at "
+                "least 2",
+            ),
+            (
+                {"compare.regularization.values": {}},
+                "compare.regularization.values: must be a list or must not be empty",
             ),
             (
                 {"compare.depth.values": [[8], [4, 4, 4, 4, 4]]},
@@ -440,8 +444,12 @@ class TestValues:
         assert with_values(changed, {"vae": params.vae.tree()}) == params
 
     def test_values_are_validated(self, params):
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValueError, match=r"^train\.optimizer: must be 'adam', 'adamw'"):
             with_values(params, {"train.optimizer": "adamv"})
+
+    def test_what_does_not_go_together_is_told_with_its_section(self, params):
+        with pytest.raises(ValueError, match=r"^train\.model\.batch_norm needs a batch_size"):
+            with_values(params, {"train.batch_size": 1, "train.model.batch_norm": True})
 
 
 class TestDenoisers:

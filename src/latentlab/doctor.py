@@ -44,6 +44,10 @@ def examine(project: Project) -> list[Finding]:
             findings += look(project)
         except ImportError as missing:
             findings.append(Finding(look.__name__[1:], str(missing), "run `make`", fatal=True))
+        except OSError as error:
+            said = f"{error.filename}: {error.strerror}"
+            advice = "have its owner let you read it"
+            findings.append(Finding(look.__name__[1:], said, advice, fatal=True))
     return findings
 
 
@@ -116,12 +120,16 @@ def _parameters(project: Project) -> Iterator[Finding]:
 
 def _dataset(project: Project, name: str) -> Iterator[Finding]:
     """Whether the dataset of params.yaml is there, or can be."""
-    from latentlab.data.sources import find
+    from latentlab.data.catalogue import KNOWN
+    from latentlab.data.sources import check_files, find
 
     try:
         found = find(name, project.data)
+        if found is not None and name in KNOWN:
+            check_files(name, found)
     except LatentlabError as error:
-        yield Finding("dataset", str(error), "name one that is there in data.name", fatal=True)
+        advice = "mend it, or name another dataset in data.name"
+        yield Finding("dataset", str(error), advice, fatal=True)
     else:
         yield Finding("dataset", str(found or f"{name} will be downloaded"))
 

@@ -23,6 +23,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         temporary.replace(target)
+    except OSError as fault:
+        if fault.filename == str(temporary):  # a name that says nothing to a person
+            fault.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from latentlab.errors import ParamsError
 from latentlab.files import sha256_of
 from latentlab.params.schema import Params
 from latentlab.params.values import with_values
@@ -23,9 +24,17 @@ def identify(project: Project, stage: str, params: Params) -> str:
     `stage` is a name in `dvc.yaml`, or `compare@<name>`.
     """
     group, _, member = stage.partition("@")
-    declared = read_plain(project.root / "dvc.yaml")["stages"][group]
-    declared = declared.get("do", declared)
-    values = [_value(params.tree(), name.replace("${key}", member)) for name in declared["params"]]
+    pipeline = project.root / "dvc.yaml"
+    try:
+        declared = read_plain(pipeline)["stages"][group]
+        declared = declared.get("do", declared)
+        names = [name.replace("${key}", member) for name in declared["params"]]
+        values = [_value(params.tree(), name) for name in names]
+    except KeyError as missing:
+        raise ParamsError(
+            f"{pipeline} does not declare the stage {stage} with parameters that there are "
+            f"(no {missing}); `git checkout dvc.yaml` brings it back"
+        ) from None
     inputs = [dep for dep in declared["deps"] if dep not in PIXELS and not dep.startswith("src/")]
     made_of = {
         "stage": stage,
@@ -48,7 +57,11 @@ def study_folder(project: Project, stage: str, section: str, params: Params) -> 
         budget = {"epochs": params.finetune.search.epochs, "patience": None}
         after = budget | {"labels": None, "control": False}
         same |= {f"finetune.{name}": value for name, value in after.items()}
-    return project.study(stage, identify(project, stage, with_values(params, same)))
+    key = identify(project, stage, with_values(params, same))
+    study = params.search if section == "search" else params.finetune.search
+    # their order decides what is drawn, and which objective is the first
+    in_order = [list(study.space), list(study.objectives)] if study is not None else []
+    return project.study(stage, hashlib.sha256(json.dumps([key, in_order]).encode()).hexdigest())
 
 
 def code_hash() -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from latentlab.networks.architecture import Architecture
@@ -86,7 +85,7 @@ def _impossible_budgets(params: Params) -> Mistakes:
         if f"{section}.prune_epochs" in getattr(budget, "space", {}):
             continue  # each trial has its own
         if words := _fault_of_values(params, {f"{section}.epochs": budget.epochs}):
-            mistakes[place] = f" = {budget.epochs}: {section}.{words}"
+            mistakes[place] = f" = {budget.epochs}: {words}"
     return mistakes
 
 
@@ -94,8 +93,8 @@ def _fault_of_values(params: Params, values: dict[str, Any]) -> str | None:
     """What is wrong with the parameters where they have these values."""
     try:
         with_values(params, values)
-    except ValidationError as refusal:
-        return refusal.errors()[0]["msg"].removeprefix("Value error, ")
+    except ValueError as unfit:
+        return str(unfit)
     return None
 
 

@@ -141,6 +141,21 @@ def test_a_loss_that_is_not_finite_stops_and_the_weights_from_before_are_kept():
     assert all(torch.equal(finite[name], value) for name, value in kept.items())
 
 
+@pytest.mark.parametrize("watch", [None, "Oracle"])
+def test_a_last_step_that_breaks_the_generator_stops(watch):
+    """One batch: no later loss tells."""
+    watch = Oracle(1.0) if watch else None
+    training = make_training(epochs=1, count=12, watch=watch, learning_rate=1e30)
+
+    with pytest.raises(
+        TrainingDiverged, match=r"images are not finite after epoch 1 .*; lower gan"
+    ):
+        list(training.epochs())
+
+    kept = training.restore_best().state_dict()
+    assert all(value.isfinite().all() for value in kept.values())
+
+
 def test_the_short_rest_of_an_epoch_is_left_out():
     training = make_training(epochs=1, count=40)
     seen = []

@@ -16,6 +16,7 @@ EXTERNAL = Path(os.environ.get("LATENTLAB_DATA") or "no such folder")
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """Every folder that is searched: `data/`, that of LATENTLAB_DATA, and the per-user cache."""
+    (tmp_path / "shared").mkdir()
     monkeypatch.setenv("LATENTLAB_DATA", str(tmp_path / "shared"))
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     return {
@@ -78,6 +79,16 @@ class TestWhereADatasetIsLookedFor:
         monkeypatch.chdir(tmp_path)
 
         assert locate("pets", places["data"]) == places["cache"] / "pets"
+
+    def test_an_environment_variable_that_names_no_folder_is_a_mistake(
+        self, pets, places, monkeypatch, downloads
+    ):
+        monkeypatch.setenv("LATENTLAB_DATA", "/nowhere")
+        assert locate("pets", places["data"]) == places["data"] / "pets"
+
+        (places["data"] / "pets").rename(places["data"] / "other")
+        assert "LATENTLAB_DATA = '/nowhere' is no folder" in refusal("pets", places)
+        assert downloads == []
 
     def test_an_own_folder_belongs_where_dvc_sees_it_change(self, places):
         (places["shared"] / "mine").mkdir(parents=True)

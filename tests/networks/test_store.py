@@ -85,6 +85,24 @@ def test_a_broken_model_says_what_to_do(tmp_path, name):
         load_model(Autoencoder, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        {},
+        {"family": "autoencoder"},
+        {"family": "autoencoder", "config": {"channels": [4]}},
+        {"family": "autoencoder", "config": Architecture(SHAPE, [4, 8], 16, 5).config},
+    ],
+    ids=["empty", "no config", "half a config", "other weights"],
+)
+def test_a_description_that_does_not_fit_says_what_to_do(tmp_path, description):
+    save_model(Autoencoder(PLAIN), tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps(description))
+
+    with pytest.raises(EnvironmentProblem, match=r"is broken .*; delete the folder and run"):
+        load_model(Autoencoder, tmp_path)
+
+
 def test_a_full_disk_is_an_error_for_a_person(tmp_path, monkeypatch):
     def refuse(weights, path):
         raise SafetensorError("I/O error: No space left on device (os error 28)")

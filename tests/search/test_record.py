@@ -220,6 +220,14 @@ def test_a_trial_that_somebody_added_by_hand_is_refused(folder, record):
         StudyRecord(folder, ["minimize"]).begin(trial(0), DISTRIBUTIONS)
 
 
+def test_a_trial_that_somebody_adds_meanwhile_is_told_from_ours(folder, record):
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{record.path}")
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+
+    with pytest.raises(EnvironmentProblem, match="somebody else has added a trial 0 to"):
+        record.begin(trial(0), DISTRIBUTIONS)
+
+
 def test_a_second_driver_is_refused_while_the_first_is_alive(folder, somebody):
     drive(folder, somebody.pid)
 

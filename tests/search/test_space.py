@@ -411,7 +411,7 @@ class TestWhatADrawMakes:
     def test_the_reason_is_told_as_in_the_file(self, params):
         with pytest.raises(ValueError, match="batch_size of at least 2") as caught:
             candidate(params, INFO, {"train.model.batch_norm": True, "train.batch_size": 1})
-        assert str(caught.value) == "train: model.batch_norm needs a batch_size of at least 2"
+        assert str(caught.value) == "train.model.batch_norm needs a batch_size of at least 2"
 
     @pytest.mark.parametrize(
         ("name", "value"), [("train.model.channels", []), ("train.momentum", math.nan)]

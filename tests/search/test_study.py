@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from math import inf
 
+import numpy as np
 import optuna
 import pytest
 import sqlalchemy
@@ -29,7 +30,7 @@ from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Study, Task
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, RUNNING
 from latentlab.stages.search import candidate
-from latentlab.training.jobs import run_job, run_job_alone
+from latentlab.training.jobs import Outcome, run_job, run_job_alone
 from latentlab.training.loop import Training
 
 pytestmark = pytest.mark.usefixtures("quick_records")
@@ -119,6 +120,18 @@ def study_of(task, executor=None, work=run_job):
 def run(task, executor=None, work=run_job):
     """Its trials, in the order of their numbers."""
     return sorted(study_of(task, executor, work).trials(), key=lambda trial: trial.number)
+
+
+def made_up(landscape, job):
+    """Learning curves without learning; which is ahead changes from epoch to epoch."""
+    random = np.random.default_rng([landscape, int(job.settings.learning_rate * 1e9)])
+    losses = random.random(job.settings.epochs)[: job.until]
+    history = [
+        {"epoch": epoch, "validation/mse": loss, "validation/loss": loss}
+        for epoch, loss in enumerate(losses.tolist(), 1)
+    ]
+    over = job.until == job.settings.epochs
+    return Outcome(job.name, history, job.until, 0, 0.0, 0.0, None, over)
 
 
 KNOWN = {}
@@ -633,6 +646,19 @@ def test_a_sampler_that_learns_draws_what_chance_does_not(task, sampler):
     assert not {str(t.values) for t in learned[12:]} & {str(t.values) for t in random[12:]}
 
 
+def test_cma_es_learns_from_what_was_pruned(task):
+    """A generation is seven trials here; no seven of these are trained to the end."""
+    changes = {"search.sampler": "cma-es", "search.space": NUMBERS, "search.trials": 24}
+
+    drawn = [
+        [trial.values for trial in run(task(changes), work=partial(made_up, landscape))]
+        for landscape in (0, 1)
+    ]
+
+    assert drawn[0][:6] == drawn[1][:6]
+    assert drawn[0][18:] != drawn[1][18:]
+
+
 def test_random_draws_do_not_depend_on_results(task):
     changes = {"search.sampler": "random"}
 
@@ -928,6 +954,38 @@ def test_more_trials_after_a_kill_lose_nothing_either(task, params):
     longer = dataclasses.replace(one, settings=with_values(params, more).search)
 
     assert timeless(run(longer, work=remembered)) == expected
+
+
+@pytest.mark.parametrize("landscape", range(6))
+def test_what_went_on_in_a_shorter_study_goes_on_in_a_longer_one(task, params, landscape):
+    """The last batch was a part of one: the others of the whole batch might have been better."""
+    work = partial(made_up, landscape)
+    for jobs in range(6, 13):
+        one = task({"search.trials": 5, "search.batch": 4})
+        try:
+            run(one, work=Mortal(jobs, work=work))
+        except Kill:
+            more = {"search.trials": 8, "search.batch": 4}
+            longer = dataclasses.replace(one, settings=with_values(params, more).search)
+            first = timeless(run(longer, work=work))
+            assert timeless(run(longer, work=work)) == first
+
+
+def test_what_a_shorter_study_does_not_come_to_waits_for_a_longer_one(task, params):
+    one = task()
+    with pytest.raises(Kill):
+        run(one, work=Mortal(4, work=remembered))
+    fewer = with_values(params, {"search.trials": 3}).search
+    record = record_of(one)
+
+    shorter = dataclasses.replace(one, settings=fewer)
+    list(Study(shorter, record, InlineExecutor(), remembered).trials())
+    record.release()
+
+    states = [state for _, state, *_ in entries(one)]
+    assert "RUNNING" not in states
+    assert states[3:] == ["WAITING"] * 3
+    assert timeless(run(one, work=remembered)) == timeless(run(task(), work=remembered))
 
 
 def test_the_checkpoints_of_a_trial_are_deleted_when_it_ends(task):

@@ -56,6 +56,9 @@ def test_an_experiment_that_was_deleted_is_restored(project, runs):
 
 def test_an_error_is_told_in_its_first_line():
     assert brief(ValueError("\none\ntwo\n")) == "one"
+    assert brief(ValueError("(raised as a result of autoflush)\n(sqlite3) readonly")) == (
+        "(sqlite3) readonly"
+    )
     assert brief(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert len(brief(ValueError("x" * 1000))) == 500
 

@@ -12,6 +12,7 @@ from torch.optim import Adam
 from latentlab.adversarial.losses import discriminator_loss, generator_loss, gradient_penalty
 from latentlab.adversarial.watch import FRECHET, Watch
 from latentlab.data.image_set import ImageSet
+from latentlab.errors import TrainingDiverged
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.networks.means import Means
 from latentlab.params.generators import GanParams
@@ -215,6 +216,12 @@ class AdversarialTraining:
         """Keep what the generator makes now, judge it where that is due, and keep the best."""
         generator = self.judged.eval()
         images = generator(self.shown_inputs.to(self.device))
+        if not bool(images.isfinite().all()):  # the step after the last loss that was looked at
+            raise TrainingDiverged(
+                f"the generator's images are not finite after epoch {epoch} (learning rate "
+                f"{self.rate_at(epoch * self.sweep.steps - 1):.3g}, last loss "
+                f"{record['train/generator_loss']:.4g}); lower gan.learning_rate"
+            )
         self.frames.append(((images.float().cpu() + 1) * 127.5).round().to(torch.uint8))
         due = epoch % self.settings.judge_every == 0 or epoch == self.settings.epochs
         if self.watch is not None and due:

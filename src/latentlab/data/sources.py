@@ -57,8 +57,8 @@ def locate(name: str, data_folder: Path) -> Path:
 def find(name: str, data_folder: Path) -> Path | None:
     """The folder of this machine that holds the dataset, None where it can be downloaded."""
     places = [data_folder / name]
-    if os.environ.get("LATENTLAB_DATA"):  # an empty one would mean the working directory
-        places.append(Path(os.environ["LATENTLAB_DATA"]) / name)
+    if elsewhere := os.environ.get("LATENTLAB_DATA"):  # an empty one: the working directory
+        places.append(Path(elsewhere) / name)
     for place in places:
         if place.is_dir():
             if name not in KNOWN and place.parent != data_folder:
@@ -67,6 +67,8 @@ def find(name: str, data_folder: Path) -> Path | None:
                     f"them change there; move them to {places[0]} and type `dvc add data`"
                 )
             return place
+    if elsewhere and not Path(elsewhere).is_dir():
+        raise DataError(f"LATENTLAB_DATA = '{elsewhere}' is no folder; name one, or unset it")
     if name not in KNOWN:
         raise _not_found(name, places)
     if not KNOWN[name].mirrors:
@@ -94,7 +96,7 @@ def _read_known(
 ) -> RawDataset:
     if channels == 3:
         raise DataError(f"data.channels = 3, but {name} is grey; allowed: auto, 1")
-    _check_files(name, dataset, folder)
+    check_files(name, folder)
     splits = {}
     for split, (image_file, label_file) in dataset.splits.items():
         images = read_idx(folder / image_file, 3, LARGEST_FILE)
@@ -105,7 +107,9 @@ def _read_known(
     return RawDataset(dataset.classes, splits, dict(dataset.sha256))
 
 
-def _check_files(name: str, dataset: KnownDataset, folder: Path) -> None:
+def check_files(name: str, folder: Path) -> None:
+    """DataError where the files of a known dataset are not the official ones."""
+    dataset = KNOWN[name]
     faults = []
     for file_name, expected in dataset.sha256.items():
         path = folder / file_name
@@ -114,9 +118,13 @@ def _check_files(name: str, dataset: KnownDataset, folder: Path) -> None:
         elif (found := sha256_of(path)) != expected:
             faults.append(f"{path}: SHA-256 is {found}, should be {expected}")
     if faults:
+        mend = (
+            f"put those into {folder}, or delete that folder to have them downloaded"
+            if dataset.mirrors
+            else "`dvc checkout --force data.dvc` brings them back"
+        )
         raise DataError(
-            f"{name}: files are not the official ones; delete them and fetch again:\n  "
-            + "\n  ".join(faults)
+            f"{name}: files are not the official ones; {mend}:\n  " + "\n  ".join(faults)
         )
 
 

@@ -42,13 +42,21 @@ def load_model(kind: type[Model], folder: Path) -> Model:
     except FileNotFoundError as missing:
         raise EnvironmentProblem(f"no model in {folder} ({missing}); run `dvc repro`") from None
     except (SafetensorError, ValueError) as broken:
-        raise EnvironmentProblem(
-            f"the model in {folder} is broken ({broken}); delete the folder and run `dvc repro`"
-        ) from None
-    if description["family"] != kind.family:
-        raise EnvironmentProblem(
-            f"{folder} holds a model of family '{description['family']}', not '{kind.family}'"
-        )
-    model = kind.from_config(description["config"])
-    model.load_state_dict(weights)
+        raise _broken(folder, broken) from None
+    try:
+        if description["family"] != kind.family:
+            raise EnvironmentProblem(
+                f"{folder} holds a model of family '{description['family']}', not '{kind.family}'"
+            )
+        model = kind.from_config(description["config"])
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as unfit:
+        raise _broken(folder, unfit) from None
     return model.eval()
+
+
+def _broken(folder: Path, fault: Exception) -> EnvironmentProblem:
+    said = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+    return EnvironmentProblem(
+        f"the model in {folder} is broken ({said}); delete the folder and run `dvc repro`"
+    )

@@ -17,7 +17,10 @@ class Comparison(Section):
 
     base: dict[str, Plain] = Field({})
     parameter: str | None = None
-    values: Annotated[list[Plain], Field(min_length=1)] | dict[str, dict[str, Plain]]
+    values: (
+        Annotated[list[Plain], Field(min_length=1)]
+        | Annotated[dict[str, dict[str, Plain]], Field(min_length=1)]
+    )
     epochs: Count
     images: Count | None = None
 

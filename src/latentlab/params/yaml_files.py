@@ -115,7 +115,9 @@ def refusal(mistakes: Mistakes, source: CommentedMap, path: Path) -> ParamsError
 def first_refusal(invalid: ValidationError) -> str:
     """The first of what a schema says against a document, with the name of the parameter."""
     error = invalid.errors()[0]
-    return f"{_dotted(error['loc'])}: {_words(error)}".removeprefix(": ")
+    # what is said of a section as a whole begins with the name of one of its parameters
+    of_section = error["type"] == "value_error" and isinstance(error["input"], dict)
+    return _dotted(error["loc"]) + ("." if of_section else ": ") + _words(error)
 
 
 def _errors(schema: Schema, document: dict[str, Any]) -> list[ErrorDetails]:

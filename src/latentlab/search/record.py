@@ -70,13 +70,25 @@ class StudyRecord:
                 "move its folder away to start anew"
             )
         with guarded(self.path):
-            self._ids[trial.number] = (
-                self._storage.create_new_trial(self._study_id, _entry(trial, distributions))
-                if known is None
-                else self._storage.get_trial_id_from_study_id_trial_number(
-                    self._study_id, trial.number
-                )
+            if known is None:
+                self._ids[trial.number] = self._enter(trial, distributions)
+                return
+            self._ids[trial.number] = self._storage.get_trial_id_from_study_id_trial_number(
+                self._study_id, trial.number
             )
+            if known.state == TrialState.WAITING:
+                self._storage.set_trial_state_values(self._ids[trial.number], TrialState.RUNNING)
+
+    def _enter(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> int:
+        """Enter a trial that is not there; its id. Nobody else may enter any."""
+        entered = self._storage.create_new_trial(self._study_id, _entry(trial, distributions))
+        number = self._storage.get_trial_number_from_id(entered)
+        if number != trial.number:
+            raise EnvironmentProblem(
+                f"somebody else has added a trial {trial.number} to {self.path}; one driver alone "
+                "may; move its folder away to start anew"
+            )
+        return entered
 
     def outcomes(self, number: int, epochs: int) -> list[Outcome] | None:
         """What the trainings of a trial reached in an earlier run, after so many epochs."""
@@ -119,8 +131,17 @@ class StudyRecord:
             )
 
     def release(self) -> None:
-        """Say that nobody runs the study any more."""
+        """Say that nobody runs the study any more.
+
+        Trials of an earlier run that this one was too short for wait for a longer one.
+        """
         with guarded(self.path):
+            for number, known in self._known.items():
+                if number not in self._ids and known.state == TrialState.RUNNING:
+                    trial = self._storage.get_trial_id_from_study_id_trial_number(
+                        self._study_id, number
+                    )
+                    self._storage.set_trial_state_values(trial, TrialState.WAITING)
             self._study.set_user_attr("driver", None)
 
     def _refuse_a_second_driver(self) -> None:

@@ -9,6 +9,7 @@ killed between.
 A study that was killed is run from the start. What its record knows is not trained again.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, as_completed
@@ -109,7 +110,7 @@ class Study:
             live = [each for each in live if not each.over]
 
     def _draw(self, number: int) -> _Live:
-        self._view.sampler = _sampler(self._settings.sampler, self._task.seed, number)
+        self._view.sampler = _sampler(self._settings, self._task.seed, number)
         if self._settings.sampler == "grid":
             self._view.enqueue_trial(walk_grid(self._settings.space, number, self._task.seed))
         asked = self._view.ask()
@@ -202,15 +203,18 @@ class Study:
             self._end(each, COMPLETE)
 
     def _pruned(self, each: _Live, may: bool) -> bool:
-        """What was decided in an earlier run stands; else Optuna decides of those that may."""
+        """What was decided in an earlier run stands, when fewer trials may have been there.
+
+        Else Optuna decides of those that may.
+        """
         number = each.trial.number
         if self._settings.pruner == "none":
             return False
         each.asked.report(each.trial.results[0], self._rung(each))
         pruned = each.asked.should_prune() or not may
-        if self._record.ended(number):
-            return self._record.outcomes(number, self._settings.rungs[each.rung + 1]) is None
-        return pruned
+        if self._record.outcomes(number, self._settings.rungs[each.rung + 1]) is not None:
+            return False
+        return pruned or self._record.ended(number) is not None
 
     def _end(self, each: _Live, state: str, reason: str = "") -> None:
         each.over = True
@@ -264,11 +268,19 @@ def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+def _sampler(settings: StudyParams, seed: int, number: int) -> optuna.samplers.BaseSampler:
     """A sampler with a seed of its own for each trial, so that a resumed study draws the same."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    if name == "tpe":
+    if settings.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=own)
-    if name == "cma-es":
-        return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
+    if settings.sampler == "cma-es":
+        with warnings.catch_warnings():
+            # of an option that Optuna calls experimental; without it the few that were not pruned
+            # would be all that it learns from
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.CmaEsSampler(
+                seed=own,
+                warn_independent_sampling=False,
+                consider_pruned_trials=settings.pruner != "none",
+            )
     return optuna.samplers.RandomSampler(seed=own)

@@ -53,17 +53,15 @@ def run(stage: Stage) -> None:
 
 
 def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
-    base = with_values(
-        resolved_params(stage.project, stage.params), {"train.epochs": comparison.epochs}
-    )
+    base = resolved_params(stage.project, stage.params)
     labels = stage.load_split("train").labels
     images = comparison.images or len(labels)
     chosen = stratified_sample(labels, images, stage.seed) if images < len(labels) else None
     jobs = []
     for number, (variant, values) in enumerate(comparison.variants.items()):
-        settings = with_values(base, values).train
-        architecture = Architecture.of(settings.model, info)
         try:
+            settings = with_values(base, {"train.epochs": comparison.epochs} | values).train
+            architecture = Architecture.of(settings.model, info)
             architecture.convolutions()
         except ValueError as impossible:  # with what the search found
             raise ParamsError(f"{stage.name}, {variant}: {impossible}") from None

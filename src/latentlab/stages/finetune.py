@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from latentlab.data.image_set import DatasetInfo
+from latentlab.errors import ParamsError
 from latentlab.models.classifier import classifier_on
 from latentlab.networks.size import count_parameters
 from latentlab.params.classification import FinetuneParams
@@ -71,4 +72,7 @@ def _search(stage: Stage, info: DatasetInfo) -> tuple[FinetuneParams, Found]:
     trained = stage.project.outputs("train") / "model"
     make = partial(candidate, stage.params, trained, info)
     found = run_study(stage, "finetune.search", study, make, stage.plots / "search")
-    return with_values(stage.params, found.values).finetune, found
+    try:
+        return with_values(stage.params, found.values).finetune, found
+    except ValueError as unfit:  # with the budget of the training, which is not that of a trial
+        raise ParamsError(f"what finetune.search found does not fit: {unfit}") from None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from latentlab.data.folds import stratified_folds
 from latentlab.data.image_set import stratified_sample
@@ -16,7 +15,6 @@ from latentlab.identity import study_folder
 from latentlab.params.schema import Params
 from latentlab.params.studies import StudyParams
 from latentlab.params.values import with_values
-from latentlab.params.yaml_files import first_refusal
 from latentlab.plots.canvas import painted_beside
 from latentlab.plots.search import (
     plot_front,
@@ -65,10 +63,7 @@ def trial_params(params: Params, section: str, epochs: int, values: dict[str, An
     ValueError says what is wrong with values that do not go together.
     """
     budget = {f"{section}.epochs": epochs, f"{section}.patience": None}
-    try:
-        return with_values(params, budget | values)
-    except ValidationError as invalid:
-        raise ValueError(first_refusal(invalid)) from None
+    return with_values(params, budget | values)
 
 
 def run_study(

@@ -83,11 +83,14 @@ def count_runs(project: Project) -> int:
 
 
 def brief(fault: BaseException) -> str:
-    """The first line of an error, or its name where it says nothing."""
-    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:500]
+    """The first line of an error that tells a cause, or its name where it says nothing."""
+    lines = [line for line in str(fault).splitlines() if line.strip()]
+    # SQLAlchemy says first what it was about, in brackets
+    telling = [line for line in lines if not line.startswith("(raised as a result of")]
+    return (telling or lines or [type(fault).__name__])[0].strip()[:500]
 
 
 def _quieten() -> None:
-    """Only warnings of MLflow and its migrations are for people."""
+    """What MLflow and its migrations log is not for people: their errors are raised as well."""
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
