@@ -18,6 +18,16 @@ from latentlab.params.networks import OptimizationParams
 IMAGES = "train-images.gz"
 LABELS = "train-labels.gz"
 
+FOUND = """\
+train.model.channels: [4]
+train.model.hidden: 8
+train.model.latent_dim: 2
+train.learning_rate: 0.001
+train.weight_decay: 0.0
+train.optimizer: adamw
+"""
+"""A `best_params.yaml` of a small network."""
+
 
 def random_images(count, size=6, seed=0):
     """Grey uint8 images [count, size, size]."""

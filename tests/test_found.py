@@ -1,17 +1,9 @@
 import pytest
 
+from crafting import FOUND
 from latentlab.errors import EnvironmentProblem, ParamsError
 from latentlab.found import resolved_params
 from latentlab.params_file import load_params
-
-FOUND = """\
-train.model.channels: [4]
-train.model.hidden: 8
-train.model.latent_dim: 2
-train.learning_rate: 0.001
-train.weight_decay: 0.0
-train.optimizer: adamw
-"""
 
 
 @pytest.fixture

@@ -4,19 +4,10 @@ import mlflow
 import pytest
 from ruamel.yaml import YAML
 
-from crafting import write_random_splits
+from crafting import FOUND, write_random_splits
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.networks.store import save_model
-
-FOUND = """\
-train.model.channels: [4]
-train.model.hidden: 8
-train.model.latent_dim: 2
-train.learning_rate: 0.001
-train.weight_decay: 0.0
-train.optimizer: adamw
-"""
 
 COMPARISON = {"parameter": "train.optimizer", "values": ["adam", "adagrad"], "epochs": 2}
 
