@@ -1,9 +1,12 @@
 import pytest
 import torch
+from torch import nn
 
+from crafting import needs_bfloat16
+from latentlab import runtime
 from latentlab.errors import EnvironmentProblem
 from latentlab.params.schema import RuntimeParams
-from latentlab.runtime import prepare, select_device
+from latentlab.runtime import mixed_precision, prepare, select_device
 
 
 def test_the_seed_makes_random_numbers_repeat():
@@ -26,3 +29,26 @@ def test_auto_is_a_device_that_computes():
     device = select_device("auto")
 
     assert (torch.ones(2, device=device) + 1).sum().item() == 4
+
+
+def kind_of_product(precision):
+    with mixed_precision(torch.device("cpu"), precision):
+        return nn.Linear(2, 2)(torch.ones(1, 2)).dtype
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(
+    ("precision", "kind"),
+    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+)
+def test_a_cpu_multiplies_in_the_precision_that_is_asked_for(precision, kind):
+    assert kind_of_product(precision) == kind
+
+
+def test_a_cpu_without_bfloat16_stays_with_float32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    runtime.multiplies_bfloat16.cache_clear()
+    try:
+        assert kind_of_product("bfloat16") == torch.float32
+    finally:
+        runtime.multiplies_bfloat16.cache_clear()

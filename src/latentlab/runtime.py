@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 
@@ -79,8 +80,23 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def mixed_precision(device: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast on CUDA; the CPU gains nothing from it."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
+def mixed_precision(device: torch.device, precision: str = "auto") -> AbstractContextManager:
+    """Autocast to bfloat16, or nothing.
+
+    "auto" is bfloat16 on CUDA alone, "bfloat16" also on a CPU that has instructions for it,
+    "float32" nowhere.
+    """
+    if precision == "float32" or not multiplies_bfloat16(device):
+        return nullcontext()
+    if device.type == "cpu" and precision == "auto":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@cache
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether it does so itself: where it is emulated, float32 is faster."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device.type == "cuda"

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from crafting import needs_bfloat16
 from latentlab.adversarial.training import AdversarialTraining
 from latentlab.adversarial.watch import FRECHET
 from latentlab.data.image_set import ImageSet
@@ -50,6 +51,18 @@ def test_each_step_moves_its_own_player_alone():
     training.step_generator(16)
     assert changed(generator, training.generator)
     assert not changed(discriminator, training.discriminator)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("loss", ["bce", "wasserstein"])
+def test_in_bfloat16_the_players_are_trained_as_in_float32(loss):
+    records = {}
+    for precision in ("float32", "bfloat16"):
+        training = make_training(loss=loss, normalization="spectral", precision=precision)
+        records[precision] = next(training.epochs())
+
+    assert records["bfloat16"] != records["float32"]
+    assert records["bfloat16"] == pytest.approx(records["float32"], rel=0.05, abs=0.01)
 
 
 def test_the_learning_rate_falls_linearly_over_the_last_share_of_the_training():

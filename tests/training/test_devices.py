@@ -1,9 +1,9 @@
-"""What a graphics card trains is what the CPU trains, within the precision of bfloat16."""
+"""What any device trains is what the CPU trains in float32, within the precision of bfloat16."""
 
 import pytest
 import torch
 
-from crafting import optimization_settings
+from crafting import needs_bfloat16, optimization_settings
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
@@ -35,11 +35,13 @@ def waves(count, seed):
     return ImageSet(pixels, torch.arange(count) % 2)
 
 
-def curve_on(device):
+def curve_on(device, precision="auto"):
     """The validation MSE of each epoch of a training there."""
     torch.manual_seed(0)
     network = Autoencoder(Architecture([1, 8, 8], [8, 16], 32, 4))
-    settings = optimization_settings(epochs=12, learning_rate=0.01, batch_size=32)
+    settings = optimization_settings(
+        epochs=12, learning_rate=0.01, batch_size=32, precision=precision
+    )
     training = Training(network, settings, waves(512, 0), waves(64, 1), 0, torch.device(device))
     return [record["validation/mse"] for record in training.epochs()]
 
@@ -50,3 +52,12 @@ def test_a_device_trains_as_the_cpu_does(device):
 
     assert curve[-1] < 0.5 * curve[0]
     assert curve == pytest.approx(curve_on("cpu"), rel=0.1)
+
+
+@needs_bfloat16
+def test_a_cpu_trains_in_bfloat16_as_in_float32():
+    curve, precise = curve_on("cpu", "bfloat16"), curve_on("cpu", "float32")
+
+    assert curve != precise
+    assert curve == pytest.approx(precise, rel=0.1)
+    assert curve_on("cpu") == precise

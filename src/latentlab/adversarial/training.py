@@ -120,7 +120,7 @@ class AdversarialTraining:
 
     def step_discriminator(self, real: Tensor, labels: Tensor | None = None) -> Record:
         """One step of the discriminator on real images [N, C, S, S] in [-1, 1], classes [N]."""
-        with mixed_precision(self.device):
+        with mixed_precision(self.device, self.settings.precision):
             with torch.no_grad():
                 generated, asked = self.generate(len(real), self._classes_to_mix(labels))
             real_logits = self.discriminator(real, labels)
@@ -145,7 +145,7 @@ class AdversarialTraining:
 
     def step_generator(self, count: int) -> Record:
         """One step of the generator on `count` images of its own."""
-        with mixed_precision(self.device):
+        with mixed_precision(self.device, self.settings.precision):
             generated, asked = self.generate(count)
             loss = generator_loss(self.settings.loss, self.discriminator(generated, asked))
         norm = self._descend(self.generator, self.generator_optimizer, loss)

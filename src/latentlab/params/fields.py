@@ -1,7 +1,7 @@
 """The kinds of values that `params.yaml` holds."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WrapValidator
 
@@ -33,6 +33,8 @@ Positive = Annotated[float, Strict(), Field(gt=0)]
 NotNegative = Annotated[float, Strict(), Field(ge=0)]
 Fraction = Annotated[float, Strict(), Field(gt=0, lt=1)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Of what a network computes in training; see `runtime.mixed_precision`."""
 
 
 class Section(BaseModel):

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from latentlab.params.fields import Count, Flag, Fraction, NotNegative, Positive, Section, Share
+from latentlab.params.fields import (
+    Count,
+    Flag,
+    Fraction,
+    NotNegative,
+    Positive,
+    Precision,
+    Section,
+    Share,
+)
 from latentlab.params.networks import NetworkParams
 
 
@@ -42,6 +51,7 @@ class GanParams(Section):
     batch_size: Annotated[int, Strict(), Field(ge=2)]
     learning_rate: Positive
     adam_beta1: Share
+    precision: Precision = "auto"
     decay: Share = 0.0
     judge_every: Count = 1
     judged_samples: Annotated[int, Strict(), Field(ge=64)] = 1000

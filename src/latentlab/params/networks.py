@@ -11,6 +11,7 @@ from latentlab.params.fields import (
     Fraction,
     NotNegative,
     Positive,
+    Precision,
     Searchable,
     Section,
     Share,
@@ -67,6 +68,7 @@ class OptimizationParams(Section):
     step_factor: Annotated[Fraction, Searchable] = 0.1
     prune_fraction: Annotated[Share, Searchable] = 0.0
     prune_epochs: Annotated[tuple[Count, ...], Searchable] = ()
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _does_what_it_says(self) -> "OptimizationParams":

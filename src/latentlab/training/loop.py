@@ -141,7 +141,7 @@ class Training:
             if total < 2 * self.group.size and self._normalises_batches:
                 continue  # a rest of one image for each process has no variance
             images, labels, count = self.group.share(images, labels)
-            with mixed_precision(self.device):
+            with mixed_precision(self.device, self.settings.precision):
                 terms = self._loss_terms(images, labels)
             # of processes that share a batch, the mean of the gradients is taken
             (terms["loss"] * (count * self.group.size / total)).backward()
