@@ -30,6 +30,15 @@ def test_what_comes_out_is_an_image_whatever_goes_in():
     assert float(restored.detach().max()) <= 1
 
 
+def test_an_untrained_network_is_as_bright_as_the_images():
+    torch.manual_seed(0)
+    network = UNet([3, 16, 16], [4, 8], "silu", brightness=[0.1, 0.5, 0.8])
+
+    drawn = network(torch.rand(16, 3, 16, 16)).detach().mean((0, 2, 3))
+
+    assert drawn.tolist() == pytest.approx([0.1, 0.5, 0.8], abs=0.05)
+
+
 def test_the_finest_scale_skips_the_coarser_ones():
     """A change of one pixel is seen next to it though nothing comes from below."""
     network = UNet([1, 28, 28], [4, 8], "silu").eval()

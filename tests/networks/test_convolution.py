@@ -40,6 +40,30 @@ def test_the_decoder_mirrors_any_kernel_stride_and_padding(geometry, upsampling)
     assert Autoencoder(architecture)(torch.rand(2, 1, 30, 30)).shape == (2, 1, 30, 30)
 
 
+@pytest.mark.parametrize("upsampling", ["subpixel", "transposed"])
+def test_an_untrained_decoder_is_as_bright_as_the_images(upsampling):
+    torch.manual_seed(0)
+    brightness = [0.1, 0.5, 0.8]
+    decoder = Decoder(
+        Architecture((3, 16, 16), [4, 8], 16, 2, upsampling=upsampling, brightness=brightness)
+    )
+
+    drawn = decoder(torch.randn(64, 2)).detach().mean((0, 2, 3))
+
+    assert drawn.tolist() == pytest.approx(brightness, abs=0.05)
+
+
+@pytest.mark.parametrize("brightness", [0.0, 1.0])
+def test_a_decoder_of_images_without_light_or_shade_can_still_learn(brightness):
+    torch.manual_seed(0)
+    network = Autoencoder(Architecture((1, 8, 8), [4], 8, 2, brightness=[brightness]))
+    images = torch.full((4, 1, 8, 8), brightness)
+
+    network.loss_terms(images, torch.zeros(4))["loss"].backward()
+
+    assert 0 < float(network.decoder[-2][0].bias.grad.abs().max()) < 1
+
+
 def output_sizes(architecture):
     return [layer.output_size for layer in architecture.convolutions()]
 

@@ -66,5 +66,5 @@ class Denoiser(nn.Module):
 def network_of(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], nn.Module]:
     """Builds the network that an entry of `denoise` asks for."""
     if settings.skip is not None:
-        return partial(UNet, info.image_shape, **settings.skip.tree())
+        return partial(UNet, info.image_shape, **settings.skip.tree(), brightness=info.mean)
     return partial(Autoencoder, Architecture.of(settings.model, info))

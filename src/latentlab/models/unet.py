@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentlab.networks.convolution import ACTIVATIONS
+from latentlab.networks.convolution import ACTIVATIONS, start_at
 
 
 class UNet(nn.Module):
@@ -16,19 +16,25 @@ class UNet(nn.Module):
     The first scale has half the size of the image, its pixels rearranged as channels, and each
     other half of the one before; `channels` has a width for each, and the size of the image must
     be a multiple of 2 to the power of their number. A sigmoid ends it: what is beyond [0, 1] in a
-    noisy image need not be taken away pixel by pixel.
+    noisy image need not be taken away pixel by pixel. It starts at `brightness`, the mean of each
+    channel.
     """
 
     family = "unet"
 
     def __init__(
-        self, image_shape: Sequence[int], channels: Sequence[int], activation: str
+        self,
+        image_shape: Sequence[int],
+        channels: Sequence[int],
+        activation: str,
+        brightness: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "image_shape": list(image_shape),
             "channels": list(channels),
             "activation": activation,
+            "brightness": brightness,
         }
         depth, first = image_shape[0], channels[0]
         self.entry = nn.Sequential(
@@ -53,6 +59,8 @@ class UNet(nn.Module):
             for finer in channels[:-1]
         )
         self.exit = nn.Sequential(nn.Conv2d(first, 4 * depth, 3, padding=1), nn.PixelShuffle(2))
+        if brightness is not None:
+            start_at(brightness, self.exit)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "UNet":

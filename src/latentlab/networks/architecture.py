@@ -39,7 +39,8 @@ class Architecture:
 
     The decoder is its mirror image. `kernel`, `stride` and `padding` are one number for all
     convolutions or one for each; padding "auto" makes a layer divide the size by its stride. With
-    `mean` and `std` (per channel, in [0, 1]) the images are standardised on the way in.
+    `mean` and `std` (per channel, in [0, 1]) the images are standardised on the way in. A sigmoid
+    at the end starts at `brightness`, the mean of each channel.
     """
 
     image_shape: Sequence[int]
@@ -56,6 +57,7 @@ class Architecture:
     output: str = "sigmoid"
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    brightness: Sequence[float] | None = None
 
     @classmethod
     def of(cls, model: ConvolutionParams, info: DatasetInfo) -> Architecture:
@@ -67,6 +69,7 @@ class Architecture:
             **tree,
             mean=info.mean if standardised else None,
             std=[max(std, SMALLEST_STD) for std in info.std] if standardised else None,
+            brightness=info.mean,
         )
 
     @property

@@ -16,6 +16,9 @@ ACTIVATIONS = {
     "elu": nn.ELU,
 }
 
+DARKEST = 0.01
+"""That a decoder starts at, however dark its images are; the brightest is as far from white."""
+
 
 class Encoder(nn.Sequential):
     """Images [N, C, S, S] in [0, 1] to features [N, F]; F is `features`."""
@@ -59,6 +62,8 @@ class Decoder(nn.Sequential):
             if layer is not convolutions[0]:
                 layers += _after(architecture, nn.BatchNorm2d(layer.inputs))
         if architecture.output == "sigmoid":
+            if architecture.brightness is not None:
+                start_at(architecture.brightness, layers[-1])
             layers.append(Sigmoid())
         elif architecture.mean is not None:
             layers.append(Unstandardize(architecture.mean, architecture.std))
@@ -92,6 +97,19 @@ class Unstandardize(Standardize):
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, S, S] around [0, 1]."""
         return images * self.std + self.mean
+
+
+@torch.no_grad()
+def start_at(brightness: Sequence[float], last: nn.Module) -> None:
+    """Have images be of such a mean, per channel, while a network knows nothing else.
+
+    `last` is what a sigmoid follows: a convolution, or one whose channels are rearranged as pixels.
+    Dark images otherwise make the first steps drive all pixels to where a sigmoid has no slope, and
+    nothing is learnt.
+    """
+    convolution = last[0] if isinstance(last, nn.Sequential) else last
+    logits = torch.tensor(brightness).logit(DARKEST)
+    convolution.bias.copy_(logits.repeat_interleave(len(convolution.bias) // len(logits)))
 
 
 def _after(architecture: Architecture, norm: nn.Module) -> list[nn.Module]:
