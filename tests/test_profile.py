@@ -19,6 +19,7 @@ from latentlab.search.space import draw
 from latentlab.stages import finetune, search
 
 PROFILES = ["digits", "fashion-mnist", "mnist"]
+CLASSIFIER = "fashion-mnist-classifier"
 REPORTS = ["report-r0", "report-r1", "report-r2", "report-r3", "report-r4"]
 DRAWS = 200
 INFO = DatasetInfo("clothes", ["a", "b", "c"], [1, 28, 28], {}, [0.3], [0.3], {}, "")
@@ -44,10 +45,11 @@ def keys(path):
 
 
 def test_the_profiles_are_those_tested_here(repository):
-    assert sorted(path.stem for path in (repository / "profiles").iterdir()) == [
+    assert {path.stem for path in (repository / "profiles").iterdir()} == {
         *PROFILES,
+        CLASSIFIER,
         *REPORTS,
-    ]
+    }
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -221,6 +223,18 @@ def report(repository, tmp_path_factory):
 
     yield get
     optuna.logging.set_verbosity(before)
+
+
+def test_the_profile_of_a_classifier_goes_on_from_that_of_its_dataset(checkout, repository):
+    apply_profile(checkout, "fashion-mnist")
+    apply_profile(checkout, CLASSIFIER)
+
+    arrived = flatten(read_yaml(checkout.params))
+    profile = flatten(read_yaml(repository / "profiles" / f"{CLASSIFIER}.yaml"))
+    assert {path: arrived[path] for path in profile} == profile
+    params = load_params(checkout.params)
+    assert not params.searched
+    assert Architecture.of(params.train.model, INFO).flat == 128 * 3 * 3
 
 
 class TestReports:
