@@ -1,9 +1,11 @@
 """Record the figures of the outputs at hand in docs/results.json, in the rows of docs/results.yaml.
 
-A row has the mean and standard deviation over the runs recorded with the same command, one for each
-seed; the newest of a seed counts.
+A row has the mean and standard deviation over the runs recorded with the same command and
+parameters, one for each seed; the newest of a seed counts. Its seconds are those of the training.
 """
 
+import hashlib
+import json
 import statistics
 from typing import Any
 
@@ -30,6 +32,7 @@ def main() -> None:
     docs = project.root / "docs"
     target = docs / "results.json"
     results = read_json(target) if target.exists() else {}
+    settings = _settings(written)
     recorded = False
     for name, row in read_yaml(docs / "results.yaml").items():
         fits = all(written.get(path) == value for path, value in row["where"].items())
@@ -42,9 +45,19 @@ def main() -> None:
             print(f"{name}: {store_uri(project)} has no run of {missing[0]} with these parameters")
             continue
         run = runs[row["trained_by"]]
-        seconds = (run.info.end_time - run.info.start_time) / 1000
-        one = {"value": metrics[row["metric"]], "seconds": seconds, "run": run.info.run_id}
-        known = results.get(name, {}).get("runs", {})
+        one = {
+            "value": metrics[row["metric"]],
+            "seconds": round(_seconds(run, row.get("training")), 1),
+            "run": run.info.run_id,
+            "settings": settings,
+        }
+        if beside := row.get("beside"):
+            one["beside"] = {called: metrics[metric] for called, metric in beside.items()}
+        known = {
+            seed: each
+            for seed, each in results.get(name, {}).get("runs", {}).items()
+            if each.get("settings") == settings and results[name]["command"] == row["command"]
+        }
         results[name] = _entry(row, known | {str(params.runtime.seed): one})
         print(f"{name}: {one['value']:.4f}")
         recorded = True
@@ -63,6 +76,21 @@ def _run_of(project: Project, params: Params, stage: str) -> Any:
     return found[0] if found else None
 
 
+def _settings(written: dict[str, Any]) -> str:
+    """A hash of all parameters but the seed and where things run."""
+    decisive = {path: value for path, value in written.items() if not path.startswith("runtime.")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _seconds(run: Any, training: str | None) -> float:
+    """Of the training of a stage, or of the one of several that is called `training`."""
+    if training is not None:
+        parent, name = "tags.mlflow.parentRunId", "tags.mlflow.runName"
+        query = f"{parent} = '{run.info.run_id}' and {name} = '{training}'"
+        (run,) = mlflow.MlflowClient().search_runs([run.info.experiment_id], query)
+    return run.data.metrics["seconds"]
+
+
 def _entry(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     values = [run["value"] for run in runs.values()]
     newest = list(runs.values())[-1]
@@ -71,7 +99,7 @@ def _entry(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> dict[str, An
         "mean": statistics.mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values),
-        "seconds": round(newest["seconds"], 1),
+        "seconds": newest["seconds"],
         "command": row["command"],
         "run": newest["run"],
         "runs": runs,

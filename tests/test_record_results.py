@@ -56,7 +56,7 @@ def project(checkout, repository, monkeypatch, empty_store):
     return checkout
 
 
-def execute(project, elbo, seed=0):
+def execute(project, elbo, seed=0, seconds=3.0):
     """What is left of the VAE by a run with a seed."""
     text = project.params.read_text()
     before = load_params(project.params).runtime.seed
@@ -64,8 +64,10 @@ def execute(project, elbo, seed=0):
     params = load_params(project.params)
     assert params == with_values(params, {"runtime.seed": seed})
     write_json(project.outputs("vae") / "metrics.json", {"validation": {"elbo": elbo}})
-    with track(project, "vae", "digits", identify(project, "vae", params)):
-        pass
+    with track(project, "vae", "digits", identify(project, "vae", params)) as run:
+        run.log_metrics({"seconds": seconds}, step=1)
+        with run.nested("prior") as nested:
+            nested.log_metrics({"seconds": 2 * seconds}, step=1)
 
 
 def record(repository):
@@ -93,9 +95,33 @@ def test_every_seed_counts_once_in_the_rows_that_fit(project, repository, capsys
     assert (row["mean"], row["n"], row["report"]) == (515.0, 2, 459)
     assert row["std"] == pytest.approx(50**0.5)
     assert row["command"] == "make repro"
-    assert row["seconds"] >= 0
+    assert row["seconds"] == 3.0
     assert len({run["run"] for run in row["runs"].values()}) == 2
     assert capsys.readouterr().out.splitlines()[-1] == "ours: 510.0000"
+
+
+def test_runs_with_other_parameters_are_not_averaged(project, repository):
+    execute(project, 500.0, seed=1)
+    record(repository)
+    text = project.params.read_text()
+    project.params.write_text(text.replace("free_bits: 0.0", "free_bits: 0.5"))
+    execute(project, 540.0)
+    record(repository)
+
+    row = read_json(project.root / "docs" / "results.json")["ours"]
+    assert (row["mean"], row["n"]) == (540.0, 1)
+
+
+def test_a_row_can_be_of_one_of_several_trainings_with_figures_beside(project, repository):
+    rows = ROWS.replace("trained_by: vae", "trained_by: vae\n  training: prior", 1)
+    rows = rows.replace("command:", "beside: {twice: vae/validation/elbo}\n  command:", 1)
+    (project.root / "docs" / "results.yaml").write_text(rows)
+    execute(project, 500.0)
+    record(repository)
+
+    row = read_json(project.root / "docs" / "results.json")["ours"]
+    assert row["seconds"] == 6.0
+    assert row["runs"]["0"]["beside"] == {"twice": 500.0}
 
 
 def test_figures_without_a_run_are_not_recorded(project, repository, capsys):

@@ -21,11 +21,16 @@ NEIGHBOURS = 5
 def examine(
     project: Project, params: Params, model: str, split: str, folder: Path
 ) -> dict[str, Any]:
-    """Figures of a latent space on a split; its maps, density and walks go to `folder`."""
+    """Figures of a latent space on a split; its maps, density and walks go to `folder`.
+
+    `pixel_pca` has those of as many principal components of the pixels.
+    """
     from latentlab.latent.examine import examine as examine_view
+    from latentlab.latent.examine import judge_pixel_pca
 
     view = open_view(project, params, model, split)
-    return examine_view(view, params.evaluate, folder, model)
+    line = judge_pixel_pca(view.seen, view.codes.shape[1], view.seen.images)
+    return examine_view(view, params.evaluate, folder, model) | {"pixel_pca": line}
 
 
 def decode(

@@ -56,3 +56,11 @@ def test_another_goes_on_with_the_same_bits():
         add(first, losses)
 
     assert second.take() == first.take() == whole.take()
+
+
+def test_many_terms_of_little_precision_have_the_mean_that_each_has():
+    means = Means()
+    for _ in range(2000):
+        means.add({"score": torch.tensor(0.5, dtype=torch.bfloat16)}, 64)
+
+    assert means.take() == {"score": 0.5}

@@ -19,6 +19,7 @@ from latentlab.plots.robustness import plot_robustness
 LABELS = np.arange(60) % 12
 CLASSES = [f"class {number}" for number in range(13)]  # of one there is no image
 POINTS = np.random.default_rng(0).normal(size=(60, 3))
+PANEL = POINTS[:, :2], "code"
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 AXES = ["first", "second", "third"]
 FIGURES = {"a way": {"mse": 0.1, "accuracy": 0.5}, "another": {"mse": 0.2, "accuracy": 0.25}}
@@ -26,9 +27,9 @@ FIGURES = {"a way": {"mse": 0.1, "accuracy": 0.5}, "another": {"mse": 0.2, "accu
 PICTURES = {
     "map": lambda to: plot_latent_map(to, POINTS[:, :2], LABELS, CLASSES, AXES, "title"),
     "map in depth": lambda to: plot_latent_map(to, POINTS, LABELS, CLASSES, AXES, "title"),
-    "one panel": lambda to: plot_panels(to, {"a": POINTS[:, :2]}, LABELS, CLASSES, "title"),
+    "one panel": lambda to: plot_panels(to, {"a": PANEL}, LABELS, CLASSES, "title"),
     "panels": lambda to: plot_panels(
-        to, {str(n): POINTS[:, :2] for n in range(7)}, LABELS, CLASSES, "title"
+        to, {str(n): PANEL for n in range(7)}, LABELS, CLASSES, "title"
     ),
     "densities": lambda to: plot_density_maps(
         to, {"a": POINTS[:, :2], "b": POINTS[:9, 1:]}, AXES, "title"

@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.classification import as_key
 from latentlab.evaluation.codes import (
     class_figures,
     cluster_figures,
     collapsed_share,
 )
+from latentlab.evaluation.pixel_pca import PixelPca
+from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.latent.density import Axes
 from latentlab.latent.maps import (
     figures_of_maps,
@@ -20,7 +23,7 @@ from latentlab.latent.maps import (
     own_axes,
     principal_components,
 )
-from latentlab.latent.space import LatentSpace, View
+from latentlab.latent.space import LatentSpace, Seen, View
 from latentlab.latent.walks import (
     linear_walk,
     pairs_to_walk,
@@ -55,6 +58,18 @@ def figures_of_view(view: View) -> dict[str, Any]:
         | cluster_figures(view.codes, view.labels, view.seen.seed)
         | {"collapsed_share": collapsed_share(view.codes)}
     )
+
+
+def judge_pixel_pca(seen: Seen, dimensions: int, images: ImageSet) -> dict[str, Any]:
+    """The line to beat: principal components of the pixels, as many as a space has dimensions.
+
+    Their error is that of `images`.
+    """
+    baseline = PixelPca.fit(seen.train, dimensions, seen.seed)
+    view = View(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
+    latent = figures_of_view(view) | figures_of_maps(view, principal_components(view))
+    explained = {"explained_variance": baseline.explained_variance}
+    return reconstruction_metrics(baseline, images) | explained | {"latent": latent}
 
 
 def draw_maps(view: View, settings: EvaluateParams, target: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class Means:
     def add(self, terms: dict[str, Tensor], count: int) -> None:
         """Add the terms of a batch of `count` images."""
         for name, value in terms.items():
-            share = value.detach() * count
+            share = value.detach().float() * count  # a sum in bfloat16 stops growing at 256 parts
             self._sums[name] = self._sums[name] + share if name in self._sums else share
         self._count += count
 

@@ -40,6 +40,7 @@ class GanParams(Section):
 
     noise_dim: Count
     channels: Count
+    discriminator_channels: Count | None = None
     conditional: Flag = False
     loss: Literal["bce", "hinge", "wasserstein"] = "bce"
     normalization: Literal["batch", "spectral", "none"] = "batch"

@@ -15,14 +15,15 @@ def plot_history(
 ) -> None:
     """Draw columns of a training history against the epoch.
 
-    `columns` maps a column to its legend; `best_epoch` is marked where there is one.
+    `columns` maps a column to its legend; an epoch may lack some. `best_epoch` is marked where
+    there is one.
     """
     figure = new_figure(6, 3.8)
     axes = figure.subplots()
-    epochs = [record["epoch"] for record in history]
     for (column, legend), colour in zip(columns.items(), PALETTE, strict=False):
-        values = [record[column] for record in history]
-        axes.plot(epochs, values, color=colour, label=legend, marker="o", markersize=3)
+        known = {record["epoch"]: record[column] for record in history if column in record}
+        line = {"color": colour, "label": legend, "marker": "o", "markersize": 3}
+        axes.plot(list(known), list(known.values()), **line)
     if best_epoch is not None:
         axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel=ylabel, title=title)

@@ -47,18 +47,25 @@ def plot_latent_map(
 
 
 def plot_panels(
-    target: Path, maps: dict[str, np.ndarray], labels: np.ndarray, classes: list[str], title: str
+    target: Path,
+    maps: dict[str, tuple[np.ndarray, str]],
+    labels: np.ndarray,
+    classes: list[str],
+    title: str,
 ) -> None:
-    """Scatter several sets of points [N, 2] of the same images side by side, a panel for each."""
+    """Scatter several sets of points [N, 2] of the same images side by side, a panel for each.
+
+    With the points stands what their two axes are called.
+    """
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     figure = new_figure(3 * columns + 1.5, 2.9 * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(maps) :]:
         axes.set_visible(False)
-    for axes, (name, points) in zip(grid.flat, maps.items(), strict=False):
+    for axes, (name, (points, called)) in zip(grid.flat, maps.items(), strict=False):
         _scatter(axes, points, labels, classes)
-        axes.set(title=name, xticks=[], yticks=[])
+        axes.set(title=name, xlabel=f"{called} 1", ylabel=f"{called} 2", xticks=[], yticks=[])
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, markerscale=2)
     figure.suptitle(title)

@@ -10,7 +10,13 @@ UNITS = {
     "salt_and_pepper": "share of the pixels that are replaced",
     "blur": "standard deviation of the blur (pixels)",
 }
-LABELS = {"nothing": "doing nothing", "wiener": "Wiener filter"}
+LABELS = {
+    "nothing": "doing nothing",
+    "autoencoder": "autoencoder",
+    "wiener": "Wiener filter",
+}
+LEAST = 1e-4
+"""MSE at which the axis ends: a filter that undoes a blur would press all other curves together."""
 PANELS = {"mse": "MSE per pixel to the clean image", "accuracy": "accuracy of the classifier"}
 
 
@@ -30,11 +36,12 @@ def plot_robustness(
                 color=PALETTE[index % len(PALETTE)],
                 marker="o",
                 markersize=3,
-                label=LABELS.get(method, method),
+                label=LABELS.get(method, f"denoiser: {method}"),
             )
         axes.set(xlabel=UNITS[kind], ylabel=ylabel)
         if term == "mse":  # doing nothing is worse by orders of magnitude
             axes.set_yscale("log")
+            axes.set_ylim(bottom=max(LEAST, axes.get_ylim()[0]))
         axes.grid(color="0.9")
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.suptitle(f"{kind.replace('_', ' ')}: test images that were spoilt, and then restored")

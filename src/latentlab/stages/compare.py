@@ -94,8 +94,11 @@ def _plot_codes(stage: Stage, info: DatasetInfo, outcomes: list[Outcome]) -> Non
             model = load_model(Autoencoder, _kept(stage, outcome.name))
             codes = apply_in_batches(model.encode, in_batches(seen)).numpy()
             dimensions = codes.shape[1]
-            points = codes if dimensions == 2 else tsne(codes, 2, PERPLEXITY, stage.seed)
-            maps[f"{dimensions} dimensions{'' if dimensions == 2 else ', t-SNE'}"] = points
+            if dimensions == 2:
+                maps["2 dimensions"] = codes, "code"
+            else:
+                points = tsne(codes, 2, PERPLEXITY, stage.seed)
+                maps[f"{dimensions} dimensions, t-SNE"] = points, "t-SNE"
     title = f"codes of {len(seen):,} of {len(validation):,} validation images of {info.name}"
     target = stage.plots / "maps.png"
     plot_panels(target, maps, seen.labels.numpy(), info.classes, title)

@@ -17,12 +17,10 @@ from latentlab.evaluation.classification import (
     confusion_rows,
 )
 from latentlab.evaluation.features import Features, features_of_set
-from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.evaluation.wiener import LinearFilters
 from latentlab.files import write_csv
-from latentlab.latent.examine import examine, figures_of_view
-from latentlab.latent.maps import figures_of_maps, principal_components
+from latentlab.latent.examine import examine, judge_pixel_pca
 from latentlab.latent.space import LatentSpace, Seen, View
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -86,7 +84,7 @@ def _judge(stage: Stage, info: DatasetInfo, test: ImageSet) -> Iterator[dict[str
     drawing = _generators(models, views["autoencoder"])
     yield {"generators": judge_generators(stage, drawing, models.reference, seen, info)}
     dimensions = {name: view.codes.shape[1] for name, view in views.items()}
-    lines = {d: _judge_pixel_pca(views["vae"].seen, d, test) for d in set(dimensions.values())}
+    lines = {d: judge_pixel_pca(views["vae"].seen, d, test) for d in set(dimensions.values())}
     yield {
         name: {
             "latent": examine(view, settings, stage.plots, name),
@@ -199,12 +197,3 @@ def _generators(models: Models, autoencoder: View) -> dict[str, Draw]:
         "vae": models.vae.sample,
         "autoencoder_kde": from_density,
     }
-
-
-def _judge_pixel_pca(seen: Seen, dimensions: int, test: ImageSet) -> dict[str, Any]:
-    """The line to beat: principal components of the pixels, as many as a space has dimensions."""
-    baseline = PixelPca.fit(seen.train, dimensions, seen.seed)
-    view = View(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
-    latent = figures_of_view(view) | figures_of_maps(view, principal_components(view))
-    explained = {"explained_variance": baseline.explained_variance}
-    return reconstruction_metrics(baseline, test) | explained | {"latent": latent}

@@ -47,8 +47,8 @@ def run(stage: Stage) -> None:
         metrics["search"] = found.metrics
     if settings.control:
         metrics["control"] = judge_control(stage, info, settings, training.history)
-    if settings.labels is not None:
-        metrics["labels"] = judge_label_budgets(stage, info, settings, settings.labels)
+    if few := judge_label_budgets(stage, info, settings):
+        metrics["labels"] = few
     stage.write_metrics(metrics)
 
 

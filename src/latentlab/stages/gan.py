@@ -100,7 +100,10 @@ def _prepare_training(
     shares = _class_shares(train, info) if settings.conditional else []
     generator = Generator(info.image_shape, settings.noise_dim, settings.channels, shares)
     discriminator = Discriminator(
-        info.image_shape, settings.channels, settings.normalization, len(shares)
+        info.image_shape,
+        settings.discriminator_channels or settings.channels,
+        settings.normalization,
+        len(shares),
     )
     return AdversarialTraining(
         generator,

@@ -52,7 +52,8 @@ def judge_generators(
 ) -> dict[str, Any]:
     """The figures of every generator against the test split as `judge` has `seen` it; pictures.
 
-    `real` is the floor: the validation split in the place of samples.
+    `real` is the floor: the validation split in the place of samples. Distances mean something next
+    to it, and in the features of one judge.
     """
     train, validation, test = (stage.load_split(s) for s in ("train", "validation", "test"))
     samples = stage.params.evaluate.samples
@@ -63,11 +64,15 @@ def judge_generators(
     drawn[FLOOR] = _draw_real(validation, judge, samples, stage.seed)
     unseen = test.sample(CHECKED, stage.seed).floats()
     of_real, _ = nearest_training_images(unseen, train)
+    judged_in = {
+        "judge_features": seen.values.shape[1],
+        "judge_accuracy": float((seen.classes == test.labels.numpy()).mean()),
+    }
     figures = {}
     for name, each in drawn.items():
         distances, twins = nearest_training_images(each.images, train)
         figures[name] = _figures(each.features, seen, info, stage.seed)
-        figures[name] |= memorization_metrics(distances, of_real)
+        figures[name] |= memorization_metrics(distances, of_real) | judged_in
         if name != FLOOR:
             _plot_nearest(stage, name, each.images, train.floats(twins[: ROWS * SHOWN]))
     _plot_samples(stage, drawn)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo
+from latentlab.files import write_csv
 from latentlab.models.classifier import Classifier, classifier_on
 from latentlab.params.classification import FinetuneParams, LabelBudgets
 from latentlab.plots.classification import plot_label_budgets
@@ -20,6 +21,7 @@ from latentlab.training.jobs import Job, Outcome
 from latentlab.training.record import Record
 
 ACCURACY = "validation/accuracy"
+COUNT = "labels_of_each_class"
 WAYS = {"frozen": "frozen encoder", "fine_tuned": "fine-tuned encoder", "scratch": "from scratch"}
 
 
@@ -44,8 +46,9 @@ def judge_control(
     build = _classifier(stage, info, settings, "scratch")
     (outcome,) = follow_all(stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)])
     both = [
-        {"epoch": ours["epoch"], "ours": ours[ACCURACY], "control": control[ACCURACY]}
-        for ours, control in zip(history, outcome.history, strict=False)
+        {"epoch": record["epoch"], called: record[ACCURACY]}
+        for called, records in (("ours", history), ("control", outcome.history))
+        for record in records
     ]
     kind = WAYS["frozen" if settings.freeze_encoder else "fine_tuned"]
     plot_history(
@@ -59,14 +62,17 @@ def judge_control(
 
 
 def judge_label_budgets(
-    stage: Stage, info: DatasetInfo, settings: FinetuneParams, budgets: LabelBudgets
+    stage: Stage, info: DatasetInfo, settings: FinetuneParams
 ) -> dict[str, Any]:
     """Mean and standard deviation of the validation accuracy over seeds, for all budgets and ways.
 
-    Also draws them.
+    Also draws them, and writes `labels.csv`, without a row where there are no budgets.
     """
-    attempts = list(_attempts(budgets))
-    jobs = [_job(stage, info, settings, budgets, attempt) for attempt in attempts]
+    if settings.labels is None:
+        write_csv(stage.output / "labels.csv", [{COUNT: ""}])
+        return {}
+    attempts = list(_attempts(settings.labels))
+    jobs = [_job(stage, info, settings, settings.labels, attempt) for attempt in attempts]
     outcomes = follow_all(stage, jobs)
     accuracies: dict[str, dict[str, list[float]]] = {}
     for attempt, outcome in zip(attempts, outcomes, strict=True):
@@ -76,7 +82,13 @@ def judge_label_budgets(
         budget: {way: mean_and_deviation(values) for way, values in ways.items()}
         for budget, ways in accuracies.items()
     }
-    _plot(stage, info, figures)
+    most = int(stage.load_split("train").labels.bincount().float().mean())
+    counted = {most if budget == "all" else int(budget): of for budget, of in figures.items()}
+    rows = [
+        {COUNT: count} | {way: ways[way]["mean"] for way in WAYS} for count, ways in counted.items()
+    ]
+    write_csv(stage.output / "labels.csv", rows)
+    _plot(stage, info, counted)
     return figures
 
 
@@ -130,8 +142,11 @@ def labelled(labels: Tensor, per_class: int, seed: int) -> Tensor:
 
 
 def repeated(indices: Tensor, count: int) -> Tensor:
-    """The indices again and again, as whole rounds that come nearest to `count` from below."""
-    return indices.repeat(max(1, count // len(indices)))
+    """The indices again and again until there are `count`; all of them where they are more.
+
+    Then few labels are learnt in as many steps as many.
+    """
+    return indices[torch.arange(max(count, len(indices))) % len(indices)]
 
 
 def _last_accuracy(outcome: Outcome) -> float:
@@ -139,13 +154,9 @@ def _last_accuracy(outcome: Outcome) -> float:
     return outcome.history[-1][ACCURACY]
 
 
-def _plot(stage: Stage, info: DatasetInfo, figures: dict[str, Any]) -> None:
-    most = int(stage.load_split("train").labels.bincount().float().mean())
+def _plot(stage: Stage, info: DatasetInfo, figures: dict[int, Any]) -> None:
     curves = {
-        legend: {
-            most if budget == "all" else int(budget): (ways[way]["mean"], ways[way]["std"])
-            for budget, ways in figures.items()
-        }
+        legend: {count: (ways[way]["mean"], ways[way]["std"]) for count, ways in figures.items()}
         for way, legend in WAYS.items()
     }
     target = stage.plots / "labels.png"

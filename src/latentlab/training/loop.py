@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latentlab.data.image_set import ImageSet
@@ -239,7 +239,16 @@ class Training:
 
 
 def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """The exponential moving average of the weights."""
+    """The exponential moving average of the weights.
+
+    Over the first steps the decay is (1 + step) / (10 + step): what the weights were before they
+    had learnt anything would otherwise stay in the average for as long as it remembers.
+    """
     if decay is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def average(averages: list[Tensor], weights: list[Tensor], taken: Tensor) -> None:
+        step = int(taken)
+        get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averages, weights, taken)
+
+    return AveragedModel(model, multi_avg_fn=average)
