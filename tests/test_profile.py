@@ -133,7 +133,7 @@ def test_entries_that_somebody_removed_are_not_brought_back(checkout):
 def test_an_unknown_profile_is_refused_with_the_nearest(checkout):
     message = refusal(checkout, "mnits")
     assert "no profile 'mnits'; did you mean 'mnist'?" in message
-    assert "there are: digits, fashion-mnist, mnist" in message
+    assert "there are: digits, fashion-mnist, fashion-mnist-classifier, mnist" in message
 
 
 @pytest.mark.parametrize(
