@@ -793,7 +793,7 @@ class Mortal:
         return self._work(job)
 
 
-SMALL = {"search.trials": 3, "search.batch": 2, "search.epochs": 3, "search.reduction": 3}
+SMALL = {"search.trials": 4, "search.batch": 2, "search.epochs": 3, "search.reduction": 3}
 
 
 @pytest.mark.parametrize("end", [Kill, Breakage])
