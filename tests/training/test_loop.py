@@ -223,11 +223,11 @@ def test_small_improvements_add_up_to_min_delta():
     assert len(training.history) == 6
 
 
-@pytest.mark.parametrize("decay", [0.3, 0.9])  # reached after some steps, and not within them
+@pytest.mark.parametrize("decay", [0.4, 0.9])  # reached after some steps, and not within them
 def test_the_average_of_the_weights_is_what_is_validated_and_kept(decay):
     training = Training(
         autoencoder(),
-        optimization_settings(schedule="constant", ema_decay=decay, epochs=1),
+        optimization_settings(schedule="constant", ema_decay=decay, learning_rate=0.004),
         images(50, 0),
         images(20, 1),
         0,
@@ -250,6 +250,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(decay):
     last = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
     kept = training.restore_best()
 
+    assert training.best_epoch == 3
     for name, weight in kept.named_parameters():
         assert (weight - last[name]).abs().max() > 1e-3, name
         torch.testing.assert_close(weight, average[name], msg=name)
