@@ -185,6 +185,11 @@ class TestOneMistake:
         message = refusal({"runtime": DELETED})
         assert "runtime is missing; it must be a mapping of seed, device, threads" in message
 
+    @pytest.mark.parametrize("section", ["denoise", "compare"])
+    def test_a_missing_section_of_free_names_has_none_to_tell(self, refusal, section):
+        message = refusal({section: DELETED})
+        assert f"{section} is missing; it must be a mapping of names that you choose" in message
+
     @pytest.mark.parametrize("name", ["kernel", "stride", "padding"])
     def test_a_list_that_is_not_as_long_as_the_channels(self, refusal, name):
         message = refusal({f"vae.model.{name}": [2, 2]})

@@ -152,7 +152,9 @@ def _describe(schema: Schema, location: Location, error: ErrorDetails) -> str:
 def _wanted(schema: Schema, location: Location) -> str:
     """What a missing value should be, as far as the schema tells."""
     if names := _names(schema, location):
-        return f"; it must be a mapping of {', '.join(names)}"
+        free = get_origin(_annotation(schema, location)) is dict
+        known = "names that you choose to sections" if free else ", ".join(names)
+        return f"; it must be a mapping of {known}"
     words = refused(schema, location, object())
     return f"; it {' or '.join(words)}" if words else ""
 
@@ -208,8 +210,14 @@ def refused(schema: Schema, location: Location, value: Any) -> list[str]:
 
 def _names(schema: Schema, parents: Location) -> list[str]:
     """The names that the section at `parents` knows."""
+    known = sections(_annotation(schema, parents))
+    return list(dict.fromkeys(name for section in known for name in section.model_fields))
+
+
+def _annotation(schema: Schema, location: Location) -> Any:
+    """What the schema says may stand at a location."""
     annotation: Any = schema
-    for name in parents:
+    for name in location:
         if isinstance(name, int):
             continue  # a place in a list: what may stand there is found within its annotation
         # a section, or a section that may be null
@@ -218,7 +226,7 @@ def _names(schema: Schema, parents: Location) -> list[str]:
             annotation = own[0].model_fields[str(name)].annotation
         else:  # a mapping of free names, which may be those of fields, to sections of one kind
             annotation = get_args(annotation)[-1]
-    return list(dict.fromkeys(name for s in sections(annotation) for name in s.model_fields))
+    return annotation
 
 
 def _is_section(annotation: Any) -> bool:
