@@ -78,8 +78,9 @@ def _run_of(project: Project, params: Params, stage: str) -> Any:
 
 
 def _settings(written: dict[str, Any]) -> str:
-    """A hash of all parameters but the seed and where things run."""
-    decisive = {path: value for path, value in written.items() if not path.startswith("runtime.")}
+    """A hash of all parameters but the seed, where things run, and what is compared on the side."""
+    aside = ("runtime.", "compare.")
+    decisive = {path: value for path, value in written.items() if not path.startswith(aside)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 

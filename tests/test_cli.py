@@ -91,6 +91,7 @@ def test_a_verb_may_be_typed_in_a_folder_of_the_repository(checkout, latentlab, 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_dry_run_prints_the_parameters_and_runs_nothing(checkout, latentlab, stage):
+    (checkout.data / "digits").mkdir(parents=True)
     before = everything(checkout)
 
     answer = latentlab(*TYPED[stage], "--dry-run")
@@ -99,6 +100,16 @@ def test_a_dry_run_prints_the_parameters_and_runs_nothing(checkout, latentlab, s
     section = {"fetch": "data", "compare": "compare.depth"}.get(stage, stage)
     assert list(json.loads(answer.out)) == ["runtime", section]
     assert everything(checkout) == before
+
+
+def test_a_dry_run_of_fetch_looks_for_the_dataset(checkout, latentlab):
+    text = checkout.params.read_text()
+    checkout.params.write_text(text.replace("name: digits ", "name: cats "))
+
+    answer = latentlab("fetch", "--dry-run")
+
+    assert answer.code == 3
+    assert "data.name = 'cats': no such dataset" in answer.err
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])

@@ -269,6 +269,7 @@ class TestAcceptance:
         assert accepted[HIGHER] == {"mean": pytest.approx(0.9), "std": 0.0, "n": 6}
 
     def test_a_new_acceptance_forgets_the_runs_before(self, gated):
+        results(gated, mse=0.2, accuracy=0.8)
         accept(gated, "digits", add=True)
         accept(gated, "digits", add=False)
         assert self.accepted(gated)[LOWER]["n"] == 1
@@ -301,6 +302,13 @@ class TestAcceptance:
         write_json(gated.outputs("fetch") / "dataset.json", {"name": "mnist"})
         with pytest.raises(ParamsError, match="outputs/ holds the results of 'mnist'"):
             accept(gated, "digits", add=False)
+
+    def test_the_run_of_the_baseline_is_not_added_to_it(self, gated):
+        with pytest.raises(ParamsError, match="a run counts once"):
+            accept(gated, "digits", add=True)
+        results(gated, mse=0.1, accuracy=0.91)
+        accept(gated, "digits", add=True)
+        assert read_json(gated.baselines / "digits.json")["metrics"][LOWER]["n"] == 2
 
     def test_there_must_be_a_baseline_to_add_to(self, gated):
         (gated.baselines / "digits.json").unlink()
@@ -356,6 +364,7 @@ class TestCommand:
 
     def test_accept_and_add(self, gated, latentlab):
         accepted = latentlab("gate", "--accept")
+        results(gated, mse=0.2, accuracy=0.8)
         added = latentlab("gate", "--accept", "--add")
 
         assert (accepted.code, added.code) == (0, 0)

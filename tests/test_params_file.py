@@ -372,6 +372,11 @@ class TestFilesThatAreNoParameters:
         (tmp_path / "params.yaml").write_text(text)
         assert refuse(tmp_path / "params.yaml").startswith(f"params.yaml{told}")
 
+    def test_a_name_that_stands_twice_is_told_without_what_is_under_it(self, tmp_path):
+        (tmp_path / "params.yaml").write_text("a: {b: 1}\na: {b: 2}\n")
+        told = refuse(tmp_path / "params.yaml")
+        assert told == 'params.yaml:2: not valid YAML: found duplicate key "a"'
+
     def test_a_missing_file(self, tmp_path):
         assert "params.yaml does not exist" in refuse(tmp_path / "params.yaml")
 

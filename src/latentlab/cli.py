@@ -93,6 +93,10 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
             )
         section = section[member]
     if dry_run:
+        if verb == "fetch":
+            from latentlab.data.sources import find
+
+            find(params.data.name, project.data)
         shown = {"runtime": params.tree()["runtime"], f"{steered_by}.{member}".rstrip("."): section}
         click.echo(json.dumps(shown, indent=2))
         return
@@ -210,7 +214,8 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
 def describe(section: str, as_json: bool) -> None:
     """Print the network of a SECTION of params.yaml, layer by layer (train where none is named).
 
-    SECTION is train, finetune, vae, gan (its generator), discriminator, or an entry of denoise.
+    SECTION is train, finetune, reference, vae, gan (its generator), discriminator, or an entry of
+    denoise.
     Shapes are without the batch; an operation is one multiplication or one addition.
     """
     from latentlab import describe as describe_module

@@ -105,12 +105,22 @@ def accept(project: Project, dataset: str, add: bool) -> str:
     if faults:
         raise ParamsError("not accepted; run `dvc repro` first:\n  " + "\n  ".join(faults))
     accepted = _read_baseline(project, dataset) if add else {}
+    if add and all(_repeats(accepted.get(metric), values.get(metric)) for metric in policy.metrics):
+        raise ParamsError(
+            "not added: these are the very figures of the baseline, and a run counts once; "
+            "change runtime.seed and run `dvc repro` first"
+        )
     for metric in policy.metrics:
         if metric in values:
             accepted[metric] = _with_one_more(accepted.get(metric), values[metric])
     target = project.baselines / f"{dataset}.json"
     write_json(target, {"dataset": dataset, "metrics": accepted})
     return f"{target}: {len(accepted)} metrics accepted; commit it"
+
+
+def _repeats(before: dict[str, float] | None, value: float | None) -> bool:
+    """Whether a metric is just what was accepted of a single run; so are two that are missing."""
+    return value is None if before is None else before["n"] == 1 and before["mean"] == value
 
 
 def _with_one_more(before: dict[str, float] | None, value: float) -> dict[str, float]:

@@ -59,7 +59,8 @@ def read_yaml(path: Path) -> CommentedMap:
         document = YAML(typ="rt").load(text)
     except MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 1
-        raise ParamsError(f"{path}:{line}: not valid YAML: {broken.problem}") from None
+        problem, *_ = broken.problem.partition(" with value ")  # of a duplicate key: all of it
+        raise ParamsError(f"{path}:{line}: not valid YAML: {problem}") from None
     except ReaderError as broken:
         line = text.count("\n", 0, broken.position) + 1
         raise ParamsError(f"{path}:{line}: not valid YAML: {broken.reason}") from None
