@@ -61,6 +61,7 @@ def settings(repository):
             "search.trials": 6,
             "search.batch": 6,
             "search.epochs": 9,
+            "search.first_rung": 1,
             "search.workers": 2,
             "search.space": {
                 "train.model.hidden": {"type": "int", "low": 4, "high": 16},

@@ -64,6 +64,7 @@ def params(repository):
             "search.trials": 6,
             "search.batch": 3,
             "search.epochs": 4,
+            "search.first_rung": 1,
             "search.reduction": 2,
             "search.space": SPACE,
             CHANNELS: [4],
