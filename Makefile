@@ -24,7 +24,7 @@ repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile 
 	@dvc pull data.dvc </dev/null || { echo "dvc pull failed, see above. Where data/ is not what"\
 	  "data.dvc pins, keep it with \`dvc add data\`" >&2; exit 3; }
 	@$(if $(PROFILE),latentlab profile $(PROFILE))
-	@latentlab fetch --dry-run >/dev/null  # params.yaml is right as a whole; DVC would clear a stage first
+	@latentlab fetch --dry-run >/dev/null  # params.yaml is right and its dataset known; DVC would clear a stage first
 	dvc repro
 
 test: $(READY)  ## run the tests

@@ -59,7 +59,8 @@ def read_yaml(path: Path) -> CommentedMap:
         document = YAML(typ="rt").load(text)
     except MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 1
-        problem, *_ = broken.problem.partition(" with value ")  # of a duplicate key: all of it
+        # that of a duplicate key is all that stands under it
+        problem = str(broken.problem).partition(" with value ")[0]
         raise ParamsError(f"{path}:{line}: not valid YAML: {problem}") from None
     except ReaderError as broken:
         line = text.count("\n", 0, broken.position) + 1
