@@ -8,6 +8,7 @@ from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.networks.architecture import Architecture
 from latentlab.training.loop import Training
+from latentlab.training.optimization import OPTIMIZERS, Optimization
 
 DEVICES = [
     pytest.param(
@@ -52,6 +53,30 @@ def test_a_device_trains_as_the_cpu_does(device):
 
     assert curve[-1] < 0.5 * curve[0]
     assert curve == pytest.approx(curve_on("cpu"), rel=0.1)
+
+
+def weights_after_steps(name, device):
+    """Where an optimiser takes a network in three steps."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 1)
+    )
+    settings = optimization_settings(optimizer=name, learning_rate=0.01, weight_decay=0.01)
+    images = waves(16, 0).images.float() / 255
+    network, images = network.to(device), images.to(device)
+    optimization = Optimization(settings, network, 1)
+    for _ in range(3):
+        network(images).square().mean().backward()
+        optimization.step()
+    return torch.nn.utils.parameters_to_vector(network.parameters()).cpu()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_steps_on_a_device_as_on_the_cpu(name, device):
+    torch.testing.assert_close(
+        weights_after_steps(name, device), weights_after_steps(name, "cpu"), rtol=1e-2, atol=1e-3
+    )
 
 
 @needs_bfloat16

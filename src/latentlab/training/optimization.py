@@ -23,6 +23,9 @@ OPTIMIZERS = {
 FUSED = ("adam", "adamw", "adagrad", "sgd")
 """Optimisers that torch runs as one kernel over all parameters."""
 
+FUSED_BUT_ON_CUDA = ("adagrad",)
+"""Those of them that have no such kernel there."""
+
 ONE_CYCLE_WARMUP = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1 / 25e4
@@ -89,7 +92,7 @@ def make_optimizers(
 def _make(
     settings: OptimizationParams, name: str, parameters: list[nn.Parameter]
 ) -> optim.Optimizer:
-    options: dict[str, float | bool | str] = {"fused": True} if name in FUSED else {}
+    options: dict[str, float | bool | str] = {"fused": True} if _fuses(name, parameters) else {}
     if name == "sgd":
         options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
     if name == "muon":
@@ -98,6 +101,11 @@ def _make(
     return OPTIMIZERS[name](
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, **options
     )
+
+
+def _fuses(name: str, parameters: list[nn.Parameter]) -> bool:
+    on_cuda = any(parameter.is_cuda for parameter in parameters)
+    return name in FUSED and not (on_cuda and name in FUSED_BUT_ON_CUDA)
 
 
 @torch.no_grad()
