@@ -9,13 +9,19 @@ import torch
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
 from latentlab.files import write_json
+from latentlab.params.paths import flatten
 from latentlab.params.schema import Params
+from latentlab.progress import note
 from latentlab.project import Project
 from latentlab.runtime import prepare
 from latentlab.tracking.run import Run
 
 ON_CPU = ("fetch", "evaluate")
 """Stages whose figures must not depend on where a model was trained."""
+
+JUDGED_ON = {"validation", "test"}
+TOLD = 4
+"""Figures that a stage says at its end."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,28 @@ class Stage:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write `metrics.json`; tell MLflow the figures and keep the pictures there."""
-        write_json(self.output / "metrics.json", metrics)
+        """Write `metrics.json` and say its first figures; MLflow gets all, and the pictures."""
+        path = self.output / "metrics.json"
+        write_json(path, metrics)
+        note(f"{self.name}: {_in_short(metrics)}; {path.relative_to(self.project.root)}")
         self.run.log_metrics(metrics, step=metrics.get("epochs", 0))
         if self.plots.is_dir():
             self.run.log_files(self.plots)
+
+
+def _in_short(metrics: dict[str, Any]) -> str:
+    """The first figures on held-out images, or of all where there are none, and how many follow."""
+    figures = flatten(metrics, separator="/")
+    judged = [name for name in figures if JUDGED_ON.intersection(name.split("/")[:-1])]
+    told = (judged or list(figures))[:TOLD]
+    words = [f"{name} {_number(figures[name])}" for name in told]
+    if more := len(figures) - len(told):
+        words.append(f"{more} more")
+    return ", ".join(words) or "no figures"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def prepare_stage(name: str, key: str, project: Project, params: Params, run: Run) -> Stage:
