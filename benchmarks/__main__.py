@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from latentlab.errors import LatentlabError
 from latentlab.files import read_json, write_json
@@ -47,13 +48,12 @@ def main() -> None:
             results |= PARTS[part](Path(folder), options.rounds)
             if part == "throughput":
                 results["n"] = options.rounds
-            write_json(
-                RESULTS, {name: rounded(value) for name, value in results.items()} | machine()
-            )
+            results["machines"] = results.get("machines", {}) | {part: machine()}
+            write_json(RESULTS, {name: rounded(value) for name, value in results.items()})
 
 
-def rounded(value: float | str) -> float | str:
-    """Four significant digits."""
+def rounded(value: Any) -> Any:
+    """Four significant digits of a number, anything else as it is."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 

@@ -15,9 +15,9 @@ TEXT = """\
 
 `make bench` builds an environment of its own, measures, and writes `benchmarks/results.json` and
 this page; `benchmarks/run.sh growth` measures one part (throughput, quality, growth, tracking,
-workers, pruning) anew. Measured on {cpu}, {cores} cores, with Python {python}, torch {torch},
-Lightning {lightning}, torchvision {torchvision}, pythae {pythae}, MLflow {mlflow}, Optuna
-{optuna}. Seconds belong to that machine in that hour; the ratios travel better.
+workers, pruning) anew. Seconds belong to a machine in an hour; the ratios travel better.
+
+{machines}
 
 | what | reached | aim |
 |---|--:|--:|
@@ -53,7 +53,7 @@ GFLOP/s here).
 
 ## What bounds an epoch
 
-Profiled on the machine above, a step of the small network (ReLU) is two fifths the backward passes
+Profiled on {cpu}, a step of the small network (ReLU) is two fifths the backward passes
 of its convolutions, a fifth their forward passes, an eighth sub-pixel rearrangement and a twelfth
 ReLU; linear layers, the optimiser, the loading of batches and Python are the last fifth together.
 In the wide network (SiLU) convolutions are two thirds, SiLU a seventh, rearrangement a tenth.
@@ -109,14 +109,14 @@ rungs in the record, and to decide.
 """
 
 PRUNING = """\
-{trials} trials of up to {epochs_of_a_trial} epochs, with three or four convolutions at latent
-dimension 2 (the space of `profiles/report-r1.yaml`), on 10,000 images, judged on 5,000 others, over
-{seeds} seeds. With pruning by rungs they trained {pruned_epoch_share:.1%} of the epochs.
+Trials of up to {epochs_of_a_trial} epochs, with three or four convolutions at latent dimension 2
+(the space of `profiles/report-r1.yaml`), on 10,000 images, judged on 5,000 others, over {seeds}
+seeds. With pruning by rungs they trained {pruned_epoch_share:.1%} of the epochs.
 
-| | best MSE, mean | standard error |
-|---|--:|--:|
-| every trial to its end | {unpruned_best_mse:.5f} | {unpruned_best_mse_standard_error:.5f} |
-| pruned by rungs | {pruned_best_mse:.5f} | {pruned_best_mse_standard_error:.5f} |"""
+| | trials | best MSE, mean | standard error |
+|---|--:|--:|--:|
+| to the end | {all} | {unpruned_best_mse:.5f} | {unpruned_best_mse_standard_error:.5f} |
+| pruned by rungs | {some} | {pruned_best_mse:.5f} | {pruned_best_mse_standard_error:.5f} |"""
 NOT_MEASURED = "not measured"
 
 CONTENDERS = {
@@ -147,6 +147,8 @@ AIMS = {
     "mlflow_share": ("MLflow's share of a training", "at most 3%", "%"),
 }
 IMAGES = 60_000
+PLACE = ("cpu", "cores")
+"""What is told of a machine, beside versions of packages."""
 
 
 def main() -> None:
@@ -154,7 +156,7 @@ def main() -> None:
     results = read_json(RESULTS)
     reached = results["time_to_quality_reached_by_reference"]
     page = TEXT.format(
-        **results,
+        **{name: value for name, value in results.items() if name != "machines"},
         aims="\n".join(aim_row(results, name) for name in AIMS),
         epochs="\n".join(epoch_row(results, name) for name in CONTENDERS),
         ratios="\n".join(ratio_row(results, name) for name in RATIOS),
@@ -162,6 +164,8 @@ def main() -> None:
         reference="reaches" if reached else "was stopped before it reached",
         target="0.0152",
         pruning=pruning(results),
+        machines=machines(results["machines"]),
+        cpu=results["machines"]["throughput"]["cpu"],
     )
     write_text(PAGE, page)
 
@@ -170,8 +174,18 @@ def pruning(results: dict) -> str:
     """What pruning saves; it takes an hour, and may have been left out."""
     if "pruned_epoch_share" not in results:
         return f"Pruning by rungs against none: {NOT_MEASURED} (`benchmarks/run.sh pruning`)."
-    about = {"trials": TRIALS, "epochs_of_a_trial": EPOCHS, "seeds": len(SEEDS)}
-    return PRUNING.format(**results, **about)
+    about = {"all": TRIALS["none"], "some": TRIALS["halving"], "seeds": len(SEEDS)}
+    return PRUNING.format(**results, **about, epochs_of_a_trial=EPOCHS)
+
+
+def machines(measured_on: dict[str, dict]) -> str:
+    """Where the parts were measured, those of one machine together."""
+    parts: dict[str, list[str]] = {}
+    for part, machine in measured_on.items():
+        versions = ", ".join(f"{name} {machine[name]}" for name in machine if name not in PLACE)
+        place = f"{machine['cpu']}, {machine['cores']} cores, with {versions}"
+        parts.setdefault(place, []).append(part)
+    return "\n".join(f"- {', '.join(names)}: on {place}" for place, names in parts.items())
 
 
 def aim_row(results: dict, name: str) -> str:
