@@ -81,7 +81,7 @@ def _plot_codes(stage: Stage, model: Vae, validation: ImageSet, info: DatasetInf
     means = apply_in_batches(model.means, in_batches(seen)).numpy()
     names = [f"dimension {number}" for number in range(1, dimensions + 1)]
     shown = f"{len(seen):,} of {len(validation):,} validation images"
-    title = f"VAE on {info.name}: posterior means of {shown}"
+    title = f"VAE on {info.name}: posterior means\nof {shown}"
     labels = seen.labels.numpy()
     plot_latent_map(
         stage.plots / "means.png", means, labels, info.classes, names, title, prior=True
