@@ -30,7 +30,7 @@ STUDIES = Path(__file__).with_name(".studies")
 SEEDS = (0, 1, 2)
 IMAGES, HELD_OUT = 10_000, 5_000
 TRIALS = {"none": 60, "halving": 54}
-"""Of a study with each pruner; those of halving take a fifth of the epochs of the others."""
+"""Of a study with each pruner; those of halving take about a fifth of the epochs of the others."""
 EPOCHS, REDUCTION = 12, 4
 SPEEDUP_TRIALS, SPEEDUP_EPOCHS = 8, 3
 DRIVER_TRIALS = 60

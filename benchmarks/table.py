@@ -155,18 +155,18 @@ def main() -> None:
     """Write the page."""
     results = read_json(RESULTS)
     reached = results["time_to_quality_reached_by_reference"]
-    page = TEXT.format(
-        **{name: value for name, value in results.items() if name != "machines"},
-        aims="\n".join(aim_row(results, name) for name in AIMS),
-        epochs="\n".join(epoch_row(results, name) for name in CONTENDERS),
-        ratios="\n".join(ratio_row(results, name) for name in RATIOS),
-        growth="\n".join(growth_row(results, count) for count in COUNTS),
-        reference="reaches" if reached else "was stopped before it reached",
-        target="0.0152",
-        pruning=pruning(results),
-        machines=machines(results["machines"]),
-        cpu=results["machines"]["throughput"]["cpu"],
-    )
+    told = {
+        "aims": "\n".join(aim_row(results, name) for name in AIMS),
+        "epochs": "\n".join(epoch_row(results, name) for name in CONTENDERS),
+        "ratios": "\n".join(ratio_row(results, name) for name in RATIOS),
+        "growth": "\n".join(growth_row(results, count) for count in COUNTS),
+        "reference": "reaches" if reached else "was stopped before it reached",
+        "target": "0.0152",
+        "pruning": pruning(results),
+        "machines": machines(results["machines"]),
+        "cpu": results["machines"]["throughput"]["cpu"],
+    }
+    page = TEXT.format_map(results | told)
     write_text(PAGE, page)
 
 

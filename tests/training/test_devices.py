@@ -10,7 +10,7 @@ from latentlab.networks.architecture import Architecture
 from latentlab.training.loop import Training
 from latentlab.training.optimization import OPTIMIZERS, Optimization
 
-DEVICES = [
+ACCELERATORS = [
     pytest.param(
         "cuda",
         marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here"),
@@ -21,8 +21,8 @@ DEVICES = [
             not torch.backends.mps.is_available(), reason="there is no MPS here"
         ),
     ),
-    "cpu",
 ]
+DEVICES = [*ACCELERATORS, "cpu"]
 
 
 def waves(count, seed):
@@ -71,7 +71,7 @@ def weights_after_steps(name, device):
     return torch.nn.utils.parameters_to_vector(network.parameters()).cpu()
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", ACCELERATORS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_steps_on_a_device_as_on_the_cpu(name, device):
     torch.testing.assert_close(
