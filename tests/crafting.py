@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -109,13 +110,23 @@ def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0
         Image.fromarray(pixels).save(folder / f"{number}{suffix}")
 
 
-def drive(folder, pid, host=None, started=None):
-    """Enter a process as the driver of the study in a folder."""
+@contextmanager
+def opened_by_optuna(path):
+    """The study in a record, as whoever knows Optuna alone opens it; closed at the end."""
     import optuna  # here, for not every test of pictures needs it
 
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    try:
+        yield optuna.load_study(study_name="search", storage=storage)
+    finally:
+        storage.engine.dispose()
+
+
+def drive(folder, pid, host=None, started=None):
+    """Enter a process as the driver of the study in a folder."""
     driver = {"host": host or socket.gethostname(), "pid": pid, "started": started}
-    study.set_user_attr("driver", driver)
+    with opened_by_optuna(folder / "study.db") as study:
+        study.set_user_attr("driver", driver)
 
 
 def ended_process():

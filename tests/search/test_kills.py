@@ -19,10 +19,9 @@ from contextlib import closing
 from pathlib import Path
 
 import mlflow
-import optuna
 import pytest
 
-from crafting import write_pictures
+from crafting import opened_by_optuna, write_pictures
 from latentlab.params.yaml_files import read_yaml
 
 pytestmark = [
@@ -334,8 +333,8 @@ def killed(make_checkout):
 
 
 def trials_in_the_record(checkout):
-    storage = f"sqlite:///{checkout.record}"
-    return optuna.load_study(study_name="search", storage=storage).get_trials()
+    with opened_by_optuna(checkout.record) as study:
+        return study.get_trials()
 
 
 def rows(checkout):

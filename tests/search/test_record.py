@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from crafting import drive, ended_process
+from crafting import drive, ended_process, opened_by_optuna
 from latentlab.errors import EnvironmentProblem
 from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
@@ -168,16 +168,15 @@ def test_the_outcomes_of_folds_stay_together(folder, record):
 def test_what_optuna_reads_agrees_with_what_was_entered(folder, record):
     trials = fill(record)
 
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{record.path}")
+    with opened_by_optuna(record.path) as study:
+        found, best = study.get_trials(), study.best_trial
 
-    found = study.get_trials()
     assert [each.number for each in found] == [0, 1, 2, 3]
     assert [each.state.name for each in found] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
     assert [each.params for each in found] == [each.drawn for each in trials]
     assert [each.distributions for each in found] == [DISTRIBUTIONS] * 4
     assert [each.user_attrs["values"] for each in found] == [each.values for each in trials]
-    assert study.best_trial.number == 0
-    assert study.best_value == 1 / 3
+    assert (best.number, best.value) == (0, 1 / 3)
     assert found[0].intermediate_values == {1: 0.5, 4: 0.25}
     assert all(each.datetime_start for each in found)
     assert [each.datetime_complete is None for each in found] == [False, False, False, True]
@@ -190,10 +189,9 @@ def test_what_optuna_reads_has_every_objective(tmp_path):
     both.state, both.results = COMPLETE, [0.5, 7.0]
     record.end(both)
 
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{record.path}")
-
-    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
-    assert study.trials[0].values == [0.5, 7.0]
+    with opened_by_optuna(record.path) as study:
+        assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+        assert study.trials[0].values == [0.5, 7.0]
 
 
 @pytest.mark.parametrize(
@@ -213,16 +211,16 @@ def test_a_trial_that_this_study_would_not_draw_is_refused(folder, record, other
 
 def test_a_trial_that_somebody_added_by_hand_is_refused(folder, record):
     """As `study.optimize` of Optuna does, beside the driver."""
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{record.path}")
-    study.add_trial(optuna.trial.create_trial(value=0.0))
+    with opened_by_optuna(record.path) as study:
+        study.add_trial(optuna.trial.create_trial(value=0.0))
 
     with pytest.raises(EnvironmentProblem, match="has another trial 0 than this study draws"):
         StudyRecord(folder, ["minimize"]).begin(trial(0), DISTRIBUTIONS)
 
 
 def test_a_trial_that_somebody_adds_meanwhile_is_told_from_ours(folder, record):
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{record.path}")
-    study.add_trial(optuna.trial.create_trial(value=0.0))
+    with opened_by_optuna(record.path) as study:
+        study.add_trial(optuna.trial.create_trial(value=0.0))
 
     with pytest.raises(EnvironmentProblem, match="somebody else has added a trial 0 to"):
         record.begin(trial(0), DISTRIBUTIONS)

@@ -13,12 +13,11 @@ from functools import partial
 from math import inf
 
 import numpy as np
-import optuna
 import pytest
 import sqlalchemy
 import torch
 
-from crafting import write_random_splits
+from crafting import opened_by_optuna, write_random_splits
 from latentlab.data.image_set import DatasetInfo
 from latentlab.errors import EnvironmentProblem
 from latentlab.parallel import InlineExecutor, Killed, processes
@@ -159,9 +158,10 @@ def timeless(trials):
 def entries(task):
     """What the record has of each trial, but for times."""
     path = task.checkpoints.parent / "study.db"
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", skip_compatibility_check=True)
+    with opened_by_optuna(path) as study:
+        trials = study.get_trials()
     found = []
-    for trial in optuna.load_study(study_name="search", storage=storage).get_trials():
+    for trial in trials:
         attributes = dict(trial.user_attrs)
         for name in attributes:
             if name.startswith("epoch "):
