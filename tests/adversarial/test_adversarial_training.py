@@ -53,6 +53,16 @@ def test_each_step_moves_its_own_player_alone():
     assert not changed(discriminator, training.discriminator)
 
 
+@pytest.mark.parametrize("loss", ["bce", "hinge", "wasserstein"])
+def test_the_gradients_of_the_other_player_are_not_computed(loss):
+    training = make_training(loss=loss, normalization="spectral")
+
+    training.step_generator(16)
+
+    assert all(weight.grad is None for weight in training.discriminator.parameters())
+    assert all(weight.grad is not None for weight in training.generator.parameters())
+
+
 @needs_bfloat16
 @pytest.mark.parametrize("loss", ["bce", "wasserstein"])
 def test_in_bfloat16_the_players_are_trained_as_in_float32(loss):

@@ -165,8 +165,9 @@ class AdversarialTraining:
     def _descend(self, player: nn.Module, optimizer: Adam, loss: Tensor) -> Tensor:
         """Move one player along its gradient; the length of that."""
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.get_total_norm([p.grad for p in player.parameters() if p.grad is not None])
+        weights = list(player.parameters())
+        loss.backward(inputs=weights)  # the other player's gradients would be for nothing
+        norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
         take_step(optimizer)
         return norm
 
