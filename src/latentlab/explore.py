@@ -27,10 +27,13 @@ def examine(
     """
     from latentlab.latent.examine import examine as examine_view
     from latentlab.latent.examine import judge_pixel_pca
+    from latentlab.latent.projection import neighbour_embeddings
 
+    settings = params.evaluate
     view = open_view(project, params, model, split)
     line = judge_pixel_pca(view.seen, view.codes.shape[1], view.seen.images)
-    return examine_view(view, params.evaluate, folder, model) | {"pixel_pca": line}
+    embedded = neighbour_embeddings(view.codes, settings.tsne_perplexity, view.seen.seed)
+    return examine_view(view, embedded, settings, folder, model) | {"pixel_pca": line}
 
 
 def decode(

@@ -19,7 +19,7 @@ from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.latent.density import Axes
 from latentlab.latent.maps import (
     figures_of_maps,
-    neighbour_embeddings,
+    maps_of_embeddings,
     own_axes,
     principal_components,
 )
@@ -41,11 +41,16 @@ MIDDLE = (2, 98)
 """Percentiles of the codes between which the plane is decoded."""
 
 
-def examine(view: View, settings: EvaluateParams, folder: Path, name: str) -> dict[str, Any]:
-    """All figures of a latent space; its maps, density and walks go to `folder` under `name`."""
+def examine(
+    view: View, embedded: dict[int, np.ndarray], settings: EvaluateParams, folder: Path, name: str
+) -> dict[str, Any]:
+    """All figures of a latent space; its maps, density and walks go to `folder` under `name`.
+
+    `embedded` are the codes of the view as `neighbour_embeddings` has them.
+    """
     return (
         figures_of_view(view)
-        | draw_maps(view, settings, folder / name)
+        | draw_maps(view, embedded, folder / name)
         | draw_density(view, folder / name)
         | {"walks": walk_between_classes(view, settings, folder / f"{name}_walk")}
     )
@@ -72,14 +77,14 @@ def judge_pixel_pca(seen: Seen, dimensions: int, images: ImageSet) -> dict[str, 
     return reconstruction_metrics(baseline, images) | explained | {"latent": latent}
 
 
-def draw_maps(view: View, settings: EvaluateParams, target: Path) -> dict[str, Any]:
+def draw_maps(view: View, embedded: dict[int, np.ndarray], target: Path) -> dict[str, Any]:
     """Draw maps of the codes; how far each can be trusted, and what the linear ones explain.
 
     `target` is the start of the names of all pictures.
     """
     shown = f"{len(view.codes):,} of {view.seen.of:,} {view.seen.split} images"
     about = f"{view.space.called}, {view.codes.shape[1]} dimensions, {shown}"
-    projected = principal_components(view) | neighbour_embeddings(view, settings.tsne_perplexity)
+    projected = principal_components(view) | maps_of_embeddings(embedded)
     for kind, each in (own_axes(view) | projected).items():
         plot_latent_map(
             Path(f"{target}_{kind}.png"),

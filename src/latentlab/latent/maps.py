@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 
 from latentlab.evaluation.codes import trustworthiness_of
-from latentlab.latent.projection import pca, tsne
+from latentlab.latent.projection import DIMENSIONS, pca
 from latentlab.latent.space import View
-
-DIMENSIONS = (2, 3)
-"""That a map can show."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +38,12 @@ def principal_components(view: View) -> dict[str, Map]:
     return maps
 
 
-def neighbour_embeddings(view: View, perplexity: float) -> dict[str, Map]:
-    """The codes by t-SNE."""
-    maps = {}
-    for dimensions in DIMENSIONS:
-        points = tsne(view.codes, dimensions, perplexity, view.seen.seed)
-        axes = [f"t-SNE {n + 1}" for n in range(dimensions)]
-        maps[f"tsne_{dimensions}d"] = Map("t-SNE", points, axes)
-    return maps
+def maps_of_embeddings(embedded: dict[int, np.ndarray]) -> dict[str, Map]:
+    """The codes as `neighbour_embeddings` has them."""
+    return {
+        f"tsne_{dimensions}d": Map("t-SNE", points, [f"t-SNE {n + 1}" for n in range(dimensions)])
+        for dimensions, points in embedded.items()
+    }
 
 
 def figures_of_maps(view: View, maps: dict[str, Map]) -> dict[str, Any]:

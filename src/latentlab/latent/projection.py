@@ -2,6 +2,8 @@
 
 import numpy as np
 
+DIMENSIONS = (2, 3)
+"""That a map can show."""
 ITERATIONS = 500
 """Of t-SNE: half of them pull clusters together, and maps of thousands hardly change after that."""
 
@@ -20,6 +22,11 @@ def pca(codes: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, np.ndarray]
     missing = dimensions - kept
     points = np.pad(fitted.transform(codes), ((0, 0), (0, missing)))
     return points, np.pad(fitted.explained_variance_ratio_, (0, missing))
+
+
+def neighbour_embeddings(codes: np.ndarray, perplexity: float, seed: int) -> dict[int, np.ndarray]:
+    """Codes [N, L] by t-SNE in each number of dimensions that a map can show."""
+    return {dimensions: tsne(codes, dimensions, perplexity, seed) for dimensions in DIMENSIONS}
 
 
 def tsne(codes: np.ndarray, dimensions: int, perplexity: float, seed: int) -> np.ndarray:

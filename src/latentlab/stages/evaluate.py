@@ -1,6 +1,7 @@
 """evaluate: every model on the test split; the only stage that reads it."""
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.evaluation.wiener import LinearFilters
 from latentlab.files import write_csv
 from latentlab.latent.examine import examine, judge_pixel_pca
+from latentlab.latent.projection import neighbour_embeddings
 from latentlab.latent.space import LatentSpace, Seen, View
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -30,6 +32,7 @@ from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.networks.inference import apply_in_batches, in_batches
 from latentlab.networks.store import load_model
+from latentlab.parallel import helper
 from latentlab.plots.canvas import painted_beside
 from latentlab.plots.classification import plot_confusion, plot_mistakes
 from latentlab.plots.images import plot_rows
@@ -59,17 +62,27 @@ def run(stage: Stage) -> None:
     """Write `metrics.json`, the confusion table, sample grids and latent maps."""
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
     metrics: dict[str, dict[str, Any]] = {}
-    with progress_bar(stage.name, PARTS, "parts") as bar, painted_beside():
-        for part in _judge(stage, stage.load_info(), stage.load_split("test")):
+    with progress_bar(stage.name, PARTS, "parts") as bar, painted_beside(), helper() as beside:
+        for part in _judge(stage, stage.load_info(), stage.load_split("test"), beside):
             for name, figures in part.items():
                 metrics[name] = metrics.get(name, {}) | figures
             bar.advance(1)
     stage.write_metrics({"test": metrics})
 
 
-def _judge(stage: Stage, info: DatasetInfo, test: ImageSet) -> Iterator[dict[str, Any]]:
-    """Each of PARTS: figures by the name of what they are of. Pictures are drawn beside."""
+def _judge(
+    stage: Stage, info: DatasetInfo, test: ImageSet, beside: Executor
+) -> Iterator[dict[str, Any]]:
+    """Each of PARTS: figures by the name of what they are of.
+
+    Pictures are painted in another process, and codes embedded in the one `beside`.
+    """
     models, settings = _load_models(stage), stage.params.evaluate
+    views = _views(stage, models, info, test)
+    embedded = {
+        name: beside.submit(neighbour_embeddings, view.codes, settings.tsne_perplexity, stage.seed)
+        for name, view in views.items()
+    }
     _plot_reconstructions(stage, models, test)
     yield {
         "autoencoder": reconstruction_metrics(models.autoencoder, test),
@@ -80,14 +93,13 @@ def _judge(stage: Stage, info: DatasetInfo, test: ImageSet) -> Iterator[dict[str
         "classifier": _classify(stage, models.classifier, info, test),
         "reference": _accuracy(seen, info, test),
     }
-    views = _views(stage, models, info, test)
     drawing = _generators(models, views["autoencoder"])
     yield {"generators": judge_generators(stage, drawing, models.reference, seen, info)}
     dimensions = {name: view.codes.shape[1] for name, view in views.items()}
     lines = {d: judge_pixel_pca(views["vae"].seen, d, test) for d in set(dimensions.values())}
     yield {
         name: {
-            "latent": examine(view, settings, stage.plots, name),
+            "latent": examine(view, embedded[name].result(), settings, stage.plots, name),
             "pixel_pca": lines[dimensions[name]],
         }
         for name, view in views.items()
