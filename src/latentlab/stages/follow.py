@@ -25,7 +25,7 @@ def follow(stage: Stage, training: FollowedTraining) -> None:
     for record in training.history:
         stage.run.log_epoch(record)
     with progress_bar(stage.name, training.settings.epochs, "epochs") as bar:
-        bar.advance(len(training.history))
+        bar.advance(len(training.history), earlier=True)
         try:
             for record in training.epochs():
                 stage.run.log_epoch(record)

@@ -106,6 +106,7 @@ def run_study(
         ended: list[Trial] = []
         for best in best_so_far(_told(stage, study, list(settings.objectives), ended), settings):
             _show(bar, stage.name, ended, best)
+            bar.advance(1, earlier=record.ended(ended[-1].number) is not None)
     record.release()
     plots.mkdir(parents=True, exist_ok=True)  # also where nothing is searched
     trials = sorted(ended, key=lambda trial: trial.number)
@@ -163,7 +164,6 @@ def _show(bar: Bar, name: str, ended: list[Trial], best: Trial | None) -> None:
     if best is not None:
         words += f", best {best.results[0]:.4g} (trial {best.number})"
     bar.say(words)
-    bar.advance(1)
 
 
 def write_trials(stage: Stage, found: Found, settings: StudyParams | None) -> None:
