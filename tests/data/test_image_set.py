@@ -139,8 +139,32 @@ class TestBatches:
         taken = split.take(torch.tensor([7, 2]))
 
         assert len(taken) == 2
-        assert taken.images.equal(split.images[[7, 2]])
+        assert taken.floats().equal(split.floats(torch.tensor([7, 2])))
         assert taken.labels.tolist() == [3, 2]
+
+    def test_what_is_taken_of_taken_images_is_theirs(self, split):
+        taken = split.take(torch.tensor([7, 2, 9])).take(torch.tensor([2, 0]))
+
+        assert taken.floats().equal(split.floats(torch.tensor([9, 7])))
+        assert taken.floats(slice(1)).equal(split.floats(slice(9, 10)))
+        (batch,) = taken.batches(4, torch.tensor([1, 0]))
+        assert batch[0].equal(split.floats(torch.tensor([7, 9])))
+        assert batch[1].tolist() == [3, 1]
+
+    def test_pixels_that_are_taken_are_not_copied(self, fetched):
+        """A study has a process for each core, and each would have a copy."""
+        split = load_split(fetched, "train")
+
+        taken = split.take(torch.arange(20))
+
+        assert taken.images.data_ptr() == split.images.data_ptr()
+        assert taken.image_shape == (3, 4, 4)
+
+    def test_a_device_gets_the_images_that_were_taken_alone(self, split):
+        there = split.take(torch.tensor([7, 2])).to(torch.device("meta"))
+
+        assert there.images.shape == (2, 3, 4, 4)
+        assert there.rows is None
 
     def test_on_the_cpu_nothing_is_copied(self, split):
         assert split.to(torch.device("cpu")) is split

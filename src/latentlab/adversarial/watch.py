@@ -36,7 +36,7 @@ class Watch:
         self._real = features_of_set(self._classifier, validation)
         self._samples = samples
         self._seed = seed
-        self._image_shape = tuple(validation.images.shape[1:])
+        self._image_shape = validation.image_shape
 
     def floor(self, real: ImageSet) -> Record:
         """Fréchet distance of as many other real images, and how many stand on each side."""

@@ -36,23 +36,34 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images [N, C, S, S] as uint8 and labels [N] as int64."""
+    """Images [N, C, S, S] as uint8 and labels [N] as int64.
+
+    They are the `rows` [N] of `images`, or all of them: processes that take different images of one
+    file share what is mapped of it.
+    """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """[C, S, S] of each image."""
+        return tuple(self.images.shape[1:])
 
     def to(self, device: torch.device) -> "ImageSet":
         """Hold the images on `device`; on the CPU they stay memory-mapped."""
         if device.type == "cpu":
             return self
-        return ImageSet(self.images.to(device), self.labels.to(device))
+        return ImageSet(self._pixels(slice(None)).to(device), self.labels.to(device))
 
     def take(self, indices: Tensor) -> "ImageSet":
         """The images at `indices`, in that order."""
-        return ImageSet(self.images[indices], self.labels[indices])
+        rows = indices if self.rows is None else self.rows[indices]
+        return ImageSet(self.images, self.labels[indices], rows)
 
     def sample(self, count: int, seed: int) -> "ImageSet":
         """Some of the images, as `stratified_sample` draws them."""
@@ -60,7 +71,10 @@ class ImageSet:
 
     def floats(self, indices: Tensor | slice = slice(None)) -> Tensor:
         """Images as float32 in [0, 1], channels last in memory."""
-        return as_floats(self.images[indices])
+        return as_floats(self._pixels(indices))
+
+    def _pixels(self, indices: Tensor | slice) -> Tensor:
+        return self.images[indices if self.rows is None else self.rows[indices]]
 
     def batches(
         self, batch_size: int, order: Tensor | None = None

@@ -37,7 +37,7 @@ class PixelPca:
                 svd_solver="covariance_eigh" if exact else "randomized",
                 random_state=seed,
             ).fit(pixels)
-        return cls(fitted, tuple(images.images.shape[1:]))
+        return cls(fitted, images.image_shape)
 
     @property
     def explained_variance(self) -> float:

@@ -1,5 +1,6 @@
 """How close restored images are to what they were before they were spoilt."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -30,7 +31,8 @@ def restoration_metrics(
     for clean, spoilt in spoilt_batches(images, corruption, seed):
         for name, made in (("mse", restore(spoilt)), ("corrupted_mse", spoilt)):
             errors[name] += _squared_error(made, clean)
-    return {name: error / images.images.numel() for name, error in errors.items()}
+    values = len(images) * math.prod(images.image_shape)
+    return {name: error / values for name, error in errors.items()}
 
 
 @torch.inference_mode()
@@ -56,11 +58,9 @@ def robustness(
             made = restore(spoilt)
             errors[name] += _squared_error(made, clean)
             hits[name] += int((classify(made).argmax(1) == labels).sum())
+    values = len(images) * math.prod(images.image_shape)
     return {
-        name: {
-            "mse": errors[name] / images.images.numel(),
-            "accuracy": hits[name] / len(images),
-        }
+        name: {"mse": errors[name] / values, "accuracy": hits[name] / len(images)}
         for name in methods
     }
 

@@ -22,7 +22,7 @@ def batch_size(image_shape: Sequence[int]) -> int:
 
 def in_batches(images: ImageSet) -> Iterator[Tensor]:
     """Float images [B, C, S, S] in [0, 1], in order."""
-    for batch, _ in images.batches(batch_size(images.images.shape[1:])):
+    for batch, _ in images.batches(batch_size(images.image_shape)):
         yield batch
 
 
@@ -32,7 +32,7 @@ def mean_terms(model: nn.Module, images: ImageSet) -> dict[str, float]:
     model.eval()
     device = next(model.parameters()).device
     means = Means()
-    for batch, labels in images.to(device).batches(batch_size(images.images.shape[1:])):
+    for batch, labels in images.to(device).batches(batch_size(images.image_shape)):
         with mixed_precision(device):
             terms = model.loss_terms(batch, labels)
         means.add(terms, len(batch))
