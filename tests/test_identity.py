@@ -70,6 +70,21 @@ def test_the_study_of_the_head_is_not_that_of_what_is_trained_with_what_it_finds
     assert folder({"finetune.weight_decay": 0.5}) != folder({})
 
 
+def test_pruning_of_the_final_training_alone_may_come_after_the_last_epoch_of_a_trial(
+    project, params
+):
+    space = {"finetune.prune_epochs": {"type": "categorical", "choices": [[1], [2]]}}
+    study = {"trials": 2, "epochs": 3, "images": 100, "space": space}
+    final = {"finetune.prune_fraction": 0.2, "finetune.labels": None}
+
+    def folder(epochs):
+        changes = {"finetune.search": study, "finetune.prune_epochs": epochs} | final
+        changed = with_values(params, changes)
+        return study_folder(project, "finetune", "finetune.search", changed)
+
+    assert folder([15]) == folder([2])
+
+
 def test_it_changes_with_what_fetch_wrote(project, params):
     before = key(project, params)
     write_json(project.outputs("fetch") / "dataset.json", {"digest": "b"})

@@ -56,6 +56,8 @@ def study_folder(project: Project, stage: str, section: str, params: Params) -> 
     if section == "finetune.search" and params.finetune.search is not None:
         budget = {"epochs": params.finetune.search.epochs, "patience": None}
         after = budget | {"labels": None, "control": False}
+        if "finetune.prune_epochs" in params.finetune.search.space:
+            after["prune_epochs"] = [1]  # each trial has its own; these may be beyond its budget
         same |= {f"finetune.{name}": value for name, value in after.items()}
     key = identify(project, stage, with_values(params, same))
     study = params.search if section == "search" else params.finetune.search

@@ -18,7 +18,8 @@ from latentlab.search.trial import COMPLETE, RUNNING, Trial
 def read_status(folder: Path, settings: StudyParams) -> dict[str, Any]:
     """The state of the study in `folder`: "none", "running", "interrupted" or "complete".
 
-    With it the number of trials in each state, the number wanted, and the best so far.
+    With it the number of trials in each state, the number wanted, and the best so far; and the
+    `host` of a driver elsewhere, which counts as running, for that cannot be seen from here.
     """
     path = folder / "study.db"
     wanted = settings.trials if settings.space else 0
@@ -30,13 +31,14 @@ def read_status(folder: Path, settings: StudyParams) -> dict[str, Any]:
         driver = study.user_attrs.get("driver")
         trials = [_read(trial) for trial in study.get_trials(deepcopy=False)[:wanted]]
     counts = {name: sum(trial.state == name for trial in trials) for name in NAMES.values()}
-    if driver and (
-        driver["host"] != socket.gethostname() or is_alive(driver["pid"], driver.get("started"))
-    ):
+    elsewhere = driver is not None and driver["host"] != socket.gethostname()
+    if elsewhere or (driver and is_alive(driver["pid"], driver.get("started"))):
         state = "running"
     else:
         state = "complete" if sum(counts.values()) >= wanted else "interrupted"
     status = {"state": state, "wanted": wanted, **counts}
+    if elsewhere:
+        status["host"] = driver["host"]
     status["under way"] = len(trials) - sum(counts.values())
     if front := pareto_front(trials, settings):
         status["best"] = [_described(trial, settings) for trial in front]
@@ -56,7 +58,8 @@ def print_status(name: str, status: dict[str, Any]) -> None:
         print(f"{name}: no study yet of this space, these data and this code ({status['path']})")
         return
     counts = ", ".join(f"{status[each]} {each}" for each in (*NAMES.values(), "under way"))
-    print(f"{name}: {status['state']}; of {status['wanted']} trials {counts}")
+    where = f" on {status['host']}, or killed there" if "host" in status else ""
+    print(f"{name}: {status['state']}{where}; of {status['wanted']} trials {counts}")
     for trial in status.get("best", []):
         results = ", ".join(f"{each} {value:.6g}" for each, value in trial["results"].items())
         print(f"best: trial {trial['number']}, {results}")

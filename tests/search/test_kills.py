@@ -422,6 +422,22 @@ def test_a_search_that_forgets_what_it_recorded_trains_it_again(make_checkout, u
     assert checkout.outputs == undisturbed.outputs
 
 
+def test_a_search_that_does_not_do_work_again_loses_the_trials_of_a_killed_worker(
+    make_checkout, undisturbed
+):
+    """What is shown above is due to further attempts."""
+    checkout = make_checkout("a single attempt")
+    module = checkout.root / "src/latentlab/parallel.py"
+    once = module.read_text().replace("ATTEMPTS = 3", "ATTEMPTS = 1")
+    module.write_text(once)
+
+    checkout.run_through([(WORKER, 3, 0)])
+
+    assert "ATTEMPTS = 1" in once
+    assert "killed 1 times" in "".join(row["reason"] for row in rows(checkout))
+    assert checkout.outputs != undisturbed.outputs
+
+
 def test_a_search_that_was_killed_goes_on_with_other_workers(make_checkout, undisturbed):
     """One process where two were too many, and a study of its first trials is made the whole."""
     checkout = make_checkout("fewer workers")

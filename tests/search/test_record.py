@@ -278,6 +278,31 @@ def test_a_driver_on_another_machine_is_not_taken_for_a_process_of_this_one(fold
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda record, ours: record.reach(ours.number, 2, [outcome(0, 2)], 0.5),
+        lambda record, ours: record.end(ours),
+    ],
+    ids=["reach", "end"],
+)
+def test_a_trial_that_a_driver_elsewhere_has_ended_meanwhile_is_one_message(record, write):
+    """Two machines that share a folder do not see each other's processes."""
+    ours = trial(0)
+    record.begin(ours, DISTRIBUTIONS)
+    with opened_by_optuna(record.path) as study:
+        study.tell(0, 0.5)
+    ours.state, ours.results = COMPLETE, [0.5]
+
+    with pytest.raises(EnvironmentProblem) as problem:
+        write(record, ours)
+
+    assert str(problem.value) == (
+        f"somebody else runs the study {record.path} too, perhaps on another machine; end one of "
+        "the two, and run again"
+    )
+
+
 def test_a_study_that_was_released_has_no_driver(folder, somebody, record):
     drive(folder, somebody.pid)
     record.release()

@@ -262,15 +262,21 @@ def test_a_study_without_ranges_has_nothing_to_wait_for(project, edit, status):
     assert status()["state"] in ("none", "complete")
 
 
-def test_the_process_of_another_machine_is_not_looked_for_on_this_one(project, record, status):
+def test_the_process_of_another_machine_is_not_looked_for_on_this_one(
+    project, record, latentlab, status
+):
     """Its number may be that of anything here."""
     enter(record, 0)
     found = []
     for number in (os.getpid(), ended_process()):
         left_by(project, number, host="elsewhere")
-        found.append(status()["state"])
+        found.append(status())
 
     assert found[0] == found[1]
+    assert (found[0]["state"], found[0]["host"]) == ("running", "elsewhere")
+    assert latentlab("search", "--status").out.startswith(
+        "search: running on elsewhere, or killed there; of 4 trials "
+    )
 
 
 def test_the_status_of_a_study_that_is_being_written_is_told(project, record, status):

@@ -170,6 +170,11 @@ def guarded(path: Path) -> Iterator[None]:
     """Turn what the database says into one message."""
     try:
         yield
+    except optuna.exceptions.UpdateFinishedTrialError as fault:
+        raise EnvironmentProblem(
+            f"somebody else runs the study {path} too, perhaps on another machine; end one of the "
+            "two, and run again"
+        ) from fault
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, KeyError, OSError) as fault:
         cause = fault.__cause__ or fault
         raise EnvironmentProblem(
