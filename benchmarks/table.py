@@ -105,7 +105,7 @@ The stage `train` with 15 epochs of Fashion-MNIST took {mlflow_seconds_in_all:.0
 
 Two workers did a small study {two_worker_speedup:.2f} times as fast as one. Where training takes no
 time, the driver needs {driver_ms_per_trial:.0f} ms for a trial: to draw it, to enter it and its
-rungs in the record, and to decide.
+rungs in the record, and to decide. MLflow is told of it by another process, which is not counted.
 """
 
 PRUNING = """\
