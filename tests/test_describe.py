@@ -70,7 +70,7 @@ def networks(params):
         ),
         "vae": vae,
         "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels, [0.1] * 10),
-        "discriminator": Discriminator(IMAGE, params.gan.channels, classes=10),
+        "discriminator": Discriminator(IMAGE, params.gan.discriminator_channels, classes=10),
         "skip": UNet(IMAGE, **params.denoise["skip"].tree()["skip"]),
     }
 

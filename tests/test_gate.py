@@ -169,6 +169,14 @@ class TestWhatCannotBeJudged:
         assert metrics["compare/depth/8-16-32/validation/mse"] == 0.1
         assert verdict(gated).worse is False
 
+    def test_what_a_comparison_that_is_no_more_has_left_is_not_judged(self, gated):
+        """Git takes its metrics away with the branch, and leaves the pictures that it ignores."""
+        (gated.outputs("compare/activation") / "plots").mkdir(parents=True)
+        assert verdict(gated).worse is False
+
+        write_json(gated.outputs("compare/activation") / "metrics.json", {"epochs": 3})
+        assert "compare/activation/epochs" not in read_metrics(gated, "digits")
+
     def test_no_baseline_is_told_with_the_way_to_one(self, gated):
         (gated.baselines / "digits.json").unlink()
         message = refusal(gated)

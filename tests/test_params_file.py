@@ -353,6 +353,26 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(refusal):
     ]
 
 
+def test_all_that_values_do_wrong_together_is_told_at_once(refusal):
+    variants = {"pruning": {"train.prune_fraction": 0.3, "train.prune_epochs": [99]}}
+    message = refusal(
+        {
+            "compare.regularization.values": variants,
+            "finetune.prune_fraction": 0.3,
+            "finetune.prune_epochs": [15],
+            "vae.model.kernel": [3, 3],
+        }
+    )
+
+    first, *others = message.splitlines()
+    assert first == "3 mistakes, nothing was done:"
+    assert [line.split()[1].rstrip(":") for line in others] == [
+        "compare.regularization.values.pruning",
+        "finetune.labels.epochs",
+        "vae.model.channels",
+    ]
+
+
 class TestFilesThatAreNoParameters:
     @pytest.mark.parametrize(
         ("text", "told"),

@@ -53,7 +53,7 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
     if section == "discriminator":
         # spectral normalisation adds no layer and no parameter
         layers = "batch" if gan.normalization == "batch" else "none"
-        return Discriminator(info.image_shape, gan.channels, layers, known), image
+        return Discriminator(info.image_shape, gan.width_of_discriminator, layers, known), image
     if section == "reference":
         channels, features = params.reference.channels, params.reference.features
         return ReferenceClassifier(info.image_shape, channels, features, classes), image

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from latentlab.errors import ParamsError
 from latentlab.params.schema import Params
 from latentlab.params.yaml_files import nearest
+from latentlab.progress import progress_bar
 from latentlab.project import Project
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from latentlab.latent.space import LatentSpace, View
 
 NEIGHBOURS = 5
+PARTS = 3
+"""Of an examination that are told as they end."""
 
 
 def examine(
@@ -31,9 +34,14 @@ def examine(
 
     settings = params.evaluate
     view = open_view(project, params, model, split)
-    line = judge_pixel_pca(view.seen, view.codes.shape[1], view.seen.images)
-    embedded = neighbour_embeddings(view.codes, settings.tsne_perplexity, view.seen.seed)
-    return examine_view(view, embedded, settings, folder, model) | {"pixel_pca": line}
+    with progress_bar("latent", PARTS, "parts") as bar:
+        line = judge_pixel_pca(view.seen, view.codes.shape[1], view.seen.images)
+        bar.advance(1)
+        embedded = neighbour_embeddings(view.codes, settings.tsne_perplexity, view.seen.seed)
+        bar.advance(1)
+        figures = examine_view(view, embedded, settings, folder, model)
+        bar.advance(1)
+    return figures | {"pixel_pca": line}
 
 
 def decode(

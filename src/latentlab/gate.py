@@ -14,7 +14,7 @@ from latentlab.files import read_json, write_json
 from latentlab.params.fields import Section
 from latentlab.params.paths import flatten
 from latentlab.params.yaml_files import find_mistakes, read_yaml, refusal
-from latentlab.project import Project
+from latentlab.project import OF_SEVERAL, Project
 
 
 class MetricPolicy(Section):
@@ -148,7 +148,10 @@ def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
             "run `dvc repro` first"
         )
     values: dict[str, Any] = {}
+    params = read_yaml(project.params)
     for folder in project.output_folders():
+        if folder.parent.name in OF_SEVERAL and folder.name not in params[folder.parent.name]:
+            continue  # what an entry that is no more has left, on another branch perhaps
         source = folder / "metrics.json"
         if not source.is_file():  # DVC clears a stage before it runs
             raise ParamsError(f"{source} is missing: its stage did not finish; run `dvc repro`")

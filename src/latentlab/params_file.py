@@ -59,8 +59,8 @@ def _mistakes_of_the_whole(params: Params) -> Mistakes:
     """What only values that are right by themselves can do wrong together."""
     return (
         _impossible_variants(params)
-        or _impossible_budgets(params)
-        or _impossible_architectures(params)
+        | _impossible_budgets(params)
+        | _impossible_architectures(params)
     )
 
 

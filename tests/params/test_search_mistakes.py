@@ -586,7 +586,7 @@ class TestTheWordSearch:
         assert of_train.load("X.batch_size: {type: int, low: 1, high: 9}")
         params = load_params(of_train.path)
         assert params.searched == ()
-        assert params.train.batch_size == 64
+        assert params.train.batch_size == 32
 
 
 def test_mistakes_of_both_studies_are_told_at_once(of_train, of_finetune, shipped):

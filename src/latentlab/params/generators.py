@@ -57,6 +57,11 @@ class GanParams(Section):
     judge_every: Count = 1
     judged_samples: Annotated[int, Strict(), Field(ge=64)] = 1000
 
+    @property
+    def width_of_discriminator(self) -> int:
+        """Channels of its layer nearest the image."""
+        return self.discriminator_channels or self.channels
+
     @model_validator(mode="after")
     def _penalty_is_of_single_images(self) -> "GanParams":
         if self.loss == "wasserstein" and self.normalization == "batch":

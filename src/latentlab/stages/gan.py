@@ -101,7 +101,7 @@ def _prepare_training(
     generator = Generator(info.image_shape, settings.noise_dim, settings.channels, shares)
     discriminator = Discriminator(
         info.image_shape,
-        settings.discriminator_channels or settings.channels,
+        settings.width_of_discriminator,
         settings.normalization,
         len(shares),
     )
