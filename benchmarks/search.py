@@ -56,7 +56,7 @@ SPACE = {
 
 
 def measure_pruning(folder: Path) -> dict[str, float]:
-    """Epochs and best losses with and without pruning, over seeds; an hour on two cores.
+    """Epochs and best losses with and without pruning, over seeds; an hour and a half on two cores.
 
     Stopped, it goes on where it stood.
     """

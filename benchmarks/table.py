@@ -5,7 +5,7 @@ from pathlib import Path
 from latentlab.files import read_json, write_text
 
 from growth import COUNTS
-from search import EPOCHS, SEEDS, TRIALS
+from search import EPOCHS, FIRST_RUNG, REDUCTION, SEEDS, TRIALS
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -111,7 +111,8 @@ rungs in the record, and to decide. MLflow is told of it by another process, whi
 PRUNING = """\
 Trials of up to {epochs_of_a_trial} epochs, with three or four convolutions at latent dimension 2
 (the space of `profiles/report-r1.yaml`), on 10,000 images, judged on 5,000 others, over {seeds}
-seeds. With pruning by rungs they trained {pruned_epoch_share:.1%} of the epochs.
+seeds. With pruning by rungs, where one trial in {reduction} goes on after {first_rung} epochs, they
+trained {pruned_epoch_share:.1%} of the epochs.
 
 | | trials | best MSE, mean | standard error |
 |---|--:|--:|--:|
@@ -171,11 +172,12 @@ def main() -> None:
 
 
 def pruning(results: dict) -> str:
-    """What pruning saves; it takes an hour, and may have been left out."""
+    """What pruning saves; it takes more than an hour, and may have been left out."""
     if "pruned_epoch_share" not in results:
         return f"Pruning by rungs against none: {NOT_MEASURED} (`benchmarks/run.sh pruning`)."
     about = {"all": TRIALS["none"], "some": TRIALS["halving"], "seeds": len(SEEDS)}
-    return PRUNING.format(**results, **about, epochs_of_a_trial=EPOCHS)
+    about |= {"epochs_of_a_trial": EPOCHS, "first_rung": FIRST_RUNG, "reduction": REDUCTION}
+    return PRUNING.format(**results, **about)
 
 
 def machines(measured_on: dict[str, dict]) -> str:
