@@ -70,7 +70,7 @@ def test_a_value_that_diverges_is_a_failed_run_among_the_others(bench, monkeypat
     runs = bench.runs()
     assert runs["compare@optimizer"].info.status == runs["adam"].info.status == "FINISHED"
     assert runs["adagrad"].info.status == "FAILED"
-    assert "epoch 2, step 1 of " in runs["adagrad"].data.tags["reason"]
+    assert "epoch 2, step 1 of 2 " in runs["adagrad"].data.tags["reason"]
     with (bench.project.outputs("compare/optimizer") / "table.csv").open() as file:
         rows = {row["value"]: row for row in csv.DictReader(file)}
     assert rows["adam"]["fault"] == ""
