@@ -112,8 +112,8 @@ PRUNING = """\
 Trials of up to {epochs_of_a_trial} epochs, with three or four convolutions at latent dimension 2
 (the space of `profiles/report-r1.yaml`), on 10,000 images, judged on 5,000 others, over {seeds}
 seeds. With pruning by rungs, where one trial in {reduction} goes on after {first_rung} epochs, they
-trained {pruned_epoch_share:.1%} of the epochs; their best error is {worse:.1%} above that of the
-others.
+trained {pruned_epoch_share:.1%} of the epochs; their best error is {apart:.1%} {side} that of
+the others.
 
 | | trials | best MSE, mean | standard error |
 |---|--:|--:|--:|
@@ -178,7 +178,8 @@ def pruning(results: dict) -> str:
         return f"Pruning by rungs against none: {NOT_MEASURED} (`benchmarks/run.sh pruning`)."
     about = {"all": TRIALS["none"], "some": TRIALS["halving"], "seeds": len(SEEDS)}
     about |= {"epochs_of_a_trial": EPOCHS, "first_rung": FIRST_RUNG, "reduction": REDUCTION}
-    about["worse"] = results["pruned_best_mse"] / results["unpruned_best_mse"] - 1
+    apart = results["pruned_best_mse"] / results["unpruned_best_mse"] - 1
+    about |= {"apart": abs(apart), "side": "above" if apart > 0 else "below"}
     return PRUNING.format(**results, **about)
 
 

@@ -5,7 +5,7 @@ import pytest
 from latentlab import identity as module
 from latentlab.errors import ParamsError
 from latentlab.files import write_json, write_text
-from latentlab.identity import identify, study_folder
+from latentlab.identity import identify, studies_like, study_folder
 from latentlab.params.values import with_values
 from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
@@ -67,6 +67,7 @@ def test_the_study_of_the_head_is_not_that_of_what_is_trained_with_what_it_finds
     for change in (*({name: value} for name, value in same.items()), {"finetune.labels": None}):
         assert folder(change) == folder({}), change
     assert folder({"finetune.search.epochs": 2}) != folder({})
+    assert folder({"finetune.search.trials": 3}) != folder({})
     assert folder({"finetune.weight_decay": 0.5}) != folder({})
 
 
@@ -83,6 +84,20 @@ def test_pruning_of_the_final_training_alone_may_come_after_the_last_epoch_of_a_
         return study_folder(project, "finetune", "finetune.search", changed)
 
     assert folder([15]) == folder([2])
+
+
+def test_studies_that_differ_in_their_number_of_trials_alone_know_of_each_other(project, params):
+    def folder(**changes):
+        changed = {f"search.{name}": value for name, value in changes.items()}
+        made = study_folder(project, "search", "search", with_values(params, changed))
+        made.mkdir(parents=True, exist_ok=True)
+        return made
+
+    short, long, other = folder(trials=5), folder(trials=50), folder(trials=5, epochs=3)
+
+    assert studies_like(short) == [long]
+    assert studies_like(long) == [short]
+    assert studies_like(other) == []
 
 
 def test_it_changes_with_what_fetch_wrote(project, params):

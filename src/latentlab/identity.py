@@ -47,10 +47,10 @@ def identify(project: Project, stage: str, params: Params) -> str:
 
 
 def study_folder(project: Project, stage: str, section: str, params: Params) -> Path:
-    """Where the study of a stage is kept: decided by all that decides its trials.
+    """Where the study of a stage is kept: decided by all that decides its trials, and their number.
 
-    Neither their number does, nor the tolerance by which one of them is chosen, nor what is trained
-    with the values that were found.
+    Neither the tolerance does by which one of them is chosen, nor what is trained with the values
+    that were found.
     """
     same = {f"{section}.trials": 1, f"{section}.tolerance": 0.0}
     if section == "finetune.search" and params.finetune.search is not None:
@@ -63,7 +63,15 @@ def study_folder(project: Project, stage: str, section: str, params: Params) -> 
     study = params.search if section == "search" else params.finetune.search
     # their order decides what is drawn, and which objective is the first
     in_order = [list(study.space), list(study.objectives)] if study is not None else []
-    return project.study(stage, hashlib.sha256(json.dumps([key, in_order]).encode()).hexdigest())
+    trials = study.trials if study is not None else 0
+    made_of = json.dumps([key, in_order]).encode()
+    return project.study(stage, hashlib.sha256(made_of).hexdigest(), trials)
+
+
+def studies_like(folder: Path) -> list[Path]:
+    """The studies beside that in `folder` which differ from it in their number of trials alone."""
+    key, _, _ = folder.name.rpartition("-")
+    return [other for other in sorted(folder.parent.glob(f"{key}-*")) if other != folder]
 
 
 def code_hash() -> str:

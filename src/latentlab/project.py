@@ -45,9 +45,9 @@ class Project:
         """Where a stage keeps the state of its trainings while it runs; `key` decides them."""
         return self.home / ".latentlab" / "checkpoints" / f"{stage}-{key[:20]}"
 
-    def study(self, stage: str, key: str) -> Path:
-        """Where the study of a stage is kept, also when it is complete; `key` decides it."""
-        return self.home / ".latentlab" / "studies" / f"{stage}-{key[:20]}"
+    def study(self, stage: str, key: str, trials: int) -> Path:
+        """Where a study of a stage is kept, also when it is complete; `key` decides its trials."""
+        return self.home / ".latentlab" / "studies" / f"{stage}-{key[:20]}-{trials}"
 
     def output_folders(self) -> list[Path]:
         """The folder of every stage that wrote anything, in alphabetical order."""

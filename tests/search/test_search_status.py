@@ -15,6 +15,7 @@ from latentlab.params.yaml_files import read_yaml
 from latentlab.params_file import load_params
 from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
+from latentlab.search_status import print_status
 from latentlab.training.jobs import Outcome
 
 pytestmark = pytest.mark.usefixtures("quick_records")
@@ -112,7 +113,7 @@ def status(latentlab):
 def test_before_the_first_trial_there_is_no_study(project, latentlab, status):
     path = folder_of(project) / "study.db"
 
-    assert status() == {"state": "none", "wanted": 4, "path": str(path)}
+    assert status() == {"state": "none", "wanted": 4, "like it": [], "path": str(path)}
     said = latentlab("search", "--status")
     assert said.out == f"search: no study yet of this space, these data and this code ({path})\n"
     assert not path.parent.exists()
@@ -166,8 +167,24 @@ def test_a_study_whose_driver_was_killed_is_interrupted(project, record, latentl
     assert "best" not in found
     assert latentlab("search", "--status").out.splitlines() == [
         "search: interrupted; of 4 trials 0 complete, 1 pruned, 0 failed, 1 under way",
+        "leads: trial 1, 0.5 at epoch 1",
         f"record: {record.path}",
     ]
+
+
+def test_until_a_trial_is_complete_the_best_under_way_leads(project, record, latentlab, status):
+    for number, results in enumerate([{2: 0.5}, {2: 0.25}, {}]):
+        enter(record, number)
+        for epochs, result in results.items():
+            record.reach(number, epochs, [], result)
+    enter(record, 3, PRUNED)
+
+    assert status()["leader"] == {"number": 1, "epoch": 2, "result": 0.25}
+    assert "leads: trial 1, 0.25 at epoch 2" in latentlab("search", "--status").out.splitlines()
+
+    record.reach(0, 6, [], 0.375)
+
+    assert status()["leader"] == {"number": 0, "epoch": 6, "result": 0.375}
 
 
 def test_a_study_that_has_all_its_trials_is_complete(project, record, latentlab, status):
@@ -196,27 +213,20 @@ def test_a_study_that_was_killed_after_its_last_trial_is_complete(project, recor
     assert status()["state"] == "complete"
 
 
-def test_more_trials_make_a_complete_study_an_interrupted_one(project, record, edit, status):
+def test_another_number_of_trials_is_a_study_of_its_own_that_takes_from_the_first(
+    project, record, edit, status, capsys
+):
     enter_four(record)
     record.release()
 
     edit(**STUDY | {"trials": 5})
 
     found = status()
-    assert (found["state"], found["wanted"]) == ("interrupted", 5)
-    assert found["path"] == str(record.path)
-
-
-def test_fewer_trials_leave_what_came_later_out(project, record, edit, status):
-    """As the stage itself does, which would now choose among the first two."""
-    enter_four(record)
-    record.release()
-
-    edit(**STUDY | {"trials": 2})
-
-    found = status()
-    assert (found["state"], found["wanted"]) == ("complete", 2)
-    assert found["best"][0]["number"] == 0
+    assert (found["state"], found["wanted"]) == ("none", 5)
+    assert found["like it"] == [str(record.path)]
+    print_status("search", found)
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == f"one of 5 trials takes what was trained in {record.path}"
 
 
 def test_another_space_is_another_study(project, record, edit, status):

@@ -108,18 +108,20 @@ def task(params, fetched, empty_record, tmp_path_factory):
     return make
 
 
-def record_of(task):
+def record_of(task, like_it=()):
     directions = list(task.settings.objectives.values())
-    return StudyRecord(task.checkpoints.parent, directions)
+    folders = [other.checkpoints.parent for other in like_it]
+    return StudyRecord(task.checkpoints.parent, directions, folders)
 
 
-def study_of(task, executor=None, work=run_job):
-    return Study(task, record_of(task), executor or InlineExecutor(), work)
+def study_of(task, executor=None, work=run_job, like_it=()):
+    return Study(task, record_of(task, like_it), executor or InlineExecutor(), work)
 
 
-def run(task, executor=None, work=run_job):
+def run(task, executor=None, work=run_job, like_it=()):
     """Its trials, in the order of their numbers."""
-    return sorted(study_of(task, executor, work).trials(), key=lambda trial: trial.number)
+    study = study_of(task, executor, work, like_it)
+    return sorted(study.trials(), key=lambda trial: trial.number)
 
 
 def made_up(landscape, job):
@@ -195,43 +197,6 @@ def trained(monkeypatch):
 def value_at(trial, epochs):
     """What a trial is judged by after so many epochs: the figure of the weights it would keep."""
     return min((r["validation/loss"], r["validation/mse"]) for r in trial.history[:epochs])[1]
-
-
-def rounds(trials, settings, goes_on):
-    """The trials that reach each rung, by `goes_on(value, rung, earlier values at each)`.
-
-    By halving no more than their share of a round goes on; those that may are asked last, the best
-    first.
-    """
-    rungs = settings.rungs
-    reached = {rung: {} for rung in rungs}
-    live = {}
-    numbers = [trial.number for trial in trials]
-    batches = [numbers[i : i + settings.batch] for i in range(0, len(numbers), settings.batch)]
-    while batches or live:
-        live |= dict.fromkeys(batches.pop(0) if batches else [], 0)
-        for number in [number for number, at in live.items() if rungs[at] == rungs[-1]]:
-            reached[rungs[-1]][number] = value_at(trials[number], rungs[-1])
-            del live[number]
-        room = dict.fromkeys(live.values(), 12)
-        if settings.pruner == "halving":
-            together = list(live.values())
-            room = {at: max(1, together.count(at) // settings.reduction) for at in live.values()}
-        ranked = sorted((value_at(trials[n], rungs[at]), n) for n, at in live.items())
-        may = []
-        for value, number in ranked:
-            at = live[number]
-            room[at] -= 1
-            may.append((value, number, room[at] >= 0))
-        for value, number, allowed in sorted(may, key=lambda each: each[2]):
-            rung = rungs[live[number]]
-            promoted = goes_on(value, rung, reached) and allowed
-            reached[rung][number] = value
-            if promoted:
-                live[number] += 1
-            else:
-                del live[number]
-    return {rung: sorted(values) for rung, values in reached.items()}
 
 
 def test_trials_draw_from_every_range(undisturbed):
@@ -472,37 +437,74 @@ def test_the_seconds_of_a_trial_are_those_of_all_its_rungs(task):
         assert outcome.seconds == of_rungs[-1]
 
 
-def test_halving_lets_the_best_of_those_that_came_so_far_go_on(task):
-    one = task({"search.trials": 12, "search.batch": 4})
+def epochs_by_number(trials):
+    return [trial.epochs for trial in trials]
+
+
+@pytest.mark.parametrize("batch", [4, 12])
+def test_halving_lets_the_best_of_all_that_reach_a_rung_go_on(task, batch):
+    one = task({"search.trials": 12, "search.batch": batch})
 
     trials = run(one, work=remembered)
 
-    def among_the_best(value, rung, reached):
-        values = [*reached[rung].values(), value]
-        return value <= sorted(values)[max(len(values) // 2, 1) - 1]
+    reached = dict.fromkeys(range(12), 1)
+    going = range(12)
+    for rung, following in ((1, 2), (2, 4)):
+        values = {number: value_at(trials[number], rung) for number in going}
+        going = sorted(going, key=lambda number: (values[number], number))[: len(going) // 2]
+        reached |= dict.fromkeys(going, following)
+    assert epochs_by_number(trials) == list(reached.values())
+    assert Counter(epochs_by_number(trials)) == {1: 6, 2: 3, 4: 3}
 
-    reached = rounds(trials, one.settings, among_the_best)
-    assert reached == {
-        rung: [trial.number for trial in trials if trial.epochs >= rung] for rung in (1, 2, 4)
-    }
-    assert 0 < len(reached[4]) < len(reached[2]) < len(reached[1])
 
-
-def test_halving_keeps_to_its_share_of_the_epochs_where_every_batch_is_better_than_the_last(task):
+@pytest.mark.parametrize("trend", [1, -1])
+def test_halving_keeps_to_its_share_of_the_epochs_whatever_comes_last(task, trend):
     one = task({"search.trials": 32, "search.batch": 8, "search.reduction": 4, "search.epochs": 16})
 
-    def better_and_better(job):
+    def monotonous(job):
         number = int(job.name.split()[1].rstrip(","))
         outcome = remembered(job)
-        history = [record | {"validation/mse": 1 / (number + 1)} for record in outcome.history]
+        loss = 1.0 - trend * number / 100
+        history = [record | {"validation/mse": loss} for record in outcome.history]
         return dataclasses.replace(outcome, history=history)
 
-    trials = run(one, work=better_and_better)
+    trials = run(one, work=monotonous)
 
-    epochs = sum(trial.epochs for trial in trials)
-    # of each eight: eight for one epoch, two for three more, one of these for twelve more
-    assert epochs <= 4 * (8 + 2 * 3 + 12)
-    assert trials[-1].epochs == 16
+    # of thirty-two for one epoch, eight go on to four, two of these to sixteen
+    expected = [1] * 24 + [4] * 6 + [16] * 2
+    assert epochs_by_number(trials) == expected[::trend]
+
+
+def test_of_the_trials_that_halving_judges_those_that_failed_are_not_counted(task):
+    """Of six a half would be three, of the four that are left it is two."""
+    one = task({"search.epochs": 2})
+
+    def fail_at_first(job):
+        failed = job.name.startswith(("trial 0", "trial 1"))
+        return dataclasses.replace(remembered(job), fault="it diverged" if failed else None)
+
+    trials = run(one, work=fail_at_first)
+
+    assert Counter(trial.state for trial in trials) == {FAILED: 2, PRUNED: 2, COMPLETE: 2}
+
+
+def test_a_trial_of_which_it_is_clear_that_it_does_not_go_on_ends_while_others_are_drawn(task):
+    one = task({"search.trials": 12, "search.batch": 4, "search.epochs": 2})
+    started = []
+
+    def note(job):
+        started.append(int(job.name.split()[1].rstrip(",")))
+        return remembered(job)
+
+    study = study_of(one, work=note)
+    ended = []
+    for trial in study.trials():
+        ended.append(max(started))
+        if max(started) < 11:
+            assert study.leader.results[0] < trial.results[0]
+
+    assert Counter(ended) == {7: 2, 11: 10}  # six of twelve may go on, and of eight too
+    assert study.leader is None
 
 
 def test_the_median_pruner_stops_what_is_worse_than_the_median_of_complete_trials(task):
@@ -518,15 +520,14 @@ def test_the_median_pruner_stops_what_is_worse_than_the_median_of_complete_trial
 
     trials = run(one, work=remembered)
 
-    def at_least_average(value, rung, reached):
-        complete = [trials[number] for number in reached[2]]
-        return len(complete) < 5 or value <= statistics.median(value_at(t, rung) for t in complete)
-
-    reached = rounds(trials, one.settings, at_least_average)
-    assert reached[1] == list(range(12))
-    assert reached[2] == [trial.number for trial in trials if trial.state == COMPLETE]
-    assert 6 < len(reached[2]) < 12
-    assert {trial.epochs for trial in trials if trial.state == PRUNED} == {1}
+    # the first six are complete when the others are asked, in the order of their results
+    complete = [value_at(trial, 2) for trial in trials[:6]]
+    assert epochs_by_number(trials[:6]) == [2] * 6
+    for trial in trials[6:]:
+        goes_on = value_at(trial, 1) <= statistics.median(complete)
+        assert trial.state == (COMPLETE if goes_on else PRUNED)
+        assert trial.epochs == 1 + goes_on
+    assert 6 < sum(trial.epochs == 2 for trial in trials) < 12
 
 
 def test_without_a_pruner_every_trial_is_trained_to_the_end_at_once(task):
@@ -757,16 +758,20 @@ def test_with_several_objectives_a_trial_has_a_figure_for_each(task):
     assert timeless(run(task(several), work=remembered)) == timeless(trials)
 
 
-def test_what_was_measured_is_not_measured_again_where_the_record_has_it(task):
+def test_what_was_measured_is_not_measured_again_where_a_record_has_it(task):
     """The time of a pass differs from run to run, and what was decided by it must stand."""
     latency = {"search.objectives": {"latency": "minimize"}, "search.trials": 3}
     one = task(latency)
-    first = run(one)
+    first = timeless(run(one))
 
-    longer = run(dataclasses.replace(one, settings=task(latency | {"search.trials": 5}).settings))
+    again = timeless(run(one))
+    longer = timeless(run(task(latency | {"search.trials": 4}), like_it=[one]))
 
-    assert all(trial.results[0] > 0 for trial in longer)
-    assert timeless(longer[:3]) == timeless(first)
+    assert all(trial.results[0] > 0 for trial in first)
+    assert again == first
+    same = [n for n, trial in enumerate(first) if longer[n].epochs == trial.epochs]
+    assert len(same) > 1
+    assert [longer[n].outcomes for n in same] == [first[n].outcomes for n in same]
 
 
 class Kill(BaseException):
@@ -917,76 +922,40 @@ def test_the_study_of_a_record_that_was_moved_away_starts_anew(task, undisturbed
     assert timeless(run(one)) == undisturbed
 
 
-def test_more_trials_go_on_with_the_same_study(task, params, trained):
-    more = {"search.trials": 10}
-    whole = task(more)
-    expected = timeless(run(whole, work=remembered))
-    one = task()
-    first = run(one, work=remembered)
+@pytest.mark.parametrize("trials", [4, 10])
+def test_a_study_of_another_length_trains_only_what_the_first_did_not(task, trained, trials):
+    """And ends as if there had been no other."""
+    other = {"search.trials": trials}
+    expected = timeless(run(task(other), work=remembered))
+    first = task()
+    before = epochs_by_number(run(first, work=remembered))
     trained.clear()
+    one = task(other)
 
-    longer = run(dataclasses.replace(one, settings=with_values(params, more).search))
+    found = run(one, like_it=[first])
 
-    assert timeless(longer) == expected
-    assert timeless(longer[:6]) == timeless(first)
-    assert len(trained) == sum(trial.epochs for trial in longer[6:])
-    assert entries(one) == entries(whole)
-
-
-def test_fewer_trials_are_the_first_of_the_same_study(task, params, trained):
-    one = task()
-    first = run(one, work=remembered)
-    trained.clear()
-
-    fewer = with_values(params, {"search.trials": 4}).search
-    shorter = run(dataclasses.replace(one, settings=fewer))
-
-    assert timeless(shorter) == timeless(first[:4])
-    assert trained == []
+    assert timeless(found) == expected
+    # a trial that goes on from where it ended before has no checkpoint there any more
+    lent = [t.number < 6 and t.epochs <= before[t.number] for t in found]
+    anew = [t.epochs for t, known in zip(found, lent, strict=True) if not known]
+    assert len(trained) == sum(anew)
+    assert sum(lent) >= 3
+    untouched = task(other)
+    run(untouched, work=remembered)
+    assert entries(one) == entries(untouched)
 
 
-def test_more_trials_after_a_kill_lose_nothing_either(task, params):
+def test_a_study_of_another_length_takes_what_a_killed_one_has_trained(task):
     more = {"search.trials": 9}
     expected = timeless(run(task(more), work=remembered))
-    one = task()
+    first = task()
     with pytest.raises(Kill):
-        run(one, work=Mortal(7, work=remembered))
+        run(first, work=Mortal(5, work=remembered))
+    rest = Mortal(work=remembered)
 
-    longer = dataclasses.replace(one, settings=with_values(params, more).search)
-
-    assert timeless(run(longer, work=remembered)) == expected
-
-
-@pytest.mark.parametrize("landscape", range(6))
-def test_what_went_on_in_a_shorter_study_goes_on_in_a_longer_one(task, params, landscape):
-    """The last batch was a part of one: the others of the whole batch might have been better."""
-    work = partial(made_up, landscape)
-    for jobs in range(6, 13):
-        one = task({"search.trials": 5, "search.batch": 4})
-        try:
-            run(one, work=Mortal(jobs, work=work))
-        except Kill:
-            more = {"search.trials": 8, "search.batch": 4}
-            longer = dataclasses.replace(one, settings=with_values(params, more).search)
-            first = timeless(run(longer, work=work))
-            assert timeless(run(longer, work=work)) == first
-
-
-def test_what_a_shorter_study_does_not_come_to_waits_for_a_longer_one(task, params):
-    one = task()
-    with pytest.raises(Kill):
-        run(one, work=Mortal(4, work=remembered))
-    fewer = with_values(params, {"search.trials": 3}).search
-    record = record_of(one)
-
-    shorter = dataclasses.replace(one, settings=fewer)
-    list(Study(shorter, record, InlineExecutor(), remembered).trials())
-    record.release()
-
-    states = [state for _, state, *_ in entries(one)]
-    assert "RUNNING" not in states
-    assert states[3:] == ["WAITING"] * 3
-    assert timeless(run(one, work=remembered)) == timeless(run(task(), work=remembered))
+    assert timeless(run(task(more), work=rest, like_it=[first])) == expected
+    names = {f"trial {number}, part 00" for number in range(3)}  # of the round that was recorded
+    assert not {(name, 1) for name in names} & set(rest.done)
 
 
 def test_the_checkpoints_of_a_trial_are_deleted_when_it_ends(task):

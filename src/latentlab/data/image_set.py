@@ -1,5 +1,6 @@
 """The images of one split as the stages read them: memory-mapped uint8, float only in batches."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ class ImageSet:
     def image_shape(self) -> tuple[int, ...]:
         """[C, S, S] of each image."""
         return tuple(self.images.shape[1:])
+
+    @property
+    def pixels(self) -> int:
+        """Values of each image, C x S x S."""
+        return math.prod(self.image_shape)
 
     def to(self, device: torch.device) -> "ImageSet":
         """Hold the images on `device`; on the CPU they stay memory-mapped."""

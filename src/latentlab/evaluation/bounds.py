@@ -23,7 +23,7 @@ def bound_metrics(vae: Vae, images: ImageSet, seed: int) -> dict[str, float]:
     """
     torch.manual_seed(seed)  # whatever was drawn for other models before
     terms = mean_terms(vae, images)
-    pixels = math.prod(images.image_shape)
+    pixels = images.pixels
     return {
         "elbo": terms["elbo"],
         "kl": terms["kl"],

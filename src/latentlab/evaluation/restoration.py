@@ -1,6 +1,5 @@
 """How close restored images are to what they were before they were spoilt."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -31,7 +30,7 @@ def restoration_metrics(
     for clean, spoilt in spoilt_batches(images, corruption, seed):
         for name, made in (("mse", restore(spoilt)), ("corrupted_mse", spoilt)):
             errors[name] += _squared_error(made, clean)
-    values = len(images) * math.prod(images.image_shape)
+    values = len(images) * images.pixels
     return {name: error / values for name, error in errors.items()}
 
 
@@ -58,7 +57,7 @@ def robustness(
             made = restore(spoilt)
             errors[name] += _squared_error(made, clean)
             hits[name] += int((classify(made).argmax(1) == labels).sum())
-    values = len(images) * math.prod(images.image_shape)
+    values = len(images) * images.pixels
     return {
         name: {"mse": errors[name] / values, "accuracy": hits[name] / len(images)}
         for name in methods

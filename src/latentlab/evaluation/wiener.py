@@ -48,7 +48,7 @@ class LinearFilters:
 
     def __init__(self, images: ImageSet, seed: int) -> None:
         self._images = images
-        self._pixels = math.prod(images.image_shape)
+        self._pixels = images.pixels
         self._seed = seed
         self._fitted: dict[str, LinearFilter] = {}
 

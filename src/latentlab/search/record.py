@@ -6,7 +6,7 @@ finds here what it need not train once more. `optuna-dashboard` and `optuna.load
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,11 +33,12 @@ SECONDS_TO_WAIT = 10.0
 class StudyRecord:
     """What a study has reached, in `folder`/study.db.
 
-    EnvironmentProblem where the database cannot be read or written, or where another process runs
-    the study.
+    What the studies in the folders `like_it` have reached, which differ from it in nothing but the
+    number of trials, need not be trained again. EnvironmentProblem where a database cannot be read
+    or written, or where another process runs the study.
     """
 
-    def __init__(self, folder: Path, directions: list[str]) -> None:
+    def __init__(self, folder: Path, directions: list[str], like_it: Iterable[Path] = ()) -> None:
         self.path = folder / "study.db"
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,6 +55,7 @@ class StudyRecord:
             self._refuse_a_second_driver()
             self._known = {trial.number: trial for trial in self._study.trials}
         self._ids: dict[int, int] = {}
+        self._lent = [trial for other in like_it for trial in _trials_of(other / "study.db")]
 
     def __len__(self) -> int:
         return len(self._known)
@@ -76,8 +78,6 @@ class StudyRecord:
             self._ids[trial.number] = self._storage.get_trial_id_from_study_id_trial_number(
                 self._study_id, trial.number
             )
-            if known.state == TrialState.WAITING:
-                self._storage.set_trial_state_values(self._ids[trial.number], TrialState.RUNNING)
 
     def _enter(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> int:
         """Enter a trial that is not there; its id. Nobody else may enter any."""
@@ -92,10 +92,13 @@ class StudyRecord:
 
     def outcomes(self, number: int, epochs: int) -> list[Outcome] | None:
         """What the trainings of a trial reached in an earlier run, after so many epochs."""
-        if number not in self._known:
-            return None
-        entry = self._known[number].user_attrs.get(f"epoch {epochs}")
-        return entry and [Outcome(**outcome) for outcome in entry]
+        return _outcomes(self._known[number], epochs) if number in self._known else None
+
+    def lent(self, trial: Trial, epochs: int) -> list[Outcome] | None:
+        """What the trainings of a trial reached in a study like this one, after so many epochs."""
+        same = (each for each in self._lent if each.number == trial.number)
+        found = (_outcomes(each, epochs) for each in same if each.params == trial.drawn)
+        return next(filter(None, found), None)
 
     def reach(
         self, number: int, epochs: int, outcomes: list[Outcome], result: float | None
@@ -131,17 +134,8 @@ class StudyRecord:
             )
 
     def release(self) -> None:
-        """Say that nobody runs the study any more.
-
-        Trials of an earlier run that this one was too short for wait for a longer one.
-        """
+        """Say that nobody runs the study any more."""
         with guarded(self.path):
-            for number, known in self._known.items():
-                if number not in self._ids and known.state == TrialState.RUNNING:
-                    trial = self._storage.get_trial_id_from_study_id_trial_number(
-                        self._study_id, number
-                    )
-                    self._storage.set_trial_state_values(trial, TrialState.WAITING)
             self._study.set_user_attr("driver", None)
 
     def _refuse_a_second_driver(self) -> None:
@@ -194,6 +188,19 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _trials_of(path: Path) -> list[FrozenTrial]:
+    """The trials of a record that somebody else may be writing."""
+    if not path.is_file():
+        return []
+    with guarded(path):
+        return optuna.load_study(study_name=NAME, storage=open_storage(path)).trials
+
+
+def _outcomes(entry: FrozenTrial, epochs: int) -> list[Outcome] | None:
+    outcomes = entry.user_attrs.get(f"epoch {epochs}")
+    return outcomes and [Outcome(**outcome) for outcome in outcomes]
 
 
 def _entry(trial: Trial, distributions: dict[str, BaseDistribution]) -> FrozenTrial:

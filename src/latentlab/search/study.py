@@ -1,15 +1,14 @@
 """A study: trials drawn by Optuna, trained rung by rung side by side, pruned between rungs.
 
-It goes in rounds. In each, a batch of new trials is drawn, every trial that is alive is trained to
-its next rung, and then, in an order that their results decide, each is told to Optuna and either
-goes on or ends. What is drawn depends on the seed, the number of the trial and the earlier rounds
+It goes in rounds. In each, a batch of new trials is drawn, every trial that is to go on is trained
+to its next rung, and then, in an order that their results decide, each is told to Optuna and goes
+on, waits or ends. What is drawn depends on the seed, the number of the trial and the earlier rounds
 alone: not on which training ends first, how many there are at a time, or whether the study was
 killed between.
 
 A study that was killed is run from the start. What its record knows is not trained again.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, as_completed
@@ -61,12 +60,17 @@ class Task:
 
 @dataclass
 class _Live:
-    """A trial under way; `rung` is the one that it is trained to next."""
+    """A trial under way; `rung` is the one that it is trained to next, or has reached and waits at.
+
+    Optuna knows it twice: as what its sampler learns from, and as what its pruner judges.
+    """
 
     trial: Trial
-    asked: optuna.Trial
+    drawn: optuna.Trial
+    judged: optuna.Trial
     candidate: Candidate | None = None
     rung: int = 0
+    waits: bool = False
     over: bool = False
 
 
@@ -85,43 +89,55 @@ class Study:
         self._record = record
         self._executor = executor
         self._work = work
+        self._live: list[_Live] = []
+        self._reached: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._view = optuna.create_study(
-            directions=list(self._settings.objectives.values()), pruner=_pruner(self._settings)
-        )
+        directions = list(self._settings.objectives.values())
+        self._guide = optuna.create_study(directions=directions)
+        self._view = optuna.create_study(directions=directions, pruner=_pruner(self._settings))
 
     @property
     def view(self) -> optuna.Study:
         """The trials so far as Optuna sees them."""
         return self._view
 
+    @property
+    def leader(self) -> Trial | None:
+        """The best of the trials that wait to go on."""
+        waiting = [each for each in self._live if each.waits]
+        return min(waiting, key=self._rank).trial if waiting else None
+
     def trials(self) -> Iterator[Trial]:
         """Run the study; yield each trial as it ends."""
         total = self._settings.trials if self._settings.space else 0
         drawn = 0
-        live: list[_Live] = []
-        while live or drawn < total:
+        while self._live or drawn < total:
             batch = range(drawn, min(drawn + self._settings.batch, total))
-            live += [self._draw(number) for number in batch]
+            self._live += [self._draw(number) for number in batch]
             drawn += len(batch)
-            self._train([each for each in live if not each.over])
-            self._decide(live)
-            yield from (each.trial for each in live if each.over)
-            live = [each for each in live if not each.over]
+            self._train([each for each in self._live if not (each.over or each.waits)])
+            self._decide(more=drawn < total)
+            over = [each.trial for each in self._live if each.over]
+            self._live = [each for each in self._live if not each.over]
+            yield from over
 
     def _draw(self, number: int) -> _Live:
-        self._view.sampler = _sampler(self._settings, self._task.seed, number)
+        self._guide.sampler = _sampler(self._settings, self._task.seed, number)
         if self._settings.sampler == "grid":
-            self._view.enqueue_trial(walk_grid(self._settings.space, number, self._task.seed))
-        asked = self._view.ask()
-        values = draw(asked, self._settings.space)
-        live = _Live(Trial(number, values, asked.params), asked)
+            self._guide.enqueue_trial(walk_grid(self._settings.space, number, self._task.seed))
+        drawn = self._guide.ask()
+        values = draw(drawn, self._settings.space)
+        self._view.enqueue_trial(drawn.params)
+        judged = self._view.ask()
+        draw(judged, self._settings.space)
+        live = _Live(Trial(number, values, drawn.params), drawn, judged)
         if number not in self._record:
             self._forget_checkpoints(number)  # of a record that is not there any more
-        self._record.begin(live.trial, asked.distributions)
+        self._record.begin(live.trial, drawn.distributions)
         try:
             live.candidate = self._task.candidate(values)
         except ValueError as impossible:
+            self._guide.tell(drawn, state=STATES[PRUNED])
             self._end(live, PRUNED, str(impossible))
         return live
 
@@ -133,6 +149,11 @@ class Study:
             known = self._record.outcomes(each.trial.number, self._rung(each))
             if known is not None:
                 each.trial.outcomes = known
+                continue
+            lent = self._record.lent(each.trial, self._rung(each))
+            if lent is not None:
+                each.trial.outcomes = lent
+                self._enter(each)
                 continue
             before = each.trial.outcomes or [Outcome.before(job) for job in self._jobs(each)]
             each.trial.outcomes = []
@@ -153,35 +174,41 @@ class Study:
             result = results_of(trial.outcomes, list(self._settings.objectives))[0]
         self._record.reach(trial.number, self._rung(each), trial.outcomes, result)
 
-    def _decide(self, live: list[_Live]) -> None:
-        """Tell Optuna what each trial has reached, and ask which of them go on.
+    def _decide(self, more: bool) -> None:
+        """Let each trial that is not over go on, wait until there are no `more` to draw, or end.
 
-        Those that may not are told first, so that those that may compete with all of their round.
+        Those that may not go on are told to Optuna first, so that those that may compete with all
+        that reached their rung; then Optuna decides.
         """
-        for each in live:
-            self._settle(each)
-        going = sorted((each for each in live if not each.over), key=self._rank)
-        best = self._best_of_each_rung(going)
-        for each in sorted(going, key=lambda each: each.trial.number in best):
-            if self._pruned(each, each.trial.number in best):
+        for each in self._live:
+            if not (each.over or each.waits):
+                self._settle(each)
+        going = sorted((each for each in self._live if not each.over), key=self._rank)
+        chosen = self._best_of_each_rung(going, more)
+        for each in sorted(going, key=lambda each: each.trial.number in chosen):
+            may = each.trial.number in chosen
+            each.waits = may and more and self._settings.pruner == "halving"
+            if each.waits:
+                continue
+            if self._pruned(each) or not may:
                 self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
             else:
                 each.rung += 1
 
-    def _best_of_each_rung(self, going: list[_Live]) -> set[int]:
+    def _best_of_each_rung(self, going: list[_Live], more: bool) -> set[int]:
         """The numbers of the trials that may go on, of trials in the order of their results.
 
-        By successive halving no more than 1/`reduction` of those that reached a rung together, and
-        at least one: where the sampler learns, most new trials are among the best so far, which is
-        all that Optuna asks for. By other rules any.
+        By successive halving at most 1/`reduction` of all that reach a rung, and at least one;
+        while there are `more` to draw, as many as that may be in the end. By other rules any.
         """
-        reduction = self._settings.reduction if self._settings.pruner == "halving" else 1
-        reached = Counter(each.rung for each in going)
-        room = {rung: max(1, count // reduction) for rung, count in reached.items()}
         chosen = set()
+        room: dict[int, int] = {}
         for each in going:
-            if room[each.rung] > 0:
+            if self._settings.pruner == "halving":
+                reached = self._settings.trials if more else self._reached[each.rung]
+                room.setdefault(each.rung, max(1, reached // self._settings.reduction))
                 room[each.rung] -= 1
+            if room.get(each.rung, 0) >= 0:
                 chosen.add(each.trial.number)
         return chosen
 
@@ -191,36 +218,35 @@ class Study:
         return sign * each.trial.results[0], each.trial.number
 
     def _settle(self, each: _Live) -> None:
-        """Note the results of a trial; end it where it failed, or where its training is over."""
-        if each.over:
-            return
+        """Note the results of a trial; end it where it failed, or where its training is over.
+
+        The sampler learns from the results at the first rung, which all trials have: it would take
+        each that went on for better than all that did not, and the first to go on know little.
+        """
         faults = [outcome.fault for outcome in each.trial.outcomes if outcome.fault]
+        if not faults:
+            each.trial.results = results_of(each.trial.outcomes, list(self._settings.objectives))
+            self._reached[each.rung] += 1
+        if each.rung == 0:
+            state = STATES[FAILED if faults else COMPLETE]
+            self._guide.tell(each.drawn, each.trial.results or None, state)
         if faults:
             self._end(each, FAILED, faults[0])
-            return
-        each.trial.results = results_of(each.trial.outcomes, list(self._settings.objectives))
-        if all(outcome.over for outcome in each.trial.outcomes):
+        elif all(outcome.over for outcome in each.trial.outcomes):
             self._end(each, COMPLETE)
 
-    def _pruned(self, each: _Live, may: bool) -> bool:
-        """What was decided in an earlier run stands, when fewer trials may have been there.
-
-        Else Optuna decides of those that may.
-        """
-        number = each.trial.number
+    def _pruned(self, each: _Live) -> bool:
+        """What Optuna decides."""
         if self._settings.pruner == "none":
             return False
-        each.asked.report(each.trial.results[0], self._rung(each))
-        pruned = each.asked.should_prune() or not may
-        if self._record.outcomes(number, self._settings.rungs[each.rung + 1]) is not None:
-            return False
-        return pruned or self._record.ended(number) is not None
+        each.judged.report(each.trial.results[0], self._rung(each))
+        return each.judged.should_prune()
 
     def _end(self, each: _Live, state: str, reason: str = "") -> None:
         each.over = True
         each.trial.state, each.trial.reason = state, reason
         results = each.trial.results if state == COMPLETE else None
-        self._view.tell(each.asked, results, STATES[state])
+        self._view.tell(each.judged, results, STATES[state])
         self._record.end(each.trial)
         self._forget_checkpoints(each.trial.number)
 
@@ -274,13 +300,5 @@ def _sampler(settings: StudyParams, seed: int, number: int) -> optuna.samplers.B
     if settings.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=own)
     if settings.sampler == "cma-es":
-        with warnings.catch_warnings():
-            # of an option that Optuna calls experimental; without it the few that were not pruned
-            # would be all that it learns from
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.CmaEsSampler(
-                seed=own,
-                warn_independent_sampling=False,
-                consider_pruned_trials=settings.pruner != "none",
-            )
+        return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
     return optuna.samplers.RandomSampler(seed=own)

@@ -11,7 +11,7 @@ import torch
 from latentlab.data.folds import stratified_folds
 from latentlab.data.image_set import stratified_sample
 from latentlab.files import write_csv
-from latentlab.identity import study_folder
+from latentlab.identity import studies_like, study_folder
 from latentlab.params.schema import Params
 from latentlab.params.studies import StudyParams
 from latentlab.params.values import with_values
@@ -79,9 +79,12 @@ def run_study(
     """
     folder = study_folder(stage.project, stage.name, section, stage.params)
     earlier = [other for other in folder.parent.glob(f"{stage.name}-*") if other != folder]
-    record = StudyRecord(folder, list(settings.objectives.values()))
+    like_it = studies_like(folder)
+    record = StudyRecord(folder, list(settings.objectives.values()), like_it)
     if len(record):
         note(f"{stage.name}: goes on with the {len(record)} trials of {record.path}")
+    elif like_it:
+        note(f"{stage.name}: takes what was trained in {', '.join(map(str, like_it))}")
     elif earlier:
         note(
             f"{stage.name}: a new study, because its space, its data or the code changed; "
@@ -105,7 +108,7 @@ def run_study(
         study = Study(task, record, executor, work)
         ended: list[Trial] = []
         for best in best_so_far(_told(stage, study, list(settings.objectives), ended), settings):
-            _show(bar, stage.name, ended, best)
+            _show(bar, stage.name, ended, best or study.leader)
             bar.advance(1, earlier=record.ended(ended[-1].number) is not None)
     record.release()
     plots.mkdir(parents=True, exist_ok=True)  # also where nothing is searched
@@ -162,7 +165,8 @@ def _log_trial(stage: Stage, trial: Trial, objectives: list[str]) -> None:
 def _show(bar: Bar, name: str, ended: list[Trial], best: Trial | None) -> None:
     words = f"{name}: {sum(trial.state == PRUNED for trial in ended)} pruned"
     if best is not None:
-        words += f", best {best.results[0]:.4g} (trial {best.number})"
+        so_far = "" if best.state == COMPLETE else f" at epoch {len(best.history)}"
+        words += f", best {best.results[0]:.4g}{so_far} (trial {best.number})"
     bar.say(words)
 
 
