@@ -1,5 +1,6 @@
 """What the record of a study keeps, and what it says where it cannot be used."""
 
+import dataclasses
 import os
 import re
 import resource
@@ -155,6 +156,28 @@ def test_a_trial_that_ended_stays_as_it_is(folder, record):
     again.end(trials[0])
 
     assert StudyRecord(folder, ["minimize"]).ended(0) == (COMPLETE, "")
+
+
+def test_a_record_is_lent_what_another_has_of_the_same_trials(folder, record, tmp_path):
+    trials = fill(record)
+    other = StudyRecord(tmp_path / "longer", ["minimize"], [tmp_path / "nothing", folder])
+
+    assert len(other) == 0
+    assert other.outcomes(0, 1) is None
+    assert other.lent(trials[0], 1) == [outcome(0, 1)]
+    assert other.lent(trials[0], 4) == [outcome(0, 4)]
+    assert other.lent(trials[1], 4) is None
+    assert other.lent(trial(4), 1) is None
+    assert record.lent(trials[0], 1) is None
+
+
+def test_nothing_is_lent_of_a_trial_that_was_drawn_otherwise(folder, record, tmp_path):
+    first, *_ = fill(record)
+    other = StudyRecord(tmp_path / "longer", ["minimize"], [folder])
+    name, value = next(iter(first.drawn.items()))
+
+    assert other.lent(dataclasses.replace(first, drawn=first.drawn | {name: value}), 1)
+    assert other.lent(dataclasses.replace(first, drawn=first.drawn | {name: "else"}), 1) is None
 
 
 def test_the_outcomes_of_folds_stay_together(folder, record):
