@@ -220,8 +220,8 @@ class Study:
     def _settle(self, each: _Live) -> None:
         """Note the results of a trial; end it where it failed, or where its training is over.
 
-        The sampler learns from the results at the first rung, which all trials have: it would take
-        each that went on for better than all that did not, and the first to go on know little.
+        The sampler learns from the results at the first rung, which all trials have. Told how they
+        end, it would rank all that went on before all that did not.
         """
         faults = [outcome.fault for outcome in each.trial.outcomes if outcome.fault]
         if not faults:
