@@ -460,7 +460,7 @@ def test_a_search_that_is_interrupted_has_its_workers_say_nothing(make_checkout)
     checkout.edit(trials=2)
     checkout.start()
 
-    assert checkout.interrupt(3) == 130
+    assert checkout.interrupt(2) == 130
 
     assert "Traceback" not in checkout.said.read_text()
     assert "Process" not in checkout.said.read_text()
