@@ -37,6 +37,7 @@ SEARCH = {
     "batch": 4,
     "workers": 2,
     "epochs": 4,
+    "first_rung": 1,
     "reduction": 2,
     "space": {
         # the last one cannot be built
@@ -439,9 +440,13 @@ def test_a_search_that_does_not_do_work_again_loses_the_trials_of_a_killed_worke
 
 
 def test_a_search_that_was_killed_goes_on_with_other_workers(make_checkout, undisturbed):
-    """One process where two were too many, and a study of its first trials is made the whole."""
+    """One process where two were too many, and a study of its first trials is made the whole.
+
+    Of four trials some go on that are not among the best of all.
+    """
     checkout = make_checkout("fewer workers")
-    checkout.edit(trials=4)
+    few = 4
+    checkout.edit(trials=few)
     checkout.start()
     checkout.kill(DRIVER, 3, 0)
 
@@ -451,7 +456,9 @@ def test_a_search_that_was_killed_goes_on_with_other_workers(make_checkout, undi
     checkout.run()
 
     assert checkout.outputs == undisturbed.outputs
-    assert set(checkout.trained()) == set(undisturbed.trained())
+    trained, needed = set(checkout.trained()), set(undisturbed.trained())
+    assert trained >= needed
+    assert all(number < few for number, _ in trained - needed)
 
 
 def test_a_search_that_is_interrupted_has_its_workers_say_nothing(make_checkout):
