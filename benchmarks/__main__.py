@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from latentlab.errors import LatentlabError
-from latentlab.files import read_json, write_json
-from latentlab.runtime import available_cores
+from latentlab.common.errors import LatentlabError
+from latentlab.common.files import read_json, write_json
+from latentlab.common.processes import available_cores
 
 import growth
 import quality

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.device import prepare
+from latentlab.models.layers import Decoder, Encoder
 from latentlab.models.vae import Vae
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.convolution import Decoder, Encoder
+from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
-from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 from turns import Epoch
 

@@ -11,9 +11,9 @@ import torch
 from contenders import CPU, SMALL
 from latentlab.data.image_set import load_split
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.device import prepare
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
-from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 
 from data import write_repeated

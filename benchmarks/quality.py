@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 from contenders import CPU, WIDE
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
+from latentlab.models.device import prepare
+from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
-from latentlab.runtime import prepare
 from latentlab.training.loop import Training
 
 from data import open_ours, open_theirs

@@ -11,15 +11,14 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+from latentlab.common.files import sha256_of
+from latentlab.common.processes import InlineExecutor, available_cores, processes
 from latentlab.data.image_set import load_split, stratified_sample
-from latentlab.files import sha256_of
-from latentlab.identity import code_hash
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
-from latentlab.parallel import InlineExecutor, processes
+from latentlab.params.geometry import Architecture
 from latentlab.params.schema import TrainParams
 from latentlab.params.studies import StudyParams
-from latentlab.runtime import available_cores
+from latentlab.pipeline.fingerprint import code_hash
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Study, Task
@@ -102,8 +101,8 @@ def study_params(trials: int, epochs: int, pruner: str) -> StudyParams:
             "images": IMAGES,
             "batch": BATCH[pruner],
             "pruner": pruner,
-            "first_rung": FIRST_RUNG,
-            "reduction": REDUCTION,
+            "min_epochs": FIRST_RUNG,
+            "reduction_factor": REDUCTION,
             "objectives": {"validation/mse": "minimize"},
             "space": SPACE,
         }
@@ -128,7 +127,7 @@ def run_study(
             settings=settings,
             candidate=partial(candidate, settings),
             splits=[(chosen[:IMAGES], chosen[IMAGES:])],
-            fetched=folder,
+            data_dir=folder,
             seed=seed,
             device="cpu",
             checkpoints=Path(place) / "checkpoints",
@@ -188,7 +187,7 @@ def driver_milliseconds(folder: Path) -> float:
 
 def pretend(job: Job) -> Outcome:
     """Learning curves without learning."""
-    until = job.until or job.settings.epochs
+    until = job.stop_epoch or job.settings.epochs
     rate = job.settings.learning_rate
     history = [
         {"epoch": epoch, "validation/mse": rate / epoch, "validation/loss": rate / epoch}

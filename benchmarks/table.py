@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latentlab.files import read_json, write_text
+from latentlab.common.files import read_json, write_text
 
 from growth import COUNTS
 from search import EPOCHS, FIRST_RUNG, REDUCTION, SEEDS, TRIALS
@@ -111,7 +111,7 @@ rungs in the record, and to decide. MLflow is told of it by another process, whi
 PRUNING = """\
 Trials of up to {epochs_of_a_trial} epochs, with three or four convolutions at latent dimension 2
 (the space of `profiles/report-r1.yaml`), on 10,000 images, judged on 5,000 others, over {seeds}
-seeds. With pruning by rungs, where one trial in {reduction} goes on after {first_rung} epochs, they
+seeds. With pruning by rungs, where one trial in {reduction} goes on after {min_epochs} epochs, they
 trained {pruned_epoch_share:.1%} of the epochs; their best error is {apart:.1%} {side} that of
 the others.
 
@@ -177,7 +177,7 @@ def pruning(results: dict) -> str:
     if "pruned_epoch_share" not in results:
         return f"Pruning by rungs against none: {NOT_MEASURED} (`benchmarks/run.sh pruning`)."
     about = {"all": TRIALS["none"], "some": TRIALS["halving"], "seeds": len(SEEDS)}
-    about |= {"epochs_of_a_trial": EPOCHS, "first_rung": FIRST_RUNG, "reduction": REDUCTION}
+    about |= {"epochs_of_a_trial": EPOCHS, "min_epochs": FIRST_RUNG, "reduction_factor": REDUCTION}
     apart = results["pruned_best_mse"] / results["unpruned_best_mse"] - 1
     about |= {"apart": abs(apart), "side": "above" if apart > 0 else "below"}
     return PRUNING.format(**results, **about)

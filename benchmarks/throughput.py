@@ -9,8 +9,8 @@ import torch
 
 from contenders import SMALL, WIDE, make_latentlab, make_lightning, make_pythae, make_torch
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.description import describe_layers
+from latentlab.models.cost import describe_layers
+from latentlab.params.geometry import Architecture
 from turns import Epoch, take_turns
 
 GEMM_SIZE = 1536

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from contenders import WIDE
+from latentlab.common.processes import available_cores
+from latentlab.common.project import Project
+from latentlab.params.load import load_params
+from latentlab.params.resolve import with_values
 from latentlab.params.schema import Params
-from latentlab.params.values import with_values
-from latentlab.params_file import load_params
-from latentlab.project import Project
-from latentlab.runtime import available_cores
+from latentlab.pipeline.context import prepare_stage
 from latentlab.stages import train
-from latentlab.stages.stage import prepare_stage
 from latentlab.tracking.run import Recorder, track
 
 from data import describe_data, prepare_data

@@ -12,14 +12,14 @@ from typing import Any
 
 import mlflow
 
-from latentlab.files import read_json, write_json
-from latentlab.gate import read_metrics
-from latentlab.identity import identify
-from latentlab.params.paths import flatten
+from latentlab.common.files import read_json, write_json
+from latentlab.common.project import Project, find_project
+from latentlab.gate.gate import read_metrics
+from latentlab.params.fields import flatten
+from latentlab.params.load import load_params
 from latentlab.params.schema import Params
-from latentlab.params.yaml_files import read_yaml
-from latentlab.params_file import load_params
-from latentlab.project import Project, find_project
+from latentlab.params.yaml_io import read_yaml
+from latentlab.pipeline.fingerprint import stage_fingerprint
 from latentlab.tracking.store import store_uri
 
 
@@ -71,8 +71,8 @@ def _run_of(project: Project, params: Params, stage: str) -> Any:
     """The newest finished run that made the outputs of a stage; None where MLflow has none."""
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(f"latentlab/{params.data.name}")
-    key = identify(project, stage, params)
-    query = f"tags.input_hash = '{key}' and attributes.status = 'FINISHED'"
+    key = stage_fingerprint(project, stage, params)
+    query = f"tags.fingerprint = '{key}' and attributes.status = 'FINISHED'"
     found = client.search_runs([experiment.experiment_id], query) if experiment else []
     return found[0] if found else None
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from latentlab.cli import main
-from latentlab.project import Project, find_project
+from latentlab.common.project import Project, find_project
 from latentlab.tracking import run as tracking
 
 # tests run side by side: threads of two processes that share a core wait for each other

@@ -16,11 +16,11 @@ from PIL import Image
 from latentlab.data.catalogue import KnownDataset
 from latentlab.data.idx import write_idx
 from latentlab.data.image_set import write_split
+from latentlab.models.device import supports_bfloat16
 from latentlab.params.networks import OptimizationParams
-from latentlab.runtime import multiplies_bfloat16
 
 needs_bfloat16 = pytest.mark.skipif(
-    not multiplies_bfloat16(torch.device("cpu")), reason="this CPU does not multiply bfloat16"
+    not supports_bfloat16(torch.device("cpu")), reason="this CPU does not multiply bfloat16"
 )
 
 IMAGES = "train-images.gz"

@@ -1,35 +1,35 @@
-"""Which modules of the package a module imports, directly or through others, read from source."""
+"""The imports between modules of the package, read from their source."""
 
 import ast
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
+PACKAGE = SOURCE / "latentlab"
 
-PLUMBING = {
-    "cli",
-    "errors",
-    "files",
-    "identity",
-    "parallel",
-    "params",
-    "params_file",
-    "progress",
-    "project",
-    "tracking",
-    "world",
-}
-"""Modules that every stage passes through and that decide nothing about its results.
+WITHOUT_EFFECT = {"cli", "commands", "common", "gate", "tracking"}
+"""Packages that cannot change the result of a stage: infrastructure, tracking and the gate.
 
-A change to them is checked by the tests; retraining everything for it would help nobody. The values
-that `params` lets through are deps of their own, so `params` itself is none, but for DECIDING.
+The tests check changes to them. Retraining everything for a new error message would help nobody.
 """
 
-DECIDING = {"params/ranges.py", "params/studies.py"}
-"""Modules of PLUMBING that decide all the same: what values a study draws, and its rungs."""
+
+def modules() -> list[Path]:
+    """Return every module of the package but the `__init__.py` files."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def name_of(file: Path) -> str:
+    """Return the path of a module within the package, such as `models/vae.py`."""
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def top_level(file: Path) -> str:
+    """Return the package that a module belongs to; `cli` for `cli.py`."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def path_of(module: str) -> Path | None:
-    """The source file of a dotted module name, None where it is not a module of ours."""
+    """Return the source file of a dotted module name, None if it is not a module of ours."""
     base = SOURCE / Path(*module.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
@@ -38,10 +38,7 @@ def path_of(module: str) -> Path | None:
 
 
 def direct_imports(file: Path) -> set[Path]:
-    """Files of the package that `file` imports anywhere, inside functions too.
-
-    Not what only type checkers read.
-    """
+    """Return the modules that `file` imports, inside functions too, but not for type checkers."""
     found: set[Path] = set()
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -59,37 +56,17 @@ def direct_imports(file: Path) -> set[Path]:
     return {path for path in found if path.name != "__init__.py"}
 
 
-def is_plumbing(file: Path) -> bool:
-    """Whether a file belongs to a module of PLUMBING, and not to DECIDING."""
-    inside = file.relative_to(SOURCE / "latentlab")
-    return inside.parts[0].removesuffix(".py") in PLUMBING and inside.as_posix() not in DECIDING
+def determining_modules(stage: str) -> set[str]:
+    """Return the modules that can change what a stage writes, relative to the root.
 
-
-def deciding_imports(file: Path) -> set[Path]:
-    """Everything `file` imports, followed to the end, but not into or through PLUMBING."""
-    reached: set[Path] = set()
-    waiting = [file]
+    Imports are followed to the end, but not into packages WITHOUT_EFFECT.
+    """
+    folder = PACKAGE / "stages" / stage
+    waiting = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    reached = set(waiting)
     while waiting:
-        imported = {path for path in direct_imports(waiting.pop()) if not is_plumbing(path)}
-        new = imported - reached
+        imported = direct_imports(waiting.pop())
+        new = {path for path in imported if top_level(path) not in WITHOUT_EFFECT} - reached
         reached |= new
         waiting += new
-    return reached
-
-
-def deciding_modules(stage: str) -> set[str]:
-    """Source files, relative to the root, that can change what a stage writes."""
-    file = SOURCE / "latentlab" / "stages" / f"{stage}.py"
-    modules = deciding_imports(file) | {file}
-    return {path.relative_to(SOURCE.parent).as_posix() for path in modules}
-
-
-def in_folders(modules: set[str]) -> set[str]:
-    """The same modules, with the folder in the place of all modules of a package."""
-    named = set(modules)
-    for package in {Path(module).parent for module in modules}:
-        files = {path.name for path in (SOURCE.parent / package).glob("*.py")} - {"__init__.py"}
-        every = {(package / file).as_posix() for file in files}
-        if package.name != "latentlab" and every <= modules and len(every) > 1:
-            named = (named - every) | {package.as_posix()}
-    return named
+    return {path.relative_to(SOURCE.parent).as_posix() for path in reached}

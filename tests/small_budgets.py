@@ -22,7 +22,7 @@ SMALL = {
     },
     "denoise": {
         name: {
-            "corruption": [{"kind": "gaussian", "severity": [0.1, 0.5]}],
+            "corruption": [{"name": "gaussian", "severity": [0.1, 0.5]}],
             network: {"channels": [4, 8], "activation": "silu"} | more,
             "epochs": 1,
             "patience": None,
@@ -39,9 +39,9 @@ SMALL = {
     },
     "finetune": {
         "epochs": 2,
-        "control": True,
+        "scratch_baseline": True,
         "labels": {
-            "per_class": [4, "all"],
+            "labels_per_class": [4, "all"],
             "seeds": 2,
             "epochs": 1,
             "images": 40,

@@ -7,10 +7,10 @@ import pytest
 
 from latentlab import __version__
 from latentlab.cli import STAGES, cli
-from latentlab.project import OF_SEVERAL
+from latentlab.common.project import FOREACH_STAGES
 
 VERBS = [*STAGES, "profile", "gate", "describe", "doctor", "latent", "decode", "walk"]
-TYPED = {stage: [stage, "depth"] if stage in OF_SEVERAL else [stage] for stage in STAGES}
+TYPED = {stage: [stage, "depth"] if stage in FOREACH_STAGES else [stage] for stage in STAGES}
 """How a person runs each stage."""
 
 HEAVY = ["torch", "mlflow", "sklearn", "matplotlib", "optuna", "pydantic", "numpy", "dvc"]

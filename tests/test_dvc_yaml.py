@@ -1,88 +1,99 @@
-"""dvc.yaml says what is true: deps are the real imports, params the sections that are read."""
+"""dvc.yaml is complete: dependencies cover all imports, and params are the sections that are read."""
 
 import ast
 
-import pytest
 from ruamel.yaml import YAML
 
-from import_graph import PLUMBING, SOURCE, deciding_modules, in_folders, path_of
+from import_graph import SOURCE, determining_modules
 from latentlab.cli import STAGES
+from latentlab.common.project import FOREACH_STAGES
 from latentlab.params.schema import Params, TrainParams
 from latentlab.params.studies import SearchParams
-from latentlab.project import OF_SEVERAL
 
 WRITTEN = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]
 PIPELINE = {name: declared.get("do", declared) for name, declared in WRITTEN.items()}
-"""Every stage; of those that `foreach` multiplies the one that it makes for each `${key}`."""
+"""Every stage; of a `foreach` stage the template for each `${key}`."""
 KEY = "${key}"
 BUDGET = {"epochs", "patience", "folds"}
-"""Parameters of train of which a trial has its own, or that mean nothing to it."""
-
+"""Parameters of train that do not apply to a trial, or that the study sets itself."""
+MOST_SOURCES = 80
 
 READ_FROM = ("stage.params", "settings", "resolved_params", "with_values")
 
 
+def source_dependencies(stage):
+    return [dep for dep in PIPELINE[stage]["deps"] if dep.startswith("src/")]
+
+
 def sections_read(stage):
-    """Sections taken from the parameters in the module of a stage."""
-    tree = ast.parse((SOURCE / "latentlab" / "stages" / f"{stage}.py").read_text())
+    """The sections that the modules of a stage take from the parameters."""
+    files = [
+        SOURCE.parent / module for module in determining_modules(stage) if "/stages/" in module
+    ]
     return {
         node.attr
-        for node in ast.walk(tree)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute)
         and node.attr in Params.model_fields
         and ast.unparse(node.value).split("(")[0] in READ_FROM
     }
 
 
-def test_the_stages_of_the_pipeline_are_the_verbs_of_the_command_line():
+def test_the_stages_are_the_verbs_of_the_command_line():
     assert list(PIPELINE) == list(STAGES)
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
-def test_a_stage_runs_its_verb_and_writes_into_its_folder_alone(stage):
-    declared = PIPELINE[stage]
-    written = [
-        path
-        for kind in ("outs", "metrics", "plots")
-        for entry in declared.get(kind, [])
-        for path in ([entry] if isinstance(entry, str) else entry)
-    ]
-
-    several = stage in OF_SEVERAL
-    assert declared["cmd"] == f"latentlab {stage} {KEY}" if several else f"latentlab {stage}"
-    assert written
-    folder = f"outputs/{stage}/{KEY}/" if several else f"outputs/{stage}/"
-    assert all(path.startswith(folder) for path in written)
+def test_a_stage_runs_its_verb_and_writes_only_into_its_own_folder():
+    for stage, declared in PIPELINE.items():
+        written = [
+            path
+            for kind in ("outs", "metrics", "plots")
+            for entry in declared.get(kind, [])
+            for path in ([entry] if isinstance(entry, str) else entry)
+        ]
+        several = stage in FOREACH_STAGES
+        assert declared["cmd"] == f"latentlab {stage} {KEY}" if several else f"latentlab {stage}"
+        folder = f"outputs/{stage}/{KEY}/" if several else f"outputs/{stage}/"
+        assert written
+        assert all(path.startswith(folder) for path in written)
 
 
-def test_a_stage_of_which_there_are_several_is_made_for_every_entry_of_its_section():
+def test_a_foreach_stage_exists_for_every_entry_of_its_section():
     multiplied = {name: each["foreach"] for name, each in WRITTEN.items() if "foreach" in each}
 
-    assert multiplied == {name: f"${{{name}}}" for name in OF_SEVERAL}
+    assert multiplied == {name: f"${{{name}}}" for name in FOREACH_STAGES}
     for name in multiplied:
         assert f"{name}.{KEY}" in PIPELINE[name]["params"]
         assert name not in PIPELINE[name]["params"]
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
-def test_deps_name_exactly_the_modules_that_can_change_the_results(stage):
-    declared = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("src/")}
+def test_every_imported_module_that_can_change_a_result_is_a_dependency():
+    missing = [
+        f"{stage}: {module}"
+        for stage in PIPELINE
+        for module in determining_modules(stage)
+        if not any(
+            module == dep or module.startswith(f"{dep}/") for dep in source_dependencies(stage)
+        )
+    ]
 
-    assert declared == in_folders(deciding_modules(stage))
-
-
-@pytest.mark.parametrize("stage", PIPELINE)
-def test_params_name_exactly_the_sections_that_the_stage_reads(stage):
-    declared = {name.split(".")[0] for name in PIPELINE[stage]["params"]}
-    read = sections_read(stage) | {"runtime"}
-    if stage == "search":
-        read |= {"train"}  # a trial is the section train
-
-    assert declared == read
+    assert missing == []
 
 
-def test_what_is_left_out_as_plumbing_exists():
-    assert [name for name in PLUMBING if path_of(f"latentlab.{name}") is None] == []
+def test_source_dependencies_exist_and_are_few():
+    declared = [dep for stage in PIPELINE for dep in source_dependencies(stage)]
+
+    assert [dep for dep in declared if not (SOURCE.parent / dep).exists()] == []
+    assert len(declared) <= MOST_SOURCES
+
+
+def test_params_are_the_sections_that_a_stage_reads():
+    for stage, declared in PIPELINE.items():
+        read = sections_read(stage) | {"runtime"}
+        if stage == "search":
+            read |= {"train"}  # a trial is a training
+        assert {name.split(".")[0] for name in declared["params"]} == read, stage
 
 
 def test_search_depends_on_all_of_train_but_its_budget():
@@ -96,19 +107,18 @@ def test_search_depends_on_all_of_train_but_its_budget():
     assert "epochs" in SearchParams.model_fields
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
-def test_every_parameter_that_is_named_is_written_in_params_yaml(stage, repository):
-    """DVC stops where it finds none, whatever default the schema has."""
+def test_every_declared_parameter_is_written_in_params_yaml(repository):
+    """DVC fails if one is missing, whatever default the schema has."""
     written = YAML(typ="safe").load((repository / "params.yaml").read_text())
-    for name in PIPELINE[stage]["params"]:
-        value = written
-        for key in name.removesuffix(f".{KEY}").split("."):
-            assert key in value, name
-            value = value[key]
+    for stage, declared in PIPELINE.items():
+        for name in declared["params"]:
+            value = written
+            for key in name.removesuffix(f".{KEY}").split("."):
+                assert key in value, f"{stage}: {name}"
+                value = value[key]
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
-def test_only_evaluate_reads_the_test_split(stage):
-    reads_test = "outputs/fetch/test" in PIPELINE[stage]["deps"]
+def test_only_evaluate_reads_the_test_split():
+    readers = [name for name, each in PIPELINE.items() if "outputs/fetch/test" in each["deps"]]
 
-    assert reads_test == (stage == "evaluate")
+    assert readers == ["evaluate"]

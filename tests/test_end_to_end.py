@@ -171,9 +171,9 @@ def test_spoilt_images_are_judged_for_every_method_and_severity(clone):
         rows = list(csv.DictReader(file))
 
     methods = ["nothing", "autoencoder", "bottleneck", "skip", "wiener"]
-    spoilt = [("gaussian", "0.2"), ("gaussian", "0.4"), ("occlusion", "0.2")]
+    corrupted = [("gaussian", "0.2"), ("gaussian", "0.4"), ("occlusion", "0.2")]
     told = [(row["kind"], row["severity"], row["method"]) for row in rows]
-    assert told == [(*each, method) for each in spoilt for method in methods]
+    assert told == [(*each, method) for each in corrupted for method in methods]
     for row in rows:
         figures = test["robustness"][row["kind"]][row["severity"]][row["method"]]
         assert figures == {term: float(row[term]) for term in ("mse", "accuracy")}
@@ -196,7 +196,7 @@ def test_latent_spaces_are_judged_against_the_principal_components_of_pixels(clo
         assert pixels["explained_variance"]["pca_2d"] < pixels["explained_variance"]["pca_3d"] < 1
     assert test["autoencoder"]["latent"]["trustworthiness"]["tsne_2d"] > 0.8
     drawn = {path.name for path in (clone.root / "outputs" / "evaluate" / "plots").iterdir()}
-    assert {"autoencoder_tsne_3d.png", "vae_plane.png", "robustness_gaussian.png"} <= drawn
+    assert {"autoencoder_tsne_3d.png", "vae_latent_grid.png", "robustness_gaussian.png"} <= drawn
     assert sum(name.endswith(".gif") for name in drawn) == 4
 
 
@@ -238,7 +238,7 @@ def test_few_labels_are_judged_for_every_way(clone):
         assert all(figures["n"] == 2 and figures["std"] >= 0 for figures in ways.values())
     runs = clone.nested(clone.newest()["finetune"])
     assert len(runs) == 13
-    assert clone.metrics("finetune")["control"]["epochs"] == 2
+    assert clone.metrics("finetune")["scratch_baseline"]["epochs"] == 2
     assert "4 labels, from scratch, seed 1" in runs
 
 

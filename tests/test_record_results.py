@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from latentlab.common.files import read_json, write_json
 from latentlab.data.image_set import DatasetInfo
-from latentlab.files import read_json, write_json
-from latentlab.identity import identify
-from latentlab.params.values import with_values
-from latentlab.params_file import load_params
+from latentlab.params.load import load_params
+from latentlab.params.resolve import with_values
+from latentlab.pipeline.fingerprint import stage_fingerprint
 from latentlab.tracking.run import track
 
 # SQLAlchemy's, for queries of MLflow's
@@ -64,7 +64,7 @@ def execute(project, elbo, seed=0, seconds=3.0):
     params = load_params(project.params)
     assert params == with_values(params, {"runtime.seed": seed})
     write_json(project.outputs("vae") / "metrics.json", {"validation": {"elbo": elbo}})
-    with track(project, "vae", "digits", identify(project, "vae", params)) as run:
+    with track(project, "vae", "digits", stage_fingerprint(project, "vae", params)) as run:
         run.log_metrics({"seconds": seconds}, step=1)
         with run.nested("prior") as nested:
             nested.log_metrics({"seconds": 2 * seconds}, step=1)

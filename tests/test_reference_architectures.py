@@ -9,9 +9,9 @@ from torch import nn
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
+from latentlab.models.layers import Decoder, Encoder, Standardize, Unstandardize
 from latentlab.models.vae import Vae
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.convolution import Decoder, Encoder, Standardize, Unstandardize
+from latentlab.params.geometry import Architecture
 from latentlab.params.networks import ConvolutionParams, OptimizationParams
 from latentlab.training.optimization import Optimization
 

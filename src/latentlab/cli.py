@@ -1,34 +1,30 @@
 """The command line: parse, validate, launch. Nothing heavy is imported before a verb needs it."""
 
-import atexit
-import gc
 import json
 import math
-import os
 import signal
 import sys
 import time
-from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from latentlab import __version__, world
-from latentlab.errors import LatentlabError, ParamsError
-from latentlab.project import OF_SEVERAL, find_project
+from latentlab import __version__
+from latentlab.common import startup
+from latentlab.common.errors import LatentlabError, ParamsError
+from latentlab.common.processes import rank
+from latentlab.common.project import FOREACH_STAGES, find_project
 
 if TYPE_CHECKING:
-    from latentlab.params.schema import Params
-    from latentlab.project import Project
+    pass
 
 STAGES = {
     "fetch": "Find, check and split the dataset named in params.yaml.",
     "search": "Search the ranges in search.space for the parameters of train.",
     "train": "Train the convolutional autoencoder.",
     "compare": "Train the autoencoder for each value of a comparison NAME.",
-    "denoise": "Train the networks that restore spoilt images.",
+    "denoise": "Train the networks that restore corrupted images.",
     "finetune": "Train a classifier on the trained encoder.",
     "reference": "Train the classifier in whose features generated images are judged.",
     "vae": "Train the variational autoencoder.",
@@ -39,10 +35,8 @@ STAGES = {
 
 INTERRUPTED = 130
 TERMINATED = 143
-KNOCK_SECONDS = 10.0
 SECONDS_TO_BE_ENDED = 30.0
-SPINS = "3000"
-"""How often a thread looks whether there is work before it sleeps: some ten microseconds."""
+"""How long a worker rank waits for `torchrun` to end it after the main rank has failed."""
 
 EPILOG = """\b
 Exit codes: 0 done; 1 the gate found a metric that got worse; 2 a mistake in params.yaml or on the
@@ -70,7 +64,7 @@ def _add_stage(name: str, summary: str) -> None:
     if name == "search":
         command = click.option("--json", is_flag=True, help="With --status: as JSON.")(command)
         command = click.option("--status", is_flag=True, help="Say how far the study is.")(command)
-    if name in OF_SEVERAL:
+    if name in FOREACH_STAGES:
         command = click.argument("member", metavar="NAME")(command)
     cli.command(name, help=summary)(command)
 
@@ -80,7 +74,7 @@ for _name, _summary in STAGES.items():
 
 
 def _run_stage(verb: str, member: str, dry_run: bool) -> None:
-    from latentlab.params_file import load_params
+    from latentlab.params.load import load_params
 
     project = find_project()
     params = load_params(project.params)
@@ -100,56 +94,16 @@ def _run_stage(verb: str, member: str, dry_run: bool) -> None:
         shown = {"runtime": params.tree()["runtime"], f"{steered_by}.{member}".rstrip("."): section}
         click.echo(json.dumps(shown, indent=2))
         return
-    name = f"{verb}@{member}" if member else verb
-    if world.size() > 1 and verb != "train":
-        raise ParamsError(f"torchrun starts several processes; only train uses them, not {verb}")
-    from latentlab.identity import identify
-    from latentlab.tracking.run import track
+    from latentlab.pipeline.launch import run_stage
 
-    if _works_side_by_side(verb, params):
-        from latentlab.parallel import warm_up
-
-        warm_up()
-    key = identify(project, name, params)
-    if world.rank() > 0:
-        _accompany(name, key, project, params)
-        return
-    with track(project, name, params.data.name, key) as run:
-        # torch is imported from here on, while the recorder opens the store
-        gc.disable()  # imports make millions of objects and hardly any garbage
-        from latentlab.stages.stage import prepare_stage
-
-        module = import_module(f"latentlab.stages.{verb}")
-        stage = prepare_stage(name, key, project, params, run)
-        gc.enable()
-        module.run(stage)
-    stage.forget_checkpoints()
-
-
-def _accompany(name: str, key: str, project: "Project", params: "Params") -> None:
-    """Be one of the processes that only help to train."""
-    from latentlab.stages.stage import prepare_stage
-    from latentlab.stages.train import accompany
-    from latentlab.tracking.run import Run, Silence
-
-    accompany(prepare_stage(name, key, project, params, Run(Silence())))
-
-
-def _works_side_by_side(verb: str, params: "Params") -> bool:
-    """Whether a stage starts processes."""
-    if verb == "finetune":
-        settings = params.finetune
-        return settings.control or settings.search is not None or settings.labels is not None
-    if verb == "train":
-        return params.train.folds is not None
-    return verb in ("search", "compare", "denoise")
+    run_stage(project, f"{verb}@{member}" if member else verb, params)
 
 
 def _print_status(as_json: bool) -> None:
     """How far the studies are that params.yaml describes."""
-    from latentlab.identity import study_folder
-    from latentlab.params_file import load_params
-    from latentlab.search_status import print_status, read_status
+    from latentlab.commands.search_status import print_status, read_status
+    from latentlab.params.load import load_params
+    from latentlab.pipeline.fingerprint import study_folder
 
     project = find_project()
     params = load_params(project.params)
@@ -173,7 +127,7 @@ def _print_status(as_json: bool) -> None:
 @click.argument("name")
 def profile(name: str) -> None:
     """Merge profiles/NAME.yaml into params.yaml, keeping its comments."""
-    from latentlab.profile import apply_profile
+    from latentlab.commands.profile import apply_profile
 
     changes = apply_profile(find_project(), name)
     for change in changes:
@@ -190,8 +144,8 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
 
     Exit code 0 where all is well, 1 where a metric got worse, 2 where it cannot be judged.
     """
-    from latentlab import gate as gate_module
-    from latentlab.params_file import load_params
+    from latentlab.gate import gate as gate_module
+    from latentlab.params.load import load_params
 
     if add and not accept:
         raise click.UsageError("--add goes with --accept")
@@ -218,8 +172,8 @@ def describe(section: str, as_json: bool) -> None:
     denoise.
     Shapes are without the batch; an operation is one multiplication or one addition.
     """
-    from latentlab import describe as describe_module
-    from latentlab.params_file import load_params
+    from latentlab.commands import describe as describe_module
+    from latentlab.params.load import load_params
 
     project = find_project()
     layers = describe_module.describe(project, load_params(project.params), section)
@@ -244,8 +198,8 @@ _FOLDER = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print the figures on one line.")
 def latent(model: str, split: str, out: Path, as_json: bool) -> None:
     """Examine the latent space of a trained model: figures, maps, density, walks."""
-    from latentlab.explore import examine
-    from latentlab.params_file import load_params
+    from latentlab.commands.explore import examine
+    from latentlab.params.load import load_params
 
     project = find_project()
     figures = examine(project, load_params(project.params), model, split, out)
@@ -259,8 +213,8 @@ def latent(model: str, split: str, out: Path, as_json: bool) -> None:
 @_FOLDER
 def decode(model: str, points: tuple[str, ...], out: Path) -> None:
     """Draw the image of a code, beside the training images whose codes are the nearest."""
-    from latentlab import explore
-    from latentlab.params_file import load_params
+    from latentlab.commands import explore
+    from latentlab.params.load import load_params
 
     project = find_project()
     codes = [_coordinates(point) for point in points]
@@ -287,8 +241,8 @@ def _coordinates(point: str) -> list[float]:
 @_FOLDER
 def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
     """Walk from START to END: names of classes, or validation images by number, such as '#12'."""
-    from latentlab import explore
-    from latentlab.params_file import load_params
+    from latentlab.commands import explore
+    from latentlab.params.load import load_params
 
     project = find_project()
     figures = explore.walk(project, load_params(project.params), model, (start, end), steps, out)
@@ -299,7 +253,7 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
 @cli.command()
 def doctor() -> None:
     """Say what is wrong with this checkout and machine, and how to mend it."""
-    from latentlab.doctor import examine
+    from latentlab.commands.doctor import examine
 
     findings = examine(find_project())
     for finding in findings:
@@ -307,26 +261,13 @@ def doctor() -> None:
     sys.exit(4 if any(finding.fatal for finding in findings) else 0)
 
 
-class _Terminated(BaseException):
-    """SIGTERM or a lost terminal, raised where the program is, so that runs are closed first."""
-
-
-def _on_termination(signal_number: int, frame: object) -> None:
-    # Python drops what is raised while a destructor runs: knock again until it is heard
-    signal.setitimer(signal.ITIMER_REAL, KNOCK_SECONDS)
-    raise _Terminated("terminated")
-
-
 def main() -> None:
     """Run the command line; errors a person can cause end in one message and an exit code."""
-    signal.signal(signal.SIGTERM, _on_termination)
-    signal.signal(signal.SIGALRM, _on_termination)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
-        signal.signal(signal.SIGHUP, _on_termination)
+    startup.raise_on_termination()
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:
-        if world.rank() > 0:
+        if rank() > 0:
             # what is wrong is wrong in all: the first says it, and torchrun then ends the others
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(SECONDS_TO_BE_ENDED)
@@ -342,30 +283,17 @@ def main() -> None:
         sys.exit(LatentlabError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
-    except _Terminated:
+    except startup.Terminated:
         sys.exit(TERMINATED)
 
 
 def run() -> None:
-    """The console script: `main`, what others registered for the exit, then out at once.
-
-    Python would take torch apart first, which takes a second and changes nothing.
-    """
-    status = 1
-    # read when torch loads its threads: they then sleep soon while they wait for each other, and a
-    # second program on the same cores does not make them several times slower
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    # registered before anything else, so that it is called after everything else
-    atexit.register(lambda: _leave(status))
+    """Run `main` as the console script, and exit without tearing down torch."""
+    status: int | str | None = 1
+    startup.exit_at_end(lambda: status)
+    startup.limit_thread_spinning()
     try:
         main()
         status = 0
     except SystemExit as left:
         status = left.code
-
-
-def _leave(status: int) -> None:
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)

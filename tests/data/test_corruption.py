@@ -18,11 +18,11 @@ def test_the_images_themselves_stay_as_they_are(kind):
     images = torch.rand(4, 3, 12, 12)
     before = images.clone()
 
-    spoilt = spoil(kind, 0.4, images)
+    corrupted = spoil(kind, 0.4, images)
 
     assert torch.equal(images, before)
-    assert spoilt.shape == images.shape
-    assert not torch.equal(spoilt, images)
+    assert corrupted.shape == images.shape
+    assert not torch.equal(corrupted, images)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "occlusion", "salt_and_pepper", "blur"])
@@ -67,12 +67,12 @@ def test_occlusion_blackens_one_square_anywhere_within_the_image(share, side):
 
 
 def test_salt_and_pepper_replace_their_share_of_the_pixels_half_of_it_each():
-    spoilt = spoil("salt_and_pepper", 0.2, GREY.expand(-1, 3, -1, -1))
+    corrupted = spoil("salt_and_pepper", 0.2, GREY.expand(-1, 3, -1, -1))
 
-    assert float((spoilt == 1).float().mean()) == pytest.approx(0.1, rel=0.02)
-    assert float((spoilt == 0).float().mean()) == pytest.approx(0.1, rel=0.02)
-    assert torch.equal(spoilt[:, 0], spoilt[:, 1])
-    assert torch.equal(spoilt[:, 0], spoilt[:, 2])
+    assert float((corrupted == 1).float().mean()) == pytest.approx(0.1, rel=0.02)
+    assert float((corrupted == 0).float().mean()) == pytest.approx(0.1, rel=0.02)
+    assert torch.equal(corrupted[:, 0], corrupted[:, 1])
+    assert torch.equal(corrupted[:, 0], corrupted[:, 2])
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
@@ -99,10 +99,10 @@ def test_severities_of_a_range_are_drawn_evenly():
 
 def test_a_mixture_gives_each_image_one_kind_by_the_weights():
     mixture = Corruption([Kind("occlusion", 0.25, 0.25, 3.0), Kind("salt_and_pepper", 1.0, 1.0)])
-    spoilt = mixture(GREY, torch.Generator().manual_seed(0)).flatten(1)
+    corrupted = mixture(GREY, torch.Generator().manual_seed(0)).flatten(1)
 
-    squares = ((spoilt == 0).sum(1) == 100) & ((spoilt == 0.5).sum(1) == 300)
-    replaced = (spoilt != 0.5).all(1)
+    squares = ((corrupted == 0).sum(1) == 100) & ((corrupted == 0.5).sum(1) == 300)
+    replaced = (corrupted != 0.5).all(1)
     assert (squares ^ replaced).all()
     assert float(squares.float().mean()) == pytest.approx(0.75, abs=0.04)
 

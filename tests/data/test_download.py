@@ -7,12 +7,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from crafting import IMAGES, LABELS, known_dataset
+from latentlab.common.errors import DataError
+from latentlab.common.files import sha256_of
+from latentlab.common.progress import progress_bar
 from latentlab.data.catalogue import KNOWN
 from latentlab.data.download import RETRIES, download
 from latentlab.data.sources import read_dataset
-from latentlab.errors import DataError
-from latentlab.files import sha256_of
-from latentlab.progress import progress_bar
 
 ATTEMPTS = 1 + RETRIES
 
@@ -49,7 +49,7 @@ def serving(folder, status=None):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    """Retries follow each other at once, and no proxy comes between."""
+    """Retries run_and_log each other at once, and no proxy comes between."""
     monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")

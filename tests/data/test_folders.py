@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from crafting import write_pictures
+from latentlab.common.errors import DataError
 from latentlab.data.folders import (
     decode_image,
     digest_files,
@@ -14,7 +15,6 @@ from latentlab.data.folders import (
     read_folder,
     resize_images,
 )
-from latentlab.errors import DataError
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ class TestUnreadableFiles:
         message = refusal(pictures)
 
         assert message.startswith("1 of 10 image files cannot be read, nothing was written:")
-        assert f"{pictures}/cat/1.png: cannot identify image file" in message
+        assert f"{pictures}/cat/1.png: cannot stage_fingerprint image file" in message
         assert "others" not in message
 
     def test_five_are_named_and_the_others_counted(self, pictures):

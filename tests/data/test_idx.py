@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from crafting import idx_header, random_images, write_gzip
+from latentlab.common.errors import DataError
 from latentlab.data.idx import read_idx, write_idx
-from latentlab.errors import DataError
 
 LARGEST = 1 << 31
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.data.image_set import (
     DatasetInfo,
     ImageSet,
@@ -11,7 +12,6 @@ from latentlab.data.image_set import (
     stratified_sample,
     write_split,
 )
-from latentlab.errors import EnvironmentProblem
 
 
 @pytest.fixture
@@ -26,45 +26,45 @@ def split(arrays):
 
 
 @pytest.fixture
-def fetched(arrays, tmp_path):
+def data_dir(arrays, tmp_path):
     """The folder of `fetch`, with a train split."""
     write_split(tmp_path / "train", *arrays)
     return tmp_path
 
 
 class TestLoading:
-    def test_what_was_written_is_read_back(self, arrays, fetched):
-        split = load_split(fetched, "train")
+    def test_what_was_written_is_read_back(self, arrays, data_dir):
+        split = load_split(data_dir, "train")
 
         np.testing.assert_array_equal(split.images.numpy(), arrays[0])
         np.testing.assert_array_equal(split.labels.numpy(), arrays[1])
         assert split.images.dtype == torch.uint8
         assert split.labels.dtype == torch.int64
 
-    def test_pixels_are_read_from_the_file_when_they_are_asked_for(self, fetched):
-        split = load_split(fetched, "train")
-        with (fetched / "train/images.npy").open("r+b") as file:
+    def test_pixels_are_read_from_the_file_when_they_are_asked_for(self, data_dir):
+        split = load_split(data_dir, "train")
+        with (data_dir / "train/images.npy").open("r+b") as file:
             file.seek(-1, 2)
             file.write(b"\x07")
 
         assert split.images.flatten()[-1] == 7
 
-    def test_writing_to_a_split_leaves_its_file_alone(self, fetched):
-        before = (fetched / "train/images.npy").read_bytes()
+    def test_writing_to_a_split_leaves_its_file_alone(self, data_dir):
+        before = (data_dir / "train/images.npy").read_bytes()
 
-        load_split(fetched, "train").images.zero_()
+        load_split(data_dir, "train").images.zero_()
 
-        assert (fetched / "train/images.npy").read_bytes() == before
+        assert (data_dir / "train/images.npy").read_bytes() == before
 
     @pytest.mark.parametrize("kept", [0, 20, 400])
     @pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
-    def test_a_file_cut_short_is_told_with_the_way_to_mend_it(self, fetched, name, kept):
+    def test_a_file_cut_short_is_told_with_the_way_to_mend_it(self, data_dir, name, kept):
         if name == "labels.npy":
             kept //= 2
-        path = fetched / "train" / name
+        path = data_dir / "train" / name
         path.write_bytes(path.read_bytes()[:kept])
         with pytest.raises(EnvironmentProblem, match=r"train: .* `dvc repro fetch`") as caught:
-            load_split(fetched, "train")
+            load_split(data_dir, "train")
         assert caught.value.exit_code == 4
 
     def test_a_split_that_is_not_there_is_told_with_the_way_to_mend_it(self, tmp_path):
@@ -151,9 +151,9 @@ class TestBatches:
         assert batch[0].equal(split.floats(torch.tensor([7, 9])))
         assert batch[1].tolist() == [3, 1]
 
-    def test_pixels_that_are_taken_are_not_copied(self, fetched):
+    def test_pixels_that_are_taken_are_not_copied(self, data_dir):
         """A study has a process for each core, and each would have a copy."""
-        split = load_split(fetched, "train")
+        split = load_split(data_dir, "train")
 
         taken = split.take(torch.arange(20))
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from crafting import IMAGES, LABELS, known_dataset, random_images, write_pictures
+from latentlab.common.errors import DataError
 from latentlab.data import sources
 from latentlab.data.catalogue import KNOWN
 from latentlab.data.sources import locate, read_dataset
-from latentlab.errors import DataError
 
 EXTERNAL = Path(os.environ.get("LATENTLAB_DATA") or "no such folder")
 

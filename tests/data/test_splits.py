@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from latentlab.common.errors import DataError
 from latentlab.data.sources import RawDataset
 from latentlab.data.splits import make_splits, statistics
-from latentlab.errors import DataError
 
 
 def dataset(*counts, official_test=None):

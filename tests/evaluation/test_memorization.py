@@ -3,7 +3,7 @@ import torch
 
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.memorization import memorization_metrics, nearest_training_images
-from latentlab.networks import inference
+from latentlab.models import inference
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from torch.nn.functional import mse_loss
 
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.reconstruction import reconstruction_metrics
-from latentlab.networks import inference
+from latentlab.models import inference
 
 
 class Shift(nn.Module):

@@ -5,13 +5,13 @@ from sklearn.linear_model import LinearRegression
 
 from latentlab.data.corruption import Corruption, Kind, blur
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.restoration import restoration_metrics, spoilt_batches
+from latentlab.evaluation.reconstruction import corrupted_batches, restoration_metrics
 from latentlab.evaluation.wiener import RIDGE, LinearFilters
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Smooth images of 6 by 6 pixels: neighbours say much of each other."""
+    """Smooth images of 6 by 6 pixels: neighbors say much of each other."""
     random = np.random.default_rng(0)
     coarse = random.normal(size=(4000, 1, 3, 3)).repeat(2, 2).repeat(2, 3)
     pixels = 128 + 35 * (coarse + 0.2 * random.normal(size=(4000, 1, 6, 6)))
@@ -23,12 +23,12 @@ def images():
 @pytest.mark.parametrize("kind", ["occlusion", "salt_and_pepper"])
 def test_it_is_the_linear_regression_of_clean_on_spoilt_images(images, kind):
     corruption = Corruption([Kind(kind, 0.2, 0.2)])
-    pairs = list(spoilt_batches(images, corruption, seed=0))
-    clean, spoilt = (torch.cat(parts).flatten(1).numpy() for parts in zip(*pairs, strict=True))
+    pairs = list(corrupted_batches(images, corruption, seed=0))
+    clean, corrupted = (torch.cat(parts).flatten(1).numpy() for parts in zip(*pairs, strict=True))
 
-    filtered = LinearFilters(images, seed=0).of(corruption)(torch.from_numpy(spoilt))
+    filtered = LinearFilters(images, seed=0).of(corruption)(torch.from_numpy(corrupted))
 
-    expected = LinearRegression().fit(spoilt, clean).predict(spoilt)
+    expected = LinearRegression().fit(corrupted, clean).predict(corrupted)
     assert filtered.numpy() == pytest.approx(expected, abs=2e-3)
 
 
@@ -41,7 +41,7 @@ def test_where_blur_leaves_next_to_nothing_it_is_as_close_as_in_twice_the_precis
     smooth = blur(drawn.floats(), torch.full((3000, 1, 1, 1), 1.2), None) * 255
     images = ImageSet(smooth.round().to(torch.uint8), drawn.labels)
     corruption = Corruption([Kind("blur", 1.0, 1.0)])
-    pairs = list(spoilt_batches(images, corruption, seed=0))
+    pairs = list(corrupted_batches(images, corruption, seed=0))
     x, y = (torch.cat(parts).flatten(1).double().numpy() for parts in zip(*pairs, strict=True))
     covariance = np.cov(y, rowvar=False, bias=True)
     ridge = RIDGE * covariance.diagonal().mean() * np.eye(256)
@@ -61,12 +61,12 @@ def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images, low, high):
     clean = images.floats().flatten(1).double().numpy()
     covariance = np.cov(clean, rowvar=False, bias=True)
     weights = np.linalg.solve(covariance + variance * np.eye(36), covariance)
-    spoilt = torch.cat([s for _, s in spoilt_batches(images, corruption, seed=1)])
-    expected = clean.mean(0) + (spoilt.flatten(1).double().numpy() - clean.mean(0)) @ weights
+    corrupted = torch.cat([s for _, s in corrupted_batches(images, corruption, seed=1)])
+    expected = clean.mean(0) + (corrupted.flatten(1).double().numpy() - clean.mean(0)) @ weights
 
-    restored = LinearFilters(images, seed=0).of(corruption)(spoilt)
+    restored = LinearFilters(images, seed=0).of(corruption)(corrupted)
 
-    assert restored.shape == spoilt.shape
+    assert restored.shape == corrupted.shape
     assert restored.flatten(1).numpy() == pytest.approx(expected, abs=1e-4)
 
 
@@ -97,8 +97,8 @@ def test_few_images_are_spoilt_often_enough_not_to_learn_their_noise(images):
     np.fill_diagonal(of_spoilt, stays * np.square(clean).mean(0) + white - mean**2)
     weights = np.linalg.solve(of_spoilt, stays * covariance)
     unseen = images.take(torch.arange(2000, 4000))
-    spoilt = [s.flatten(1).double().numpy() for _, s in spoilt_batches(unseen, corruption, 9)]
-    expected = clean.mean(0) + (np.concatenate(spoilt) - mean) @ weights
+    corrupted = [s.flatten(1).double().numpy() for _, s in corrupted_batches(unseen, corruption, 9)]
+    expected = clean.mean(0) + (np.concatenate(corrupted) - mean) @ weights
     error = np.square(expected - unseen.floats().flatten(1).double().numpy()).mean()
 
     fitted = LinearFilters(few, seed=0).of(corruption)

@@ -2,7 +2,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
+from latentlab.params.geometry import Architecture
 
 
 def test_the_loss_is_the_mean_squared_error_per_pixel():

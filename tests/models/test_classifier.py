@@ -3,10 +3,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier, Regularizers, classifier_on
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.store import save_model
+from latentlab.models.classifier import Classifier, ClassifierTrainingOptions, classifier_on
+from latentlab.models.io import save_model
 from latentlab.params.classification import FinetuneParams
+from latentlab.params.geometry import Architecture
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def images_and_labels(count=64):
 
 
 def test_a_frozen_encoder_learns_after_the_epoch_it_was_to_be_frozen_for(donor):
-    classifier = Classifier.from_autoencoder(donor, [], 10, True, Regularizers(unfreeze_after=2))
+    classifier = Classifier.from_autoencoder(
+        donor, [], 10, True, ClassifierTrainingOptions(unfreeze_after=2)
+    )
     learns = []
     for epoch in (1, 2, 3):
         classifier.start_epoch(epoch)
@@ -65,7 +67,9 @@ def test_a_frozen_encoder_learns_after_the_epoch_it_was_to_be_frozen_for(donor):
 
 
 def test_taken_up_in_a_later_epoch_the_encoder_is_not_frozen_any_more(donor):
-    classifier = Classifier.from_autoencoder(donor, [], 10, True, Regularizers(unfreeze_after=2))
+    classifier = Classifier.from_autoencoder(
+        donor, [], 10, True, ClassifierTrainingOptions(unfreeze_after=2)
+    )
     classifier.start_epoch(5)
 
     assert all(p.requires_grad for p in classifier.parameters())
@@ -74,7 +78,7 @@ def test_taken_up_in_a_later_epoch_the_encoder_is_not_frozen_any_more(donor):
 @pytest.mark.parametrize("training", [True, False])
 def test_smoothed_labels_are_those_of_torch(donor, training):
     """Held-out images are judged by what is minimised."""
-    smoothed = Regularizers(label_smoothing=0.2)
+    smoothed = ClassifierTrainingOptions(label_smoothing=0.2)
     classifier = Classifier.from_autoencoder(donor, [], 10, False, smoothed).train(training)
     images, labels = images_and_labels()
 
@@ -85,7 +89,9 @@ def test_smoothed_labels_are_those_of_torch(donor, training):
 
 
 def test_images_are_augmented_in_training_alone(donor):
-    classifier = Classifier.from_autoencoder(donor, [], 10, False, Regularizers(flip=True, shift=3))
+    classifier = Classifier.from_autoencoder(
+        donor, [], 10, False, ClassifierTrainingOptions(flip=True, shift=3)
+    )
     images, labels = images_and_labels()
 
     def loss():

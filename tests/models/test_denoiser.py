@@ -4,9 +4,9 @@ import torch
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.denoiser import Denoiser
+from latentlab.models.io import load_model, save_model
 from latentlab.models.unet import UNet
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.store import load_model, save_model
+from latentlab.params.geometry import Architecture
 
 NOISE = Corruption([Kind("gaussian", 0.3, 0.3)])
 NETWORKS = {

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from latentlab.models.vae import Pressure, Vae, gaussian_kl
-from latentlab.networks.architecture import Architecture
+from latentlab.models.vae import KlSchedule, Vae, gaussian_kl
+from latentlab.params.geometry import Architecture
 
 
-def make_vae(likelihood="gaussian", scale=None, **pressure):
+def make_vae(likelihood="gaussian", scale=None, **kl_schedule):
     torch.manual_seed(0)
     architecture = Architecture((1, 28, 28), [8, 16], 32, 4)
-    return Vae(architecture, likelihood, scale, Pressure(**pressure))
+    return Vae(architecture, likelihood, scale, KlSchedule(**kl_schedule))
 
 
 @pytest.fixture
@@ -156,8 +156,8 @@ def test_beta_rises_in_equal_steps_and_is_whole_in_evaluation():
 def test_free_bits_are_not_paid_for_dimension_by_dimension():
     divergence = torch.tensor([[0.1, 2.0, 0.5], [0.3, 4.0, 0.5]])
 
-    assert Pressure(free_bits=0.4).penalty(divergence).item() == pytest.approx(0.4 + 3.0 + 0.5)
-    assert Pressure().penalty(divergence).item() == pytest.approx(0.2 + 3.0 + 0.5)
+    assert KlSchedule(free_bits=0.4).penalty(divergence).item() == pytest.approx(0.4 + 3.0 + 0.5)
+    assert KlSchedule().penalty(divergence).item() == pytest.approx(0.2 + 3.0 + 0.5)
 
 
 def test_every_weight_gets_a_gradient_through_the_sampled_code():

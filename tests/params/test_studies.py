@@ -30,7 +30,7 @@ def refusal(make, **changes):
 
 class TestRungs:
     @pytest.mark.parametrize(
-        ("epochs", "first_rung", "reduction", "rungs"),
+        ("epochs", "min_epochs", "reduction_factor", "rungs"),
         [
             (9, 1, 3, [1, 3, 9]),
             (10, 1, 3, [1, 3, 9, 10]),
@@ -47,17 +47,19 @@ class TestRungs:
     )
     @pytest.mark.parametrize("pruner", ["halving", "median"])
     def test_each_is_reduction_times_the_one_before_and_the_last_is_all(
-        self, pruner, epochs, first_rung, reduction, rungs
+        self, pruner, epochs, min_epochs, reduction, rungs
     ):
-        settings = study(epochs=epochs, first_rung=first_rung, reduction=reduction, pruner=pruner)
+        settings = study(
+            epochs=epochs, min_epochs=min_epochs, reduction_factor=reduction, pruner=pruner
+        )
         assert settings.rungs == rungs
 
     def test_without_a_pruner_there_is_one(self):
         assert study(epochs=9, pruner="none").rungs == [9]
 
     def test_they_always_rise_to_all_epochs(self):
-        for epochs, first_rung, reduction in product(range(1, 30), range(1, 12), (2, 3, 5)):
-            rungs = study(epochs=epochs, first_rung=first_rung, reduction=reduction).rungs
+        for epochs, min_epochs, reduction in product(range(1, 30), range(1, 12), (2, 3, 5)):
+            rungs = study(epochs=epochs, min_epochs=min_epochs, reduction_factor=reduction).rungs
 
             assert rungs[-1] == epochs
             assert all(one < other for one, other in pairwise(rungs))
@@ -173,8 +175,8 @@ class TestNumbers:
             {"epochs": 0},
             {"images": 0},
             {"batch": 0},
-            {"first_rung": 0},
-            {"reduction": 1},
+            {"min_epochs": 0},
+            {"reduction_factor": 1},
             {"folds": 1},
             {"folds": 2.5},
             {"tolerance": -0.1},
@@ -189,7 +191,7 @@ class TestNumbers:
         assert next(iter(changes)) in refusal(study, **changes)
 
     @pytest.mark.parametrize(
-        "changes", [{"folds": None}, {"folds": 2}, {"reduction": 2}, {"tolerance": 0}]
+        "changes", [{"folds": None}, {"folds": 2}, {"reduction_factor": 2}, {"tolerance": 0}]
     )
     def test_what_is_just_allowed(self, changes):
         ((name, value),) = changes.items()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from latentlab.errors import ParamsError
-from latentlab.params.yaml_files import read_plain, read_yaml
+from latentlab.common.errors import ParamsError
+from latentlab.params.yaml_io import read_plain, read_yaml
 
 SCALARS = """
 small: 1e-4

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentlab.plots.comparison import plot_against_value, plot_overlaid, running_mean
+from latentlab.plots.curves import plot_against_value, plot_overlaid, running_mean
 
 
 @pytest.mark.parametrize("window", [1, 3, 5, 50])

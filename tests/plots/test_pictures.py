@@ -5,9 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from latentlab.plots.animation import SCALE, save_animation
 from latentlab.plots.classification import plot_confusion, plot_label_budgets, plot_mistakes
-from latentlab.plots.images import plot_plane
+from latentlab.plots.images import SCALE, plot_plane, save_animation
 from latentlab.plots.maps import (
     plot_density_maps,
     plot_histograms,

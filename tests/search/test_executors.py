@@ -20,14 +20,14 @@ import pytest
 import torch
 
 from crafting import optimization_settings, write_random_splits
-from latentlab import identity
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.processes import InlineExecutor, Killed, LocalExecutor
 from latentlab.data.image_set import DatasetInfo, load_split
-from latentlab.errors import EnvironmentProblem
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
-from latentlab.parallel import InlineExecutor, Killed, LocalExecutor
-from latentlab.params.values import with_values
-from latentlab.params_file import load_params
+from latentlab.params.geometry import Architecture
+from latentlab.params.load import load_params
+from latentlab.params.resolve import with_values
+from latentlab.pipeline import fingerprint as identity
 from latentlab.search import executors as module
 from latentlab.search.executors import DaskExecutor, open_executor
 from latentlab.search.objectives import best_of
@@ -45,7 +45,7 @@ WORKER = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "
 
 
 @pytest.fixture(scope="module")
-def fetched(tmp_path_factory):
+def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetch")
     write_random_splits(folder, train=128, validation=20)
     DatasetInfo("shapes", ["a", "b"], [1, 8, 8], {}, [0.5], [0.3], {}, "").write(folder)
@@ -61,7 +61,7 @@ def settings(repository):
             "search.trials": 6,
             "search.batch": 6,
             "search.epochs": 9,
-            "search.first_rung": 1,
+            "search.min_epochs": 1,
             "search.workers": 2,
             "search.space": {
                 "train.model.hidden": {"type": "int", "low": 4, "high": 16},
@@ -80,14 +80,14 @@ def candidate(values):
 
 
 @pytest.fixture
-def study(settings, fetched, tmp_path):
+def study(settings, data_dir, tmp_path):
     """Makes the study, by an executor and what it should do with a job."""
     folds = [(torch.arange(0, 128, 2), torch.arange(1, 128, 2))]
     folds += [(held_out, kept) for kept, held_out in folds]
 
     def make(executor, work, candidate=candidate, **changes):
         changed = settings.model_copy(update=changes)
-        task = Task(changed, candidate, folds, fetched, 0, "cpu", tmp_path / "checkpoints")
+        task = Task(changed, candidate, folds, data_dir, 0, "cpu", tmp_path / "checkpoints")
         record = StudyRecord(tmp_path / "record", list(changed.objectives.values()))
         return Study(task, record, executor, work)
 
@@ -106,9 +106,9 @@ def timeless(trials):
 
 
 @pytest.fixture(scope="module")
-def expected(settings, fetched, tmp_path_factory):
+def expected(settings, data_dir, tmp_path_factory):
     """The trials, one training after the other in this process."""
-    make = study.__wrapped__(settings, fetched, tmp_path_factory.mktemp("inline"))
+    make = study.__wrapped__(settings, data_dir, tmp_path_factory.mktemp("inline"))
     return timeless(make(InlineExecutor(), run_job).trials())
 
 
@@ -239,13 +239,13 @@ def odd_cluster(lone_scheduler):
 
 
 @pytest.fixture
-def on(settings, fetched):
+def on(settings, data_dir):
     """Opens the executor of a cluster, or of what is no cluster."""
 
-    def on(cluster, fetched=fetched):
+    def on(cluster, data_dir=data_dir):
         address = cluster if isinstance(cluster, str) else cluster.address
         changes = {"executor": "dask", "scheduler": address}
-        return open_executor(settings.model_copy(update=changes), "cpu", fetched)
+        return open_executor(settings.model_copy(update=changes), "cpu", data_dir)
 
     return on
 
@@ -277,8 +277,8 @@ def test_a_study_is_what_it_seems_to_be(expected, settings):
     ]
 
 
-def test_two_processes_give_the_trials_of_one(study, settings, fetched, expected):
-    with open_executor(settings, "cpu", fetched) as (executor, work):
+def test_two_processes_give_the_trials_of_one(study, settings, data_dir, expected):
+    with open_executor(settings, "cpu", data_dir) as (executor, work):
         trials = timeless(study(executor, work).trials())
 
     assert isinstance(executor, LocalExecutor)
@@ -287,7 +287,7 @@ def test_two_processes_give_the_trials_of_one(study, settings, fetched, expected
 
 
 def test_a_local_process_that_is_killed_costs_no_trial(
-    study, settings, fetched, expected, tmp_path
+    study, settings, data_dir, expected, tmp_path
 ):
     """Two kills, at the first trainings that are done; the third would be one too many."""
 
@@ -300,7 +300,7 @@ def test_a_local_process_that_is_killed_costs_no_trial(
         return kills
 
     with (
-        open_executor(settings, "cpu", fetched) as (executor, work),
+        open_executor(settings, "cpu", data_dir) as (executor, work),
         background(kill) as kills,
     ):
         trials = timeless(study(executor, work).trials())
@@ -309,17 +309,17 @@ def test_a_local_process_that_is_killed_costs_no_trial(
     assert kills == [2]
 
 
-def test_on_a_gpu_one_training_runs_at_a_time_in_this_process(settings, fetched):
-    with open_executor(settings, "cuda", fetched) as (executor, work):
+def test_on_a_gpu_one_training_runs_at_a_time_in_this_process(settings, data_dir):
+    with open_executor(settings, "cuda", data_dir) as (executor, work):
         assert isinstance(executor, InlineExecutor)
         assert work is run_job
         assert executor.submit(os.getpid).result() == os.getpid()
 
 
-def test_auto_is_a_process_for_each_core(settings, fetched, monkeypatch):
+def test_auto_is_a_process_for_each_core(settings, data_dir, monkeypatch):
     monkeypatch.setattr(module, "available_cores", lambda: 1)
     automatic = settings.model_copy(update={"workers": "auto"})
-    with open_executor(automatic, "cpu", fetched) as (executor, work):
+    with open_executor(automatic, "cpu", data_dir) as (executor, work):
         assert list(executor.map(pow, range(4), [2] * 4)) == [0, 1, 4, 9]
         assert len(multiprocessing.active_children()) == 1
 
@@ -375,7 +375,7 @@ def test_an_interrupt_leaves_the_cluster_as_it_was(on, cluster):
 
 @needs_dask
 def test_a_worker_that_does_not_see_the_images_is_refused(on, cluster, tmp_path):
-    told = refusal(on(cluster, fetched=tmp_path))
+    told = refusal(on(cluster, data_dir=tmp_path))
 
     assert f"{tmp_path} is not there; workers need the folder of the project" in told
     assert any(worker in told for worker in cluster.workers())
@@ -468,9 +468,9 @@ def test_workers_with_several_threads_are_refused(on, odd_cluster):
 
 
 @needs_dask
-def test_a_worker_that_joins_later_is_examined_by_its_first_job(on, odd_cluster, fetched):
+def test_a_worker_that_joins_later_is_examined_by_its_first_job(on, odd_cluster, data_dir):
     network = partial(Autoencoder, Architecture([1, 8, 8], [4], 4, 2))
-    job = Job("late", network, optimization_settings(epochs=1), fetched, 0, "cpu")
+    job = Job("late", network, optimization_settings(epochs=1), data_dir, 0, "cpu")
     odd_cluster.start_workers(1)
     with on(odd_cluster) as (executor, work):
         odd_cluster.kill_workers()

@@ -14,7 +14,7 @@ RANGES = {"rate": FloatDistribution(0, 1), "decay": FloatDistribution(0, 1)}
 
 def settings(**changes):
     space = {name: {"type": "float", "low": 0.0, "high": 1.0} for name in RANGES}
-    given = {"trials": 40, "epochs": 4, "images": 10, "reduction": 2, "space": space}
+    given = {"trials": 40, "epochs": 4, "images": 10, "reduction_factor": 2, "space": space}
     return StudyParams(**given | changes)
 
 

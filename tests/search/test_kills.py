@@ -22,7 +22,7 @@ import mlflow
 import pytest
 
 from crafting import opened_by_optuna, write_pictures
-from latentlab.params.yaml_files import read_yaml
+from latentlab.params.yaml_io import read_yaml
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,8 +37,8 @@ SEARCH = {
     "batch": 4,
     "workers": 2,
     "epochs": 4,
-    "first_rung": 1,
-    "reduction": 2,
+    "min_epochs": 1,
+    "reduction_factor": 2,
     "space": {
         # the last one cannot be built
         "train.model.channels": {
@@ -275,7 +275,7 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def make_checkout(repository, tmp_path_factory):
-    """A checkout that has fetched a folder of small pictures."""
+    """A checkout that has data_dir a folder of small pictures."""
     first = tmp_path_factory.mktemp("checkout")
     for name in ("params.yaml", "dvc.yaml", "src"):
         source = repository / name

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from latentlab.errors import EnvironmentProblem
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.params.studies import StudyParams
 from latentlab.search.objectives import best_of, pareto_front, results_of
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, RUNNING, Trial

@@ -18,7 +18,7 @@ import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from crafting import drive, ended_process, opened_by_optuna
-from latentlab.errors import EnvironmentProblem
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
@@ -88,7 +88,7 @@ def fill(record):
     for each in trials:
         record.reach(each.number, 1, [outcome(each.number, 1)], 0.5)
     record.reach(0, 4, [outcome(0, 4)], 0.25)
-    record.reach(2, 4, [outcome(2, 1, fault="it diverged", over=True)], None)
+    record.reach(2, 4, [outcome(2, 1, error="it diverged", finished=True)], None)
     ends = [(COMPLETE, [1 / 3], ""), (PRUNED, [4 / 3], "not among the best"), (FAILED, [], "oh")]
     for each, (state, results, reason) in zip(trials, ends, strict=False):
         each.state, each.results, each.reason = state, results, reason
@@ -114,7 +114,7 @@ def test_a_record_that_is_opened_again_knows_what_was_entered(folder, record):
     assert len(again) == 4
     assert again.outcomes(0, 1) == [outcome(0, 1)]
     assert again.outcomes(0, 4) == [outcome(0, 4)]
-    assert again.outcomes(2, 4) == [outcome(2, 1, fault="it diverged", over=True)]
+    assert again.outcomes(2, 4) == [outcome(2, 1, error="it diverged", finished=True)]
     assert again.ended(0) == (COMPLETE, "")
     assert again.ended(1) == (PRUNED, "not among the best")
     assert again.ended(2) == (FAILED, "oh")

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from latentlab.data.image_set import DatasetInfo
+from latentlab.params.load import load_params
 from latentlab.params.ranges import Space, grid_point, grid_size
-from latentlab.params.values import with_values
-from latentlab.params.yaml_files import read_yaml, write_yaml
-from latentlab.params_file import load_params
+from latentlab.params.resolve import with_values
+from latentlab.params.yaml_io import read_yaml, write_yaml
 from latentlab.search.space import draw, walk_grid
 from latentlab.stages.search import candidate
 

@@ -18,11 +18,11 @@ import sqlalchemy
 import torch
 
 from crafting import opened_by_optuna, write_random_splits
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.processes import InlineExecutor, Killed, processes
 from latentlab.data.image_set import DatasetInfo
-from latentlab.errors import EnvironmentProblem
-from latentlab.parallel import InlineExecutor, Killed, processes
-from latentlab.params.values import with_values
-from latentlab.params_file import load_params
+from latentlab.params.load import load_params
+from latentlab.params.resolve import with_values
 from latentlab.search.importance import importances
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord
@@ -48,7 +48,7 @@ WITHOUT_RUNGS = {"search.pruner": "none"}
 
 
 @pytest.fixture(scope="module")
-def fetched(tmp_path_factory):
+def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetch")
     write_random_splits(folder, train=40, validation=16)
     return folder
@@ -63,8 +63,8 @@ def params(repository):
             "search.trials": 6,
             "search.batch": 3,
             "search.epochs": 4,
-            "search.first_rung": 1,
-            "search.reduction": 2,
+            "search.min_epochs": 1,
+            "search.reduction_factor": 2,
             "search.space": SPACE,
             CHANNELS: [4],
             HIDDEN: 8,
@@ -84,7 +84,7 @@ def empty_record(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def task(params, fetched, empty_record, tmp_path_factory):
+def task(params, data_dir, empty_record, tmp_path_factory):
     """A task like `params` but for the changes; each has a folder of its own."""
 
     def make(changes=(), **more):
@@ -97,7 +97,7 @@ def task(params, fetched, empty_record, tmp_path_factory):
                 "settings": changed.search,
                 "candidate": partial(candidate, changed, INFO),
                 "splits": [(None, None)],
-                "fetched": fetched,
+                "data_dir": data_dir,
                 "seed": 0,
                 "device": "cpu",
                 "checkpoints": folder / "checkpoints",
@@ -108,32 +108,32 @@ def task(params, fetched, empty_record, tmp_path_factory):
     return make
 
 
-def record_of(task, like_it=()):
+def record_of(task, similar=()):
     directions = list(task.settings.objectives.values())
-    folders = [other.checkpoints.parent for other in like_it]
+    folders = [other.checkpoints.parent for other in similar]
     return StudyRecord(task.checkpoints.parent, directions, folders)
 
 
-def study_of(task, executor=None, work=run_job, like_it=()):
-    return Study(task, record_of(task, like_it), executor or InlineExecutor(), work)
+def study_of(task, executor=None, work=run_job, similar=()):
+    return Study(task, record_of(task, similar), executor or InlineExecutor(), work)
 
 
-def run(task, executor=None, work=run_job, like_it=()):
+def run(task, executor=None, work=run_job, similar=()):
     """Its trials, in the order of their numbers."""
-    study = study_of(task, executor, work, like_it)
+    study = study_of(task, executor, work, similar)
     return sorted(study.trials(), key=lambda trial: trial.number)
 
 
 def made_up(landscape, job):
     """Learning curves without learning; which is ahead changes from epoch to epoch."""
     random = np.random.default_rng([landscape, int(job.settings.learning_rate * 1e9)])
-    losses = random.random(job.settings.epochs)[: job.until]
+    losses = random.random(job.settings.epochs)[: job.stop_epoch]
     history = [
         {"epoch": epoch, "validation/mse": loss, "validation/loss": loss}
         for epoch, loss in enumerate(losses.tolist(), 1)
     ]
-    over = job.until == job.settings.epochs
-    return Outcome(job.name, history, job.until, 0, 0.0, 0.0, None, over)
+    over = job.stop_epoch == job.settings.epochs
+    return Outcome(job.name, history, job.stop_epoch, 0, 0.0, 0.0, None, over)
 
 
 KNOWN = {}
@@ -243,15 +243,15 @@ def test_the_order_in_which_trainings_end_changes_nothing(task, undisturbed):
         """Does the work that came last first, when all of a round is there."""
 
         def __init__(self):
-            self.kept = []
+            self.model_dir = []
 
         def submit(self, fn, /, job):
-            self.kept.append((Future(), fn, job))
-            return self.kept[-1][0]
+            self.model_dir.append((Future(), fn, job))
+            return self.model_dir[-1][0]
 
     def work_backwards(waiting):
-        while executor.kept:
-            future, fn, job = executor.kept.pop()
+        while executor.model_dir:
+            future, fn, job = executor.model_dir.pop()
             future.set_result(fn(job))
         return list(waiting)[::-1]
 
@@ -273,7 +273,7 @@ def test_the_longest_trainings_are_handed_out_first(task):
     handed_out = []
 
     def note(job):
-        handed_out.append((job.name, job.until))
+        handed_out.append((job.name, job.stop_epoch))
         return remembered(job)
 
     trials = run(task(), work=note)
@@ -358,7 +358,7 @@ def test_a_trial_whose_process_is_killed_each_time_fails_and_the_study_goes_on(t
 
 def test_a_trial_whose_process_is_killed_later_keeps_what_it_had_reached(task):
     def deadly(job):
-        if job.until > 1:
+        if job.stop_epoch > 1:
             raise Killed("its process was killed 3 times")
         return remembered(job)
 
@@ -398,7 +398,7 @@ def test_a_disk_without_room_for_checkpoints_is_a_problem_of_the_environment(tas
 
 def test_what_keeps_every_training_from_running_ends_the_study(task, tmp_path):
     with pytest.raises(EnvironmentProblem, match="run `dvc repro fetch` first"):
-        run(task(fetched=tmp_path / "nowhere"))
+        run(task(data_dir=tmp_path / "nowhere"))
 
 
 def test_a_pruned_trial_has_trained_to_its_rung_only_and_a_promoted_one_continues(task, trained):
@@ -459,7 +459,9 @@ def test_halving_lets_the_best_of_all_that_reach_a_rung_go_on(task, batch):
 
 @pytest.mark.parametrize("trend", [1, -1])
 def test_halving_keeps_to_its_share_of_the_epochs_whatever_comes_last(task, trend):
-    one = task({"search.trials": 32, "search.batch": 8, "search.reduction": 4, "search.epochs": 16})
+    one = task(
+        {"search.trials": 32, "search.batch": 8, "search.reduction_factor": 4, "search.epochs": 16}
+    )
 
     def monotonous(job):
         number = int(job.name.split()[1].rstrip(","))
@@ -481,7 +483,7 @@ def test_of_the_trials_that_halving_judges_those_that_failed_are_not_counted(tas
 
     def fail_at_first(job):
         failed = job.name.startswith(("trial 0", "trial 1"))
-        return dataclasses.replace(remembered(job), fault="it diverged" if failed else None)
+        return dataclasses.replace(remembered(job), error="it diverged" if failed else None)
 
     trials = run(one, work=fail_at_first)
 
@@ -534,7 +536,7 @@ def test_without_a_pruner_every_trial_is_trained_to_the_end_at_once(task):
     untils = []
 
     def note(job):
-        untils.append(job.until)
+        untils.append(job.stop_epoch)
         return remembered(job)
 
     trials = run(task(WITHOUT_RUNGS), work=note)
@@ -617,7 +619,7 @@ def test_with_folds_one_divergence_fails_the_trial(task, folds):
     def diverge_in_the_last(job):
         outcome = remembered(job)
         last = job.name == "trial 1, part 02"
-        return dataclasses.replace(outcome, fault="it diverged") if last else outcome
+        return dataclasses.replace(outcome, error="it diverged") if last else outcome
 
     trials = run(task({"search.trials": 3}, splits=folds), work=diverge_in_the_last)
 
@@ -765,7 +767,7 @@ def test_what_was_measured_is_not_measured_again_where_a_record_has_it(task):
     first = timeless(run(one))
 
     again = timeless(run(one))
-    longer = timeless(run(task(latency | {"search.trials": 4}), like_it=[one]))
+    longer = timeless(run(task(latency | {"search.trials": 4}), similar=[one]))
 
     assert all(trial.results[0] > 0 for trial in first)
     assert again == first
@@ -795,11 +797,11 @@ class Mortal:
         if self._left == 0:
             raise self._end
         self._left -= 1
-        self.done.append((job.name, job.until))
+        self.done.append((job.name, job.stop_epoch))
         return self._work(job)
 
 
-SMALL = {"search.trials": 4, "search.batch": 2, "search.epochs": 3, "search.reduction": 3}
+SMALL = {"search.trials": 4, "search.batch": 2, "search.epochs": 3, "search.reduction_factor": 3}
 
 
 @pytest.mark.parametrize("end", [Kill, Breakage])
@@ -932,7 +934,7 @@ def test_a_study_of_another_length_trains_only_what_the_first_did_not(task, trai
     trained.clear()
     one = task(other)
 
-    found = run(one, like_it=[first])
+    found = run(one, similar=[first])
 
     assert timeless(found) == expected
     # a trial that goes on from where it ended before has no checkpoint there any more
@@ -953,7 +955,7 @@ def test_a_study_of_another_length_takes_what_a_killed_one_has_trained(task):
         run(first, work=Mortal(5, work=remembered))
     rest = Mortal(work=remembered)
 
-    assert timeless(run(task(more), work=rest, like_it=[first])) == expected
+    assert timeless(run(task(more), work=rest, similar=[first])) == expected
     names = {f"trial {number}, part 00" for number in range(3)}  # of the round that was recorded
     assert not {(name, 1) for name in names} & set(rest.done)
 

@@ -6,8 +6,8 @@ from ruamel.yaml import YAML
 
 from crafting import FOUND, write_random_splits
 from latentlab.data.image_set import DatasetInfo
+from latentlab.models.io import save_model
 from latentlab.models.reference import ReferenceClassifier
-from latentlab.networks.store import save_model
 
 COMPARISON = {"parameter": "train.optimizer", "values": ["adam", "adagrad"], "epochs": 2}
 
@@ -43,11 +43,11 @@ class Bench:
 def bench(checkout, latentlab, empty_store, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_store, checkout.home)
-    fetched = checkout.outputs("fetch")
-    write_random_splits(fetched, train=40, validation=24)
+    data_dir = checkout.outputs("fetch")
+    write_random_splits(data_dir, train=40, validation=24)
     sizes = {"train": 40, "validation": 24}
     info = DatasetInfo("digits", ["a", "b"], [1, 8, 8], sizes, [0.5], [0.3], {}, "0" * 64)
-    info.write(fetched)
+    info.write(data_dir)
     found = checkout.outputs("search") / "best_params.yaml"
     found.parent.mkdir(parents=True)
     found.write_text(FOUND)
@@ -57,7 +57,7 @@ def bench(checkout, latentlab, empty_store, monkeypatch):
     bench = Bench(checkout, latentlab)
     bench.edit({"data.image_size": 8, "runtime.device": "cpu", "runtime.threads": 1})
     bench.edit({f"{stage}.epochs": 3 for stage in ("train", "vae", "gan")})
-    bench.edit({"gan.judged_samples": 64, "gan.batch_size": 64, "vae.model.channels": [4]})
+    bench.edit({"gan.eval_samples": 64, "gan.batch_size": 64, "vae.model.channels": [4]})
     bench.edit({"compare": {"optimizer": COMPARISON}, "denoise": {}})
     yield bench
     mlflow.set_tracking_uri(None)

@@ -1,4 +1,4 @@
-from latentlab.params.yaml_files import read_yaml
+from latentlab.params.yaml_io import read_yaml
 
 
 def test_values_that_do_not_go_with_what_the_search_found_are_a_mistake(bench):

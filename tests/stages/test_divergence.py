@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from latentlab.adversarial.training import AdversarialTraining
 from latentlab.models.gan import Generator
+from latentlab.models.io import load_model
 from latentlab.models.vae import Vae
-from latentlab.networks.store import load_model
 from latentlab.training import jobs
+from latentlab.training.gan import AdversarialTraining
 from latentlab.training.loop import Training
 
 # SQLAlchemy's, for a query of MLflow's
@@ -21,14 +21,14 @@ def break_after(monkeypatch, kind, epochs):
     """Spoil the weights of a training after so many epochs."""
     train_epoch = kind.train_epoch
 
-    def spoilt(training, epoch):
+    def corrupted(training, epoch):
         if epoch > epochs:
             network = training.discriminator if kind is AdversarialTraining else training.model
             with torch.no_grad():
                 next(network.parameters()).fill_(math.nan)
         return train_epoch(training, epoch)
 
-    monkeypatch.setattr(kind, "train_epoch", spoilt)
+    monkeypatch.setattr(kind, "train_epoch", corrupted)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,9 @@ def test_a_value_that_diverges_is_a_failed_run_among_the_others(bench, monkeypat
             break_after(monkeypatch, Training, 1)
         return run_job(job)
 
-    monkeypatch.setattr("latentlab.stages.jobs.run_side_by_side", lambda them: map(diverging, them))
+    monkeypatch.setattr(
+        "latentlab.pipeline.jobs.run_side_by_side", lambda them: map(diverging, them)
+    )
 
     answer = bench.run("compare", "optimizer")
 

@@ -21,7 +21,7 @@ STUDY = {
 
 
 def test_what_its_study_finds_takes_the_place_of_what_is_written(bench):
-    bench.edit({"finetune.search": STUDY, "finetune.labels": None, "finetune.epochs": 2})
+    bench.edit({"finetune.search": STUDY, "finetune.label_efficiency": None, "finetune.epochs": 2})
     trained = bench.run("train")
     assert trained.code == 0, trained.err
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latentlab.adversarial import watch
+from latentlab.evaluation import generator_monitor as monitor
 from latentlab.models.gan import Generator
 from latentlab.stages.gan import WALK_STEPS, WALKS, walk_in_noise
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_generator_that_is_kept_is_the_closest_and_collapse_is_tagged(
     bench, monkeypatch, conditional
 ):
-    monkeypatch.setattr(watch, "COLLAPSED", 100.0)  # whatever it draws
-    bench.edit({"gan.conditional": conditional, "gan.judge_every": 1})
+    monkeypatch.setattr(monitor, "COLLAPSED", 100.0)  # whatever it draws
+    bench.edit({"gan.conditional": conditional, "gan.eval_every": 1})
 
     answer = bench.run("gan")
 
@@ -27,7 +27,7 @@ def test_the_generator_that_is_kept_is_the_closest_and_collapse_is_tagged(
     figures = json.loads((output / "metrics.json").read_text())
     with (output / "history.csv").open() as file:
         history = list(csv.DictReader(file))
-    distances = [float(row[watch.FRECHET]) for row in history]
+    distances = [float(row[monitor.FRECHET]) for row in history]
     assert figures["validation"]["classifier_frechet_distance"] == min(distances)
     assert figures["best_epoch"] == distances.index(min(distances)) + 1
     assert figures["collapsed_epochs"] == 3
@@ -39,7 +39,7 @@ def test_the_generator_that_is_kept_is_the_closest_and_collapse_is_tagged(
 
 
 def test_a_generator_that_does_not_collapse_is_not_tagged(bench, monkeypatch):
-    monkeypatch.setattr(watch, "COLLAPSED", 0.0)  # whatever it draws
+    monkeypatch.setattr(monitor, "COLLAPSED", 0.0)  # whatever it draws
 
     assert bench.run("gan").code == 0
 
@@ -49,13 +49,13 @@ def test_a_generator_that_does_not_collapse_is_not_tagged(bench, monkeypatch):
 
 
 def test_epochs_that_were_not_judged_leave_their_figures_empty(bench):
-    bench.edit({"gan.judge_every": 2})
+    bench.edit({"gan.eval_every": 2})
 
     answer = bench.run("gan")
 
     assert answer.code == 0, answer.err
     with (bench.project.outputs("gan") / "history.csv").open() as file:
-        judged = [row[watch.FRECHET] for row in csv.DictReader(file)]
+        judged = [row[monitor.FRECHET] for row in csv.DictReader(file)]
     assert judged[0] == ""
     assert all(judged[1:])
 

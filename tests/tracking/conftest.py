@@ -4,7 +4,7 @@ import time
 import mlflow
 import pytest
 
-from latentlab.project import Project
+from latentlab.common.project import Project
 
 
 @pytest.fixture

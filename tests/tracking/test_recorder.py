@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 STAGE = """
 import os, signal, sys, time
 from pathlib import Path
-from latentlab.project import Project
+from latentlab.common.project import Project
 from latentlab.tracking.run import track
 
 with track(Project(*[Path(sys.argv[1])] * 2), "search", "shapes", "key") as run:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.data.image_set import DatasetInfo
-from latentlab.errors import EnvironmentProblem
 from latentlab.tracking.run import track
 
 # SQLAlchemy's, for queries of MLflow's
@@ -41,7 +41,7 @@ def test_a_run_that_ends_well_is_finished_with_all_it_was_told(project, runs, mo
     assert run.data.metrics == {"train/loss": 1.0, "validation/mse": 0.25}
     assert runs.steps("train", "train/loss") == [1, 2]
     tags = {"stage": "train", "dataset": "shapes", "seed": "3", "device": "cpu"}
-    tags |= {"data_hash": "d" * 64, "input_hash": "k" * 64, "dvc_exp_name": "bold-idea"}
+    tags |= {"data_hash": "d" * 64, "fingerprint": "k" * 64, "dvc_exp_name": "bold-idea"}
     assert tags.items() <= run.data.tags.items()
     assert "reason" not in run.data.tags
     assert run.inputs.dataset_inputs[0].dataset.name == "shapes"

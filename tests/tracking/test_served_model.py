@@ -16,10 +16,10 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
+from latentlab.models.io import save_model
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.store import save_model
+from latentlab.params.geometry import Architecture
 from latentlab.tracking.run import track
 
 pytestmark = pytest.mark.filterwarnings(

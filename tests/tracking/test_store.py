@@ -4,8 +4,8 @@ import shutil
 import mlflow
 import pytest
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.project import Project
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.project import Project
 from latentlab.tracking.run import track
 from latentlab.tracking.store import brief, connect, count_runs, store_uri
 

@@ -9,7 +9,7 @@ from latentlab.training.checkpoint import Checkpoint
 
 STATE = {
     "model": {"weight": torch.arange(6.0).reshape(2, 3)},
-    "averaged": None,
+    "ema": None,
     "history": [{"epoch": 1, "train/loss": 0.5}],
     "best": (1, math.inf, {"weight": torch.ones(2)}),
 }
@@ -31,7 +31,7 @@ def test_what_was_written_is_read(path):
     state = Checkpoint(path).read()
 
     assert torch.equal(state["model"]["weight"], STATE["model"]["weight"])
-    assert state["averaged"] is None
+    assert state["ema"] is None
     assert state["history"] == STATE["history"]
     assert state["best"][:2] == (1, math.inf)
 

@@ -6,7 +6,7 @@ import torch
 from crafting import needs_bfloat16, optimization_settings
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
+from latentlab.params.geometry import Architecture
 from latentlab.training.loop import Training
 from latentlab.training.optimization import OPTIMIZERS, Optimization
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from crafting import optimization_settings
+from latentlab.common.errors import TrainingDiverged
 from latentlab.data.image_set import ImageSet
-from latentlab.errors import TrainingDiverged
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
+from latentlab.params.geometry import Architecture
 from latentlab.training.loop import STEPS_BETWEEN_CHECKS, Training
 
 CPU = torch.device("cpu")
@@ -236,7 +236,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(decay):
     average, count = {}, itertools.count()
     step = training.optimization.step  # the average starts with the weights after the first
 
-    def follow():
+    def run_and_log():
         step()
         taken = next(count)
         old = min(decay, (1 + taken) / (10 + taken))
@@ -245,7 +245,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(decay):
             before = average.get(name, weight)
             average[name] = old * before + (1 - old) * weight
 
-    training.optimization.step = follow
+    training.optimization.step = run_and_log
     list(training.epochs())
     last = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
     kept = training.restore_best()
@@ -265,12 +265,12 @@ def test_training_does_not_import_the_compiler_of_torch():
     code = """
 import sys
 import torch
-from latentlab.networks.architecture import Architecture
+from latentlab.params.geometry import Architecture
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
-from latentlab.runtime import prepare
+from latentlab.models.device import prepare
 from latentlab.training.loop import Training
 
 device = prepare(RuntimeParams(seed=0, device="cpu", threads=1))

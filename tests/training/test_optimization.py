@@ -242,9 +242,9 @@ def test_another_goes_on_identically_from_its_state(name, tmp_path):
 
 
 @pytest.mark.parametrize("steps_per_epoch", [1, 7, 100])
-@pytest.mark.parametrize("warmup", [None, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("warmup_fraction", [None, 0.1, 0.5, 0.9])
 def test_one_cycle_is_that_of_torch(warmup, steps_per_epoch):
-    chosen = settings(schedule="one_cycle", warmup=warmup, epochs=20)
+    chosen = settings(schedule="one_cycle", warmup_fraction=warmup, epochs=20)
     steps = 20 * steps_per_epoch
 
     expected = rates_of(
@@ -284,7 +284,7 @@ def test_constant_is_constant():
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
 def test_the_warm_up_rises_linearly_to_the_peak(schedule):
-    found = rates(settings(schedule=schedule, warmup=0.2, epochs=5), 10)
+    found = rates(settings(schedule=schedule, warmup_fraction=0.2, epochs=5), 10)
     warm, after = found[:10], found[10:]
     rises = [later - earlier for earlier, later in itertools.pairwise([0.0, *warm, RATE])]
 
@@ -297,7 +297,7 @@ def test_a_schedule_is_defined_however_short_the_training():
     for schedule, warmup, epochs in itertools.product(
         ("one_cycle", "cosine", "step", "constant"), (None, 0.0, 0.3, 0.99), (1, 2, 3)
     ):
-        found = rates(settings(schedule=schedule, warmup=warmup, epochs=epochs), 1)
+        found = rates(settings(schedule=schedule, warmup_fraction=warmup, epochs=epochs), 1)
 
         assert all(0 < rate <= RATE for rate in found), (schedule, warmup, epochs, found)
 

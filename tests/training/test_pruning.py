@@ -6,17 +6,17 @@ from torch import nn
 
 from latentlab.data.image_set import ImageSet
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
+from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
 from latentlab.training.loop import Training
 from latentlab.training.pruning import (
     copy_masks,
+    make_pruning_permanent,
     plain_weights,
     prunable,
     prune_smallest,
+    restore_masks,
     sparsity,
-    take_masks_off,
-    wear_masks,
 )
 
 
@@ -124,7 +124,7 @@ def test_masks_come_off_and_leave_plain_names_and_zeros():
     expected = plain_weights(model)
     outputs = model(images(8, 2).floats())
 
-    take_masks_off(model)
+    make_pruning_permanent(model)
 
     state = model.state_dict()
     assert set(state) == set(plain.state_dict()) == set(expected)
@@ -184,7 +184,7 @@ def test_a_fresh_network_takes_the_state_of_a_pruned_one():
     source, target = network(0), network(1)
     prune_smallest(source, 0.5)
 
-    wear_masks(target, source.state_dict())
+    restore_masks(target, source.state_dict())
     target.load_state_dict(source.state_dict())
 
     assert torch.equal(target(images(8, 2).floats()), source(images(8, 2).floats()))
@@ -195,7 +195,7 @@ def test_a_fresh_network_takes_the_state_of_a_pruned_one():
 
 def test_a_plain_state_puts_no_masks_on():
     model = network()
-    wear_masks(model, model.state_dict())
+    restore_masks(model, model.state_dict())
 
     assert not any("_mask" in name for name in model.state_dict())
 
@@ -205,7 +205,7 @@ def test_a_training_prunes_after_its_epochs_and_keeps_weights_from_after_the_las
     pruned = training(ema_decay=ema_decay)
     shares = []
     for _ in pruned.epochs():
-        shares.append(round(sparsity(pruned.judged), 2))
+        shares.append(round(sparsity(pruned.eval_model), 2))
     model = pruned.restore_best()
 
     assert shares == [0.0, 0.3, 0.3, 0.51, 0.51, 0.51]
@@ -233,11 +233,9 @@ def test_the_average_of_pruned_weights_is_taken_of_what_is_left():
     pruned = training(ema_decay=0.5, epochs=3, prune_epochs=(2,))
     list(pruned.epochs())
 
-    for module, averaged in zip(
-        prunable(pruned.model), prunable(pruned.averaged.module), strict=True
-    ):
+    for module, averaged in zip(prunable(pruned.model), prunable(pruned.ema.module), strict=True):
         assert torch.equal(module.weight_mask, averaged.weight_mask)
-    assert not torch.equal(magnitudes(pruned.model), magnitudes(pruned.averaged.module))
+    assert not torch.equal(magnitudes(pruned.model), magnitudes(pruned.ema.module))
 
 
 def test_without_a_fraction_nothing_is_pruned():

@@ -14,25 +14,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentlab.adversarial import training as adversarial
-from latentlab.adversarial.training import AdversarialTraining
-from latentlab.adversarial.watch import Watch
+from latentlab.common.errors import TrainingDiverged
 from latentlab.data.corruption import Corruption, Kind
 from latentlab.data.image_set import ImageSet
-from latentlab.errors import TrainingDiverged
+from latentlab.evaluation.generator_monitor import GeneratorMonitor
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classification import Regularizers
+from latentlab.models.classification import ClassifierTrainingOptions
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.unet import UNet
 from latentlab.models.vae import Vae
-from latentlab.networks.architecture import Architecture
 from latentlab.params.generators import GanParams
+from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
+from latentlab.training import gan as adversarial
 from latentlab.training import loop
 from latentlab.training.checkpoint import Checkpoint
+from latentlab.training.gan import AdversarialTraining
 from latentlab.training.loop import Training
 from latentlab.training.pruning import plain_weights
 
@@ -60,10 +60,10 @@ CASES = {
     "denoiser": (Denoiser, {"ema_decay": 0.8}, {"dropout": 0.2}),
     "u-net": (UNet, {}, {}),
     "gan": (Generator, {}, {}),
-    "watched gan": (Generator, {"ema_decay": 0.8, "judged_samples": 64}, {}),
+    "watched gan": (Generator, {"ema_decay": 0.8, "eval_samples": 64}, {}),
 }
 SPOILT = Corruption([Kind("gaussian", 0.1, 0.5), Kind("occlusion", 0.2, 0.2)])
-AUGMENTED = Regularizers(unfreeze_after=1, label_smoothing=0.1, flip=True, shift=1)
+AUGMENTED = ClassifierTrainingOptions(unfreeze_after=1, label_smoothing=0.1, flip=True, shift=1)
 MODELS = {
     Autoencoder: lambda architecture, case: Autoencoder(architecture),
     Vae: lambda architecture, case: Vae(architecture, "gaussian"),
@@ -74,7 +74,7 @@ MODELS = {
         [8],
         3,
         freeze_encoder=case != "classifier",
-        regularizers=AUGMENTED if case == "thawing encoder" else None,
+        training_options=AUGMENTED if case == "thawing encoder" else None,
     ),
 }
 
@@ -104,9 +104,9 @@ def make(case, checkpoint=None, seed=0, epochs=3):
             "adam_beta1": 0.5,
         }
         players = Generator((1, 8, 8), 6, 4), Discriminator((1, 8, 8), 4)
-        watch = watcher() if changes else None
+        monitor = watcher() if changes else None
         chosen = GanParams(**base | changes)
-        return AdversarialTraining(*players, chosen, data, seed, CPU, checkpoint, watch)
+        return AdversarialTraining(*players, chosen, data, seed, CPU, checkpoint, monitor)
     architecture = Architecture([1, 8, 8], [4, 8], 16, 4, **shape)
     model = MODELS[kind](architecture, case)
     base = {
@@ -127,7 +127,7 @@ def watcher():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         judge = ReferenceClassifier([1, 8, 8], [4], 8, 3)
-    return Watch(judge, images(80, 1), 64, 0, CPU)
+    return GeneratorMonitor(judge, images(80, 1), 64, 0, CPU)
 
 
 def kill_at(training, call, monkeypatch):
@@ -136,8 +136,8 @@ def kill_at(training, call, monkeypatch):
         owners = [(training, "step_discriminator"), (training, "step_generator")]
     else:
         owners = [(training.model, "loss_terms")]
-        if training.averaged is not None:
-            owners.append((training.averaged.module, "loss_terms"))
+        if training.ema is not None:
+            owners.append((training.ema.module, "loss_terms"))
     calls = 0
 
     def counted(function):
@@ -157,11 +157,11 @@ def kill_at(training, call, monkeypatch):
 def result(training):
     """All that a training leaves: records, the last weights and those it keeps."""
     if isinstance(training, AdversarialTraining):
-        players = (training.generator, training.discriminator, training.judged)
+        players = (training.generator, training.discriminator, training.eval_model)
         frames = {"frames": torch.stack(training.frames)}
         last = [*(player.state_dict() for player in players), frames]
     else:
-        last = [plain_weights(training.model), plain_weights(training.judged)]
+        last = [plain_weights(training.model), plain_weights(training.eval_model)]
     # copies, for the kept weights are put into the same tensors
     last = [{name: value.clone() for name, value in each.items()} for each in last]
     kept = training.restore_best().state_dict()
@@ -311,7 +311,7 @@ LEFT_OUT = [
     ("sweep", "autoencoder", 7),
     ("random", "dropout", 7),
     ("random", "vae", 7),
-    ("averaged", "average", 4),
+    ("ema", "average", 4),
     ("best", "early stopping", 7),
     ("generator", "gan", 11),
     ("discriminator", "gan", 11),
@@ -319,7 +319,7 @@ LEFT_OUT = [
     ("discriminator_optimizer", "gan", 11),
     ("sweep", "gan", 11),
     ("frames", "gan", 11),
-    ("averaged", "watched gan", 11),
+    ("ema", "watched gan", 11),
     ("best", "watched gan", 13),
 ]
 
@@ -412,7 +412,7 @@ def test_the_weights_kept_at_divergence_are_the_best_before_it(case):
     training = make(case)
     spoil(training, 2 * STEPS + 2)
     running = training.epochs()
-    snapshots = [(next(running), plain_weights(training.judged)) for _ in range(2)]
+    snapshots = [(next(running), plain_weights(training.eval_model)) for _ in range(2)]
     with pytest.raises(TrainingDiverged, match="epoch 3, step 2"):
         next(running)
 

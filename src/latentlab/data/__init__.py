@@ -1,1 +1,1 @@
-"""Where images come from, and how they are held in memory."""
+"""Image data sources, splits, image sets, corruption and augmentation."""

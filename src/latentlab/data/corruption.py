@@ -14,13 +14,13 @@ SHARPEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Kind:
+class CorruptionSpec:
     """One way to spoil images: severities are drawn evenly from `low` to `high`.
 
     Where there are several kinds, each image gets one of them, by their weights.
     """
 
-    kind: str
+    name: str
     low: float
     high: float
     weight: float = 1.0
@@ -29,19 +29,19 @@ class Kind:
 class Corruption:
     """Spoils images; the same generator, in the same state, spoils them the same."""
 
-    def __init__(self, kinds: Sequence[Kind], clip: bool = False) -> None:
-        self._kinds = tuple(kinds)
+    def __init__(self, specs: Sequence[CorruptionSpec], clip: bool = False) -> None:
+        self._specs = tuple(specs)
         self._clip = clip
 
     @property
     def config(self) -> dict[str, Any]:
         """Plain values that `from_config` makes it of."""
-        return {"kinds": [asdict(kind) for kind in self._kinds], "clip": self._clip}
+        return {"specs": [asdict(spec) for spec in self._specs], "clip": self._clip}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Corruption:
         """The same corruption."""
-        return cls([Kind(**kind) for kind in config["kinds"]], config["clip"])
+        return cls([CorruptionSpec(**spec) for spec in config["specs"]], config["clip"])
 
     @property
     def noise_variance(self) -> float | None:
@@ -49,31 +49,31 @@ class Corruption:
 
         Of a severity s drawn evenly from a to b: E[s^2] = (a^2 + ab + b^2) / 3. None elsewhere.
         """
-        if self._clip or any(kind.kind != "gaussian" for kind in self._kinds):
+        if self._clip or any(spec.name != "gaussian" for spec in self._specs):
             return None
-        total = sum(kind.weight for kind in self._kinds)
-        squares = (kind.low**2 + kind.low * kind.high + kind.high**2 for kind in self._kinds)
-        weights = (kind.weight / total / 3 for kind in self._kinds)
+        total = sum(spec.weight for spec in self._specs)
+        squares = (spec.low**2 + spec.low * spec.high + spec.high**2 for spec in self._specs)
+        weights = (spec.weight / total / 3 for spec in self._specs)
         return sum(weight * square for weight, square in zip(weights, squares, strict=True))
 
     @property
     def repeats_itself(self) -> bool:
-        """Whether an image is always spoilt alike."""
-        severities = {severity for kind in self._kinds for severity in (kind.low, kind.high)}
-        return all(kind.kind == "blur" for kind in self._kinds) and len(severities) == 1
+        """Whether an image is always corrupted alike."""
+        severities = {severity for spec in self._specs for severity in (spec.low, spec.high)}
+        return all(spec.name == "blur" for spec in self._specs) and len(severities) == 1
 
     def __call__(self, images: Tensor, random: torch.Generator | None = None) -> Tensor:
-        """Spoilt copies of images [N, C, S, S]; beyond [0, 1] where nothing is clipped."""
+        """Return corrupted copies of images [N, C, S, S]; beyond [0, 1] where nothing is clipped."""
         on = {"generator": random, "device": images.device}
-        weights = torch.tensor([kind.weight for kind in self._kinds], device=images.device)
+        weights = torch.tensor([spec.weight for spec in self._specs], device=images.device)
         chosen = torch.multinomial(weights, len(images), replacement=True, generator=random)
         evenly = torch.rand(len(images), 1, 1, 1, **on)
-        spoilt = images.clone()
-        for number, kind in enumerate(self._kinds):
+        corrupted = images.clone()
+        for number, spec in enumerate(self._specs):
             mine = (chosen == number).nonzero()[:, 0]
-            severity = kind.low + (kind.high - kind.low) * evenly[mine]
-            spoilt[mine] = KINDS[kind.kind](images[mine], severity, random)
-        return spoilt.clamp(0, 1) if self._clip else spoilt
+            severity = spec.low + (spec.high - spec.low) * evenly[mine]
+            corrupted[mine] = CORRUPTIONS[spec.name](images[mine], severity, random)
+        return corrupted.clamp(0, 1) if self._clip else corrupted
 
 
 def gaussian(images: Tensor, severity: Tensor, random: torch.Generator | None) -> Tensor:
@@ -109,7 +109,7 @@ def blur(images: Tensor, severity: Tensor, random: torch.Generator | None) -> Te
     return weights @ images @ weights.mT
 
 
-KINDS = {
+CORRUPTIONS = {
     "gaussian": gaussian,
     "occlusion": occlusion,
     "salt_and_pepper": salt_and_pepper,

@@ -3,9 +3,9 @@
 import logging
 from pathlib import Path
 
+from latentlab.common.errors import DataError
+from latentlab.common.progress import Bar, progress_bar
 from latentlab.data.catalogue import KnownDataset
-from latentlab.errors import DataError
-from latentlab.progress import Bar, progress_bar
 
 RETRIES = 2
 TIMEOUT_SECONDS = 30

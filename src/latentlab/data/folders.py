@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from latentlab.errors import DataError
-from latentlab.files import sha256_of
-from latentlab.progress import progress_bar
+from latentlab.common.errors import DataError
+from latentlab.common.files import sha256_of
+from latentlab.common.progress import progress_bar
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}

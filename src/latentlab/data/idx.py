@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentlab.errors import DataError
+from latentlab.common.errors import DataError
 
 UNSIGNED_BYTE = 0x08
 

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.files import atomic_path, read_json, write_json
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.files import atomic_path, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,9 @@ def write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
             np.save(temporary, array)
 
 
-def load_split(fetched: Path, split: str) -> ImageSet:
+def load_split(data_dir: Path, split: str) -> ImageSet:
     """Open a split that `fetch` wrote, without reading its pixels yet."""
-    folder = fetched / split
+    folder = data_dir / split
     try:
         # copy-on-write: torch wants writable memory, the file stays as it is
         images = np.load(folder / "images.npy", mmap_mode="c")
@@ -133,12 +134,63 @@ def load_split(fetched: Path, split: str) -> ImageSet:
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 
-def load_info(fetched: Path) -> DatasetInfo:
+def load_info(data_dir: Path) -> DatasetInfo:
     """Read the `dataset.json` that `fetch` wrote."""
-    source = fetched / "dataset.json"
+    source = data_dir / "dataset.json"
     try:
         return DatasetInfo(**read_json(source))
     except FileNotFoundError:
         raise EnvironmentProblem(f"{source} is missing; run `dvc repro fetch` first") from None
     except (ValueError, TypeError) as fault:
         raise EnvironmentProblem(f"{source}: {fault}; run `dvc repro fetch` again") from None
+
+
+class ShuffledBatches:
+    """Batches of an image set in random order, one pass per epoch.
+
+    Iterating makes one pass; a pass can be saved with `state_dict` and continued in its middle.
+    Hand-written because the order of a `DataLoader` cannot be restored within an epoch.
+    """
+
+    def __init__(self, images: ImageSet, batch_size: int, random: torch.Generator) -> None:
+        self._images = images
+        self._batch_size = batch_size
+        self._random = random
+        self._start = random.get_state()
+        self.step = 0
+        """Batches returned so far in this pass."""
+
+    @property
+    def images(self) -> int:
+        """Number of images in a pass."""
+        return len(self._images)
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in a pass."""
+        return -(-len(self._images) // self._batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield float images [B, C, S, S] in [0, 1] with labels [B], starting where it stopped."""
+        if self.step:
+            now = self._random.get_state()
+            self._random.set_state(self._start)
+            order = torch.randperm(len(self._images), generator=self._random)
+            self._random.set_state(now)
+        else:
+            self._start = self._random.get_state()
+            order = torch.randperm(len(self._images), generator=self._random)
+        for batch in self._images.batches(self._batch_size, order[self.step * self._batch_size :]):
+            self.step += 1
+            yield batch
+        self.step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the pass and the state of the generator."""
+        return {"step": self.step, "start": self._start, "random": self._random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.step = state["step"]
+        self._start = state["start"]
+        self._random.set_state(state["random"])

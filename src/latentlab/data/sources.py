@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from latentlab.common.errors import DataError
+from latentlab.common.files import sha256_of
 from latentlab.data.catalogue import KNOWN, KnownDataset
 from latentlab.data.download import download
 from latentlab.data.folders import digest_files, list_classes, read_folder, resize_images
 from latentlab.data.idx import read_idx
-from latentlab.errors import DataError
-from latentlab.files import sha256_of
 
 LARGEST_FILE = 1 << 31
 """Most bytes of pixels accepted from one IDX file."""

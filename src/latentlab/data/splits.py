@@ -1,9 +1,13 @@
 """Train, validation and test: the official test split where there is one, else stratified."""
 
-import numpy as np
+from collections.abc import Iterator
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentlab.common.errors import DataError
 from latentlab.data.sources import RawDataset
-from latentlab.errors import DataError
 
 FEWEST_HELD_OUT = 4
 """Fewer images have no covariance on either half, which the floor of the generators needs."""
@@ -82,3 +86,23 @@ def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
         means.append(mean)
         deviations.append(float(np.sqrt(frequency @ (values - mean) ** 2)))
     return means, deviations
+
+
+def check_folds(labels: Tensor, folds: int) -> None:
+    """Raise DataError where a class of labels [N] has fewer images than there are folds."""
+    fewest = int(labels.unique(return_counts=True)[1].min())
+    if fewest < folds:
+        raise DataError(
+            f"folds = {folds}, but a class has only {fewest} training images; "
+            f"allowed: 2 to {fewest}"
+        )
+
+
+def stratified_folds(labels: Tensor, folds: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices to train on and indices held out, for each of `folds` parts of labels [N]."""
+    from sklearn.model_selection import StratifiedKFold
+
+    check_folds(labels, folds)
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
+    for kept, held_out in parts:
+        yield torch.from_numpy(kept), torch.from_numpy(held_out)

@@ -1,1 +1,1 @@
-"""Figures that say how good a model is."""
+"""Metrics of reconstructions, classifiers, generators and latent spaces."""

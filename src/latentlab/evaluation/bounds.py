@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
+from latentlab.models.inference import apply_in_batches, in_batches, mean_terms
 from latentlab.models.vae import Vae
-from latentlab.networks.inference import apply_in_batches, in_batches, mean_terms
 
 ACTIVE_VARIANCE = 0.01
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
+from latentlab.models.inference import batch_size, in_batches
 from latentlab.models.reference import ReferenceClassifier
-from latentlab.networks.inference import batch_size, in_batches
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
-from latentlab.networks.inference import in_batches
+from latentlab.models.inference import in_batches
 
 COPIED_WITHIN = 0.25
 """A sample is a copy where its nearest training image is closer than this share of what is usual

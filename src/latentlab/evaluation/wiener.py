@@ -11,15 +11,15 @@ from torch import Tensor
 
 from latentlab.data.corruption import Corruption
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.restoration import spoilt_batches
-from latentlab.networks.inference import in_batches
+from latentlab.evaluation.reconstruction import corrupted_batches
+from latentlab.models.inference import in_batches
 
 MOST_PIXELS = 4096
 """Of an image that a filter is fitted to: it has a weight for each pair of them."""
 PAIRS_PER_PIXEL = 10
-"""A filter of fewer pairs of clean and spoilt images learns the noise of those it saw."""
+"""A filter of fewer pairs of clean and corrupted images learns the noise of those it saw."""
 MOST_PRODUCTS = 1e10
-"""Pairs of pixels, times pairs of images, beyond which images are not spoilt again: seconds."""
+"""Pairs of pixels, times pairs of images, beyond which images are not corrupted again: seconds."""
 RIDGE = 1e-5
 """Share of the mean variance of a pixel added to each: a corner that is always black has none."""
 
@@ -27,7 +27,7 @@ RIDGE = 1e-5
 class LinearFilter:
     """The Wiener filter of an image as a whole: E[x] + Cov(x, y) Cov(y)^-1 (y - E[y]).
 
-    No linear function of spoilt images y has a lower mean squared error to the clean ones x
+    No linear function of corrupted images y has a lower mean squared error to the clean ones x
     (Kay 1993, chapter 12).
     """
 
@@ -38,9 +38,9 @@ class LinearFilter:
         self._weights = weights.float()
         self._offset = (mean_x - mean_y @ weights).float()
 
-    def __call__(self, spoilt: Tensor) -> Tensor:
+    def __call__(self, corrupted: Tensor) -> Tensor:
         """Restored images [N, C, S, S]."""
-        return (spoilt.flatten(1) @ self._weights + self._offset).view(spoilt.shape)
+        return (corrupted.flatten(1) @ self._weights + self._offset).view(corrupted.shape)
 
 
 class LinearFilters:
@@ -62,7 +62,7 @@ class LinearFilters:
         return self._fitted[key]
 
     def _fit(self, corruption: Corruption) -> LinearFilter:
-        """From the moments of noise where they are known, else from images spoilt here."""
+        """From the moments of noise where they are known, else from images corrupted here."""
         variance = corruption.noise_variance
         if variance is None:
             return LinearFilter(*_moments(self._pairs(corruption), self._pixels))
@@ -78,11 +78,11 @@ class LinearFilters:
         return mean, covariance
 
     def _pairs(self, corruption: Corruption) -> Iterator[tuple[Tensor, Tensor]]:
-        """Clean and spoilt images; few of them several times, each time spoilt anew."""
+        """Clean and corrupted images; few of them several times, each time corrupted anew."""
         wanted = min(PAIRS_PER_PIXEL * self._pixels, MOST_PRODUCTS / self._pixels**2)
         rounds = 1 if corruption.repeats_itself else math.ceil(wanted / len(self._images))
         return chain.from_iterable(
-            spoilt_batches(self._images, corruption, self._seed + each) for each in range(rounds)
+            corrupted_batches(self._images, corruption, self._seed + each) for each in range(rounds)
         )
 
 
@@ -94,9 +94,9 @@ def _moments(
     xy = torch.zeros(pixels, pixels, dtype=torch.float64)
     yy = torch.zeros(pixels, pixels, dtype=torch.float64)
     count = 0
-    for clean, spoilt in pairs:
+    for clean, corrupted in pairs:
         # the rounding of float32 is as large as what blur leaves of some directions
-        x, y = clean.flatten(1).double(), spoilt.flatten(1).double()
+        x, y = clean.flatten(1).double(), corrupted.flatten(1).double()
         sums += torch.stack([x.sum(0), y.sum(0)])
         xy += x.T @ y
         yy += y.T @ y

@@ -1,1 +1,1 @@
-"""The networks, one family per file; none of them knows where data comes from or goes to."""
+"""Networks, one model family per file, and how to build, run, measure and save them."""

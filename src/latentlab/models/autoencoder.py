@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.convolution import Decoder, Encoder, mean_squared_error
+from latentlab.models.layers import Decoder, Encoder, mean_squared_error
+from latentlab.params.geometry import Architecture
 
 
 class Autoencoder(nn.Module):

@@ -11,7 +11,7 @@ from latentlab.data.augmentation import flipped, shifted
 
 
 @dataclass(frozen=True)
-class Regularizers:
+class ClassifierTrainingOptions:
     """What makes images and labels harder in training; nothing that a network has to know later.
 
     `unfreeze_after` is the last epoch of a frozen encoder, None for all of them; `shift` is in
@@ -41,9 +41,9 @@ class ImageClassifier(nn.Module):
 
     to_logits: nn.Linear
 
-    def __init__(self, regularizers: Regularizers | None, mirrored: bool) -> None:
+    def __init__(self, training_options: ClassifierTrainingOptions | None, mirrored: bool) -> None:
         super().__init__()
-        self.regularizers = regularizers or Regularizers()
+        self.training_options = training_options or ClassifierTrainingOptions()
         self.mirrored = mirrored
 
     @abstractmethod
@@ -67,8 +67,8 @@ class ImageClassifier(nn.Module):
         looks worse the more it learns, and the best epoch would be an early one.
         """
         if self.training:
-            images = self.regularizers.augment(images)
+            images = self.training_options.augment(images)
         logits = self(images)
         accuracy = (logits.argmax(1) == labels).to(torch.float32).mean()
-        loss = cross_entropy(logits, labels, label_smoothing=self.regularizers.label_smoothing)
+        loss = cross_entropy(logits, labels, label_smoothing=self.training_options.label_smoothing)
         return {"loss": loss, "accuracy": accuracy}

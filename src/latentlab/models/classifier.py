@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classification import ImageClassifier, Regularizers
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.store import load_model
+from latentlab.models.classification import ClassifierTrainingOptions, ImageClassifier
+from latentlab.models.io import load_model
 from latentlab.params.classification import FinetuneParams
+from latentlab.params.geometry import Architecture
 
 
 class Classifier(ImageClassifier):
@@ -24,10 +24,10 @@ class Classifier(ImageClassifier):
         head: Sequence[int],
         classes: int,
         freeze_encoder: bool,
-        regularizers: Regularizers | None = None,
+        training_options: ClassifierTrainingOptions | None = None,
         mirrored: bool = False,
     ) -> None:
-        super().__init__(regularizers, mirrored)
+        super().__init__(training_options, mirrored)
         self.config = {
             "architecture": architecture.config,
             "head": list(head),
@@ -45,7 +45,7 @@ class Classifier(ImageClassifier):
         self.to_logits = nn.Linear(widths[-1], classes)
         self._frozen = freeze_encoder
         # what is frozen at first only has a place in the optimiser from the start
-        if freeze_encoder and self.regularizers.unfreeze_after is None:
+        if freeze_encoder and self.training_options.unfreeze_after is None:
             self.encoder.requires_grad_(False)
 
     @classmethod
@@ -60,17 +60,19 @@ class Classifier(ImageClassifier):
         head: Sequence[int],
         classes: int,
         freeze_encoder: bool,
-        regularizers: Regularizers | None = None,
+        training_options: ClassifierTrainingOptions | None = None,
         mirrored: bool = False,
     ) -> "Classifier":
         """A classifier that starts from the encoder weights of `donor`."""
-        classifier = cls(donor.architecture, head, classes, freeze_encoder, regularizers, mirrored)
+        classifier = cls(
+            donor.architecture, head, classes, freeze_encoder, training_options, mirrored
+        )
         classifier.encoder.load_state_dict(nn.Sequential(donor.encoder, donor.to_code).state_dict())
         return classifier
 
     def start_epoch(self, epoch: int) -> None:
         """Have the encoder learn from now on, where it was to be frozen for so long."""
-        last = self.regularizers.unfreeze_after
+        last = self.training_options.unfreeze_after
         if self._frozen and last is not None:
             self._frozen = epoch <= last
             self.encoder.requires_grad_(not self._frozen)
@@ -94,9 +96,9 @@ def classifier_on(
     donor = load_model(Autoencoder, trained)
     if fresh:
         donor = Autoencoder(donor.architecture)
-    regularizers = Regularizers(
+    training_options = ClassifierTrainingOptions(
         settings.unfreeze_after, settings.label_smoothing, settings.flip, settings.shift
     )
     return Classifier.from_autoencoder(
-        donor, settings.head, classes, settings.freeze_encoder, regularizers, settings.flip
+        donor, settings.head, classes, settings.freeze_encoder, training_options, settings.flip
     )

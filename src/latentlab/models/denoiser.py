@@ -1,4 +1,4 @@
-"""A network that learns to restore spoilt images."""
+"""A network that learns to restore corrupted images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from latentlab.data.corruption import Corruption
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.layers import mean_squared_error
 from latentlab.models.unet import UNet
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.convolution import mean_squared_error
+from latentlab.params.denoising import UNetParams
+from latentlab.params.geometry import Architecture
 
 if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
@@ -24,7 +25,7 @@ VALIDATION_SEED = 0
 class Denoiser(nn.Module):
     """A denoising autoencoder (Vincent et al. 2008), or a U-Net in its place.
 
-    In training mode every batch is spoilt afresh; in evaluation mode every batch is spoilt the
+    In training mode every batch is corrupted afresh; in evaluation mode every batch is corrupted the
     same, so that the losses of epochs can be compared.
     """
 
@@ -51,11 +52,11 @@ class Denoiser(nn.Module):
         return cls(network, Corruption.from_config(config["corruption"]))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Restored images [N, C, S, S] of spoilt ones."""
+        """Restored images [N, C, S, S] of corrupted ones."""
         return self.network(images)
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The mean squared error per pixel to the images before they were spoilt."""
+        """The mean squared error per pixel to the images before they were corrupted."""
         random = None
         if not self.training:
             random = torch.Generator(images.device).manual_seed(VALIDATION_SEED)
@@ -65,6 +66,9 @@ class Denoiser(nn.Module):
 
 def network_of(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], nn.Module]:
     """Builds the network that an entry of `denoise` asks for."""
-    if settings.skip is not None:
-        return partial(UNet, info.image_shape, **settings.skip.tree(), brightness=info.mean)
-    return partial(Autoencoder, Architecture.of(settings.model, info))
+    network = settings.network
+    if isinstance(network, UNetParams):
+        return partial(
+            UNet, info.image_shape, network.channels, network.activation, brightness=info.mean
+        )
+    return partial(Autoencoder, Architecture.of(network, info))

@@ -48,7 +48,7 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(channels, depth, 4, stride=2, padding=1),
             nn.Tanh(),
         )
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Generator":
@@ -112,7 +112,7 @@ class Discriminator(nn.Module):
             nn.Flatten(),
             nn.Linear(2 * channels * (image_size // 4) ** 2, 1),
         )
-        self.apply(_initialise)
+        self.apply(_initialize)
         if normalization == "spectral":
             for layer in self.layers:
                 if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -132,7 +132,7 @@ class Discriminator(nn.Module):
         return self.layers(images).squeeze(1)
 
 
-def _initialise(layer: nn.Module) -> None:
+def _initialize(layer: nn.Module) -> None:
     """Weights from N(0, 0.02), as in section 4 of the paper."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(layer.weight, 0.0, 0.02)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from latentlab.models.classification import ImageClassifier, Regularizers
+from latentlab.models.classification import ClassifierTrainingOptions, ImageClassifier
 
 
 class ReferenceClassifier(ImageClassifier):
@@ -29,10 +29,10 @@ class ReferenceClassifier(ImageClassifier):
         features: int,
         classes: int,
         dropout: float = 0.0,
-        regularizers: Regularizers | None = None,
+        training_options: ClassifierTrainingOptions | None = None,
         mirrored: bool = False,
     ) -> None:
-        super().__init__(regularizers, mirrored)
+        super().__init__(training_options, mirrored)
         self.config = {
             "image_shape": list(image_shape),
             "channels": list(channels),

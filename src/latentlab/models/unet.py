@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentlab.networks.convolution import ACTIVATIONS, start_at
+from latentlab.models.layers import ACTIVATIONS, initialize_brightness
 
 
 class UNet(nn.Module):
@@ -60,7 +60,7 @@ class UNet(nn.Module):
         )
         self.exit = nn.Sequential(nn.Conv2d(first, 4 * depth, 3, padding=1), nn.PixelShuffle(2))
         if brightness is not None:
-            start_at(brightness, self.exit)
+            initialize_brightness(brightness, self.exit)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "UNet":

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.convolution import Decoder, Encoder, mean_squared_error
+from latentlab.models.layers import Decoder, Encoder, mean_squared_error
+from latentlab.params.geometry import Architecture
 
 SMALLEST_LOG_SCALE = -4.0
 """Bounds the learned scale from below: constant pixels would otherwise drive it to zero."""
@@ -17,7 +17,7 @@ VALIDATION_SEED = 0
 
 
 @dataclass(frozen=True)
-class Pressure:
+class KlSchedule:
     """How hard the KL divergence presses on the posterior while training.
 
     Its weight `beta` is reached in equal steps over `warmup_epochs`; a dimension whose mean KL is
@@ -53,7 +53,7 @@ class Vae(nn.Module):
         architecture: Architecture,
         likelihood: str,
         scale: float | None = None,
-        pressure: Pressure | None = None,
+        kl_schedule: KlSchedule | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -63,8 +63,8 @@ class Vae(nn.Module):
         self.decoder = Decoder(architecture)
         self.likelihood = likelihood
         self.scale = scale
-        self.pressure = pressure or Pressure()
-        self._beta = self.pressure.beta
+        self.kl_schedule = kl_schedule or KlSchedule()
+        self._beta = self.kl_schedule.beta
         if likelihood == "gaussian" and scale is None:
             self.log_scale = nn.Parameter(torch.tensor(-1.0))
 
@@ -84,7 +84,7 @@ class Vae(nn.Module):
 
     def start_epoch(self, epoch: int) -> None:
         """Weigh the KL divergence as it is due in an epoch."""
-        self._beta = self.pressure.beta_in(epoch)
+        self._beta = self.kl_schedule.beta_in(epoch)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log-variance [N, latent_dim] of images [N, C, S, S]."""
@@ -131,9 +131,9 @@ class Vae(nn.Module):
         divergence = gaussian_kl(mean, log_variance)
         kl = divergence.sum(1).mean()
         if self.training:
-            penalty = self._beta * self.pressure.penalty(divergence)
+            penalty = self._beta * self.kl_schedule.penalty(divergence)
         else:
-            penalty = self.pressure.beta * kl
+            penalty = self.kl_schedule.beta * kl
         return {
             "loss": reconstruction + penalty,
             "reconstruction": reconstruction,

@@ -1,1 +1,1 @@
-"""What `params.yaml` may say: its sections, and what is wrong in them."""
+"""The typed schema of params.yaml, its validation and its error messages."""

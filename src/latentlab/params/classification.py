@@ -9,17 +9,17 @@ from latentlab.params.networks import Channels, OptimizationParams
 from latentlab.params.studies import StudyParams
 
 
-class LabelBudgets(Section):
+class LabelEfficiencyParams(Section):
     """Classifiers that see the labels of `per_class` images of each class only.
 
     With each of them the head is trained on the frozen encoder, on the encoder, and on a fresh one;
     all of it for several seeds. In an epoch these images are repeated up to `images`.
     """
 
-    per_class: Annotated[tuple[Count | Literal["all"], ...], Field(min_length=1)]
+    labels_per_class: Annotated[tuple[Count | Literal["all"], ...], Field(min_length=1)]
     seeds: Count
     epochs: Count
-    images: Count
+    images_per_epoch: Count
     batch_size: Count
 
 
@@ -35,9 +35,9 @@ class FinetuneParams(OptimizationParams):
     label_smoothing: Share = 0.0
     flip: Flag = False
     shift: Annotated[int, Strict(), Field(ge=0)] = 0
-    control: Flag = False
+    scratch_baseline: Flag = False
     search: StudyParams | None = None
-    labels: LabelBudgets | None = None
+    label_efficiency: LabelEfficiencyParams | None = None
 
     @model_validator(mode="after")
     def _thaws_what_is_frozen(self) -> "FinetuneParams":

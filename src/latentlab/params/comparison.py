@@ -22,7 +22,7 @@ class Comparison(Section):
         | Annotated[dict[str, dict[str, Plain]], Field(min_length=1)]
     )
     epochs: Count
-    images: Count | None = None
+    max_train_images: Count | None = None
 
     @model_validator(mode="after")
     def _says_what_varies(self) -> "Comparison":

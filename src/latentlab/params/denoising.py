@@ -1,4 +1,4 @@
-"""The sections of `denoise`: how images are spoilt, and what restores them."""
+"""The sections of `denoise`: how images are corrupted, and what restores them."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from latentlab.params.networks import (
     refuse_single_batches,
 )
 
-CorruptionKind = Literal["gaussian", "occlusion", "salt_and_pepper", "blur"]
+CorruptionName = Literal["gaussian", "occlusion", "salt_and_pepper", "blur"]
 SHARES = ("occlusion", "salt_and_pepper")
 """Kinds whose severity is a share of the image."""
 
@@ -21,7 +21,7 @@ SHARES = ("occlusion", "salt_and_pepper")
 class CorruptionParams(Section):
     """A way to spoil images, see `data.corruption`; a pair of severities is a range."""
 
-    kind: CorruptionKind
+    name: CorruptionName
     severity: NotNegative | tuple[NotNegative, NotNegative]
     weight: Positive = 1.0
 
@@ -35,30 +35,34 @@ class CorruptionParams(Section):
         low, high = self.ends
         if low > high:
             raise ValueError("severity must be a number, or a range from low to high")
-        if self.kind in SHARES and high > 1:
-            raise ValueError(f"the severity of {self.kind} is a share of the image, at most 1")
+        if self.name in SHARES and high > 1:
+            raise ValueError(f"the severity of {self.name} is a share of the image, at most 1")
         return self
 
 
-class SkipParams(Section):
+class AutoencoderNetworkParams(ConvolutionParams):
+    """A denoising autoencoder: a symmetric encoder and decoder."""
+
+    type: Literal["autoencoder"]
+
+
+class UNetParams(Section):
     """A U-Net; see `models.unet.UNet`."""
 
+    type: Literal["unet"]
     channels: Channels
     activation: Activation
 
 
 class DenoiserParams(OptimizationParams):
-    """A network that restores spoilt images: an autoencoder `model`, or with `skip` a U-Net."""
+    """A denoising network: an autoencoder, or a U-Net without a bottleneck."""
 
     corruption: Annotated[tuple[CorruptionParams, ...], Field(min_length=1)]
     clip: Flag = False
-    model: ConvolutionParams | None = None
-    skip: SkipParams | None = None
+    network: Annotated[AutoencoderNetworkParams | UNetParams, Field(discriminator="type")]
 
     @model_validator(mode="after")
-    def _has_one_network(self) -> "DenoiserParams":
-        if (self.model is None) == (self.skip is None):
-            raise ValueError("write either `model`, an autoencoder, or `skip`, a U-Net")
-        if self.model is not None:
-            refuse_single_batches(self.model, self.batch_size)
+    def _batches_can_be_normalized(self) -> "DenoiserParams":
+        if isinstance(self.network, AutoencoderNetworkParams):
+            refuse_single_batches(self.network, self.batch_size, "network")
         return self

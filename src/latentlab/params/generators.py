@@ -53,9 +53,9 @@ class GanParams(Section):
     learning_rate: Positive
     adam_beta1: Share
     precision: Precision = "auto"
-    decay: Share = 0.0
-    judge_every: Count = 1
-    judged_samples: Annotated[int, Strict(), Field(ge=64)] = 1000
+    lr_decay_fraction: Share = 0.0
+    eval_every: Count = 1
+    eval_samples: Annotated[int, Strict(), Field(ge=64)] = 1000
 
     @property
     def width_of_discriminator(self) -> int:

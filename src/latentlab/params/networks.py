@@ -63,7 +63,7 @@ class OptimizationParams(Section):
     clip_norm: Annotated[Positive | None, Searchable] = None
     ema_decay: Annotated[Fraction | None, Searchable] = None
     schedule: Annotated[Literal["one_cycle", "cosine", "step", "constant"], Searchable]
-    warmup: Annotated[Share | None, Searchable] = None
+    warmup_fraction: Annotated[Share | None, Searchable] = None
     step_epochs: Annotated[Count, Searchable] = 10
     step_factor: Annotated[Fraction, Searchable] = 0.1
     prune_fraction: Annotated[Share, Searchable] = 0.0
@@ -97,7 +97,7 @@ class NetworkParams(OptimizationParams):
         return self
 
 
-def refuse_single_batches(model: ConvolutionParams, batch_size: int) -> None:
+def refuse_single_batches(model: ConvolutionParams, batch_size: int, name: str = "model") -> None:
     """Raise ValueError where batch norm would have the statistics of one image."""
     if model.batch_norm is True and batch_size == 1:
-        raise ValueError("model.batch_norm needs a batch_size of at least 2")
+        raise ValueError(f"{name}.batch_norm needs a batch_size of at least 2")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 
 from latentlab.params.classification import FinetuneParams, ReferenceParams
 from latentlab.params.comparison import Comparison
-from latentlab.params.denoising import SHARES, CorruptionKind, DenoiserParams
+from latentlab.params.denoising import SHARES, CorruptionName, DenoiserParams
 from latentlab.params.fields import (
     SEARCH,
     Count,
@@ -20,14 +20,14 @@ from latentlab.params.fields import (
     NotNegative,
     Positive,
     Section,
+    flatten,
 )
 from latentlab.params.generators import GanParams, VaeParams
 from latentlab.params.networks import NetworkParams
-from latentlab.params.paths import flatten
 from latentlab.params.studies import SearchParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-TAKEN = ("autoencoder", "vae", "nothing", "wiener")
+TAKEN = ("autoencoder", "vae", "identity", "wiener")
 """What stands beside the denoisers in figures: models of other stages, and the lines to beat."""
 
 
@@ -73,7 +73,7 @@ class EvaluateParams(Section):
     importance_samples: Count
     importance_images: Count
     clip: Flag = False
-    severities: dict[CorruptionKind, Annotated[tuple[NotNegative, ...], Field(min_length=1)]]
+    severities: dict[CorruptionName, Annotated[tuple[NotNegative, ...], Field(min_length=1)]]
 
     @model_validator(mode="after")
     def _shares_are_at_most_one(self) -> "EvaluateParams":

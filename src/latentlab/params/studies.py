@@ -31,13 +31,13 @@ class StudyParams(Section):
 
     trials: Count
     epochs: Count
-    images: Count
+    max_train_images: Count
     folds: Annotated[int, Strict(), Field(ge=2)] | None = None
     sampler: Literal["tpe", "random", "cma-es", "grid"] = "tpe"
     batch: Count = 4
     pruner: Literal["halving", "median", "none"] = "halving"
-    first_rung: Count = 1
-    reduction: Annotated[int, Strict(), Field(ge=2)] = 3
+    min_epochs: Count = 1
+    reduction_factor: Annotated[int, Strict(), Field(ge=2)] = 3
     objectives: Annotated[
         dict[Objective, Literal["minimize", "maximize"]], Field(min_length=1, max_length=3)
     ] = Field({"validation/loss": "minimize"})
@@ -48,10 +48,10 @@ class StudyParams(Section):
     def rungs(self) -> list[int]:
         """Epochs after which the pruner is asked, the last one being all."""
         rungs = []
-        rung = self.first_rung
+        rung = self.min_epochs
         while rung < self.epochs and self.pruner != "none":
             rungs.append(rung)
-            rung *= self.reduction
+            rung *= self.reduction_factor
         return [*rungs, self.epochs]
 
     @model_validator(mode="after")

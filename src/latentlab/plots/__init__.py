@@ -1,1 +1,1 @@
-"""Pictures: one module per subject, all in the style of `canvas`."""
+"""Figures drawn with Matplotlib."""

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentlab.files import atomic_path
-from latentlab.parallel import helper
+from latentlab.common.files import atomic_path
+from latentlab.common.processes import background_process
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +38,13 @@ def save(figure: Figure, target: Path) -> None:
 
 
 @contextmanager
-def painted_beside() -> Iterator[None]:
+def draw_in_background() -> Iterator[None]:
     """Have another process paint what `save` gets; all of it is written when the block ends.
 
     To make a figure takes a moment, to lay it out and paint it half a second. What goes wrong is
     raised at the end.
     """
-    with helper() as executor:
+    with background_process() as executor:
         painted = []
         token = _painter.set(lambda *work: painted.append(executor.submit(_paint, *work)))
         try:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentlab.common.files import atomic_path
 from latentlab.plots.canvas import new_figure, save
 
 INCHES_PER_IMAGE = 0.62
@@ -78,3 +79,29 @@ def tiled(images: Tensor, columns: int) -> Tensor:
     """Images [N, C, S, S] as one [C, rows * S, columns * S], row by row; N fills its rows."""
     rows = [torch.cat(list(row), 2) for row in images.split(columns)]
     return torch.cat(rows, 1)
+
+
+SCALE = 4
+"""Pixels of the animation for each of an image."""
+MILLISECONDS = 120
+
+
+def save_animation(
+    target: Path, frames: list[Tensor], scale: int = SCALE, milliseconds: int = MILLISECONDS
+) -> None:
+    """Write frames, each of images [K, C, S, S] in [0, 1] side by side, as a GIF that goes on."""
+    from PIL import Image
+
+    pictures = []
+    for images in frames:
+        pixels = (side_by_side(images) * 255).round().astype(np.uint8)
+        pictures.append(Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)))
+    with atomic_path(target) as temporary:
+        pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=milliseconds,
+            loop=0,
+        )

@@ -1,4 +1,4 @@
-"""What is left of spoilt images, against how much they were spoilt."""
+"""What is left of corrupted images, against how much they were corrupted."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ UNITS = {
     "blur": "standard deviation of the blur (pixels)",
 }
 LABELS = {
-    "nothing": "doing nothing",
+    "identity": "noisy input",
     "autoencoder": "autoencoder",
     "wiener": "Wiener filter",
 }
@@ -44,5 +44,5 @@ def plot_robustness(
             axes.set_ylim(bottom=max(LEAST, axes.get_ylim()[0]))
         axes.grid(color="0.9")
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.suptitle(f"{kind.replace('_', ' ')}: test images that were spoilt, and then restored")
+    figure.suptitle(f"{kind.replace('_', ' ')}: test images that were corrupted, and then restored")
     save(figure, target)

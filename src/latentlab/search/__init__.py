@@ -1,1 +1,1 @@
-"""The study that chooses the autoencoder's parameters."""
+"""Hyperparameter search: the space, the study, its record and its executors."""

@@ -1,5 +1,6 @@
 """Where the trainings of a study run: processes of this machine, a GPU, or a Dask cluster."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -7,27 +8,28 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.parallel import InlineExecutor, Killed, processes
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.files import hash_tree
+from latentlab.common.processes import InlineExecutor, Killed, available_cores, processes
 from latentlab.params.studies import SearchParams
-from latentlab.runtime import available_cores
 from latentlab.training.jobs import Job, Outcome, run_job, run_job_alone
 
 SECONDS_TO_CONNECT = 10
+PACKAGE = Path(__file__).parents[1]
 
 Work = Callable[[Job], Outcome]
 
 
 @contextmanager
 def open_executor(
-    settings: SearchParams, device: str, fetched: Path
+    settings: SearchParams, device: str, data_dir: Path
 ) -> Iterator[tuple[Executor, Work]]:
     """An executor, and what it should do with a job.
 
     EnvironmentProblem where the scheduler is not there, or its workers cannot do the work.
     """
     if settings.executor == "dask":
-        with _cluster(str(settings.scheduler), fetched) as executor:
+        with _cluster(str(settings.scheduler), data_dir) as executor:
             yield executor, partial(_run_alike, _versions())
     elif device != "cpu":
         yield InlineExecutor(), run_job
@@ -72,7 +74,7 @@ class DaskExecutor(Executor):
 
 
 @contextmanager
-def _cluster(scheduler: str, fetched: Path) -> Iterator[Executor]:
+def _cluster(scheduler: str, data_dir: Path) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError:
@@ -86,11 +88,11 @@ def _cluster(scheduler: str, fetched: Path) -> Iterator[Executor]:
             f"no Dask scheduler answers at {scheduler} (search.scheduler): {fault}"
         ) from None
     with client:
-        _examine_workers(client, scheduler, fetched)
+        _examine_workers(client, scheduler, data_dir)
         yield DaskExecutor(client)
 
 
-def _examine_workers(client: Any, scheduler: str, fetched: Path) -> None:
+def _examine_workers(client: Any, scheduler: str, data_dir: Path) -> None:
     """Refuse a cluster whose workers cannot do the work, or would not do it alike."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
@@ -105,7 +107,7 @@ def _examine_workers(client: Any, scheduler: str, fetched: Path) -> None:
             f"generator; start them with `--nthreads 1`: {', '.join(crowded)}"
         )
     for name, fault in client.run(
-        _fault_of_worker, fetched, _versions(), on_error="return"
+        _fault_of_worker, data_dir, _versions(), on_error="return"
     ).items():
         if fault:
             raise EnvironmentProblem(f"the Dask worker {name} cannot do the work: {fault}")
@@ -116,7 +118,7 @@ def _run_alike(versions: dict[str, str], job: Job) -> Outcome:
     from distributed import get_worker
 
     worker = get_worker()
-    fault = _fault_of_worker(job.fetched, versions)
+    fault = _fault_of_worker(job.data_dir, versions)
     if worker.state.nthreads != 1:
         fault = "it has several threads; start it with `--nthreads 1`"
     if fault:
@@ -124,10 +126,10 @@ def _run_alike(versions: dict[str, str], job: Job) -> Outcome:
     return run_job_alone(job)
 
 
-def _fault_of_worker(fetched: Path, versions: dict[str, str]) -> str | None:
+def _fault_of_worker(data_dir: Path, versions: dict[str, str]) -> str | None:
     """What this process, a worker, lacks."""
-    if not (fetched / "dataset.json").is_file():
-        return f"{fetched} is not there; workers need the folder of the project, at the same path"
+    if not (data_dir / "dataset.json").is_file():
+        return f"{data_dir} is not there; workers need the folder of the project, at the same path"
     if (mine := _versions()) != versions:
         return f"it has {mine}, the driver has {versions}"
     return None
@@ -138,6 +140,9 @@ def _versions() -> dict[str, str]:
     """What must be the same for the same results."""
     import torch
 
-    from latentlab.identity import code_hash
+    return {"torch": torch.__version__, "latentlab": _code_hash()[:12]}
 
-    return {"torch": torch.__version__, "latentlab": code_hash()[:12]}
+
+def _code_hash() -> str:
+    """Return the hexadecimal SHA-256 of the source of the package."""
+    return hashlib.sha256("\n".join(hash_tree(PACKAGE)).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from latentlab.errors import EnvironmentProblem
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.params.studies import StudyParams
 from latentlab.search.trial import COMPLETE, Trial
 from latentlab.training.jobs import Outcome

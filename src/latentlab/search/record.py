@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.files import atomic_path
-from latentlab.parallel import is_alive, this_process
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.files import atomic_path
+from latentlab.common.processes import is_alive, this_process
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
 
@@ -33,12 +33,12 @@ SECONDS_TO_WAIT = 10.0
 class StudyRecord:
     """What a study has reached, in `folder`/study.db.
 
-    What the studies in the folders `like_it` have reached, which differ from it in nothing but the
+    What the studies in the folders `similar` have reached, which differ from it in nothing but the
     number of trials, need not be trained again. EnvironmentProblem where a database cannot be read
     or written, or where another process runs the study.
     """
 
-    def __init__(self, folder: Path, directions: list[str], like_it: Iterable[Path] = ()) -> None:
+    def __init__(self, folder: Path, directions: list[str], similar: Iterable[Path] = ()) -> None:
         self.path = folder / "study.db"
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,7 +55,7 @@ class StudyRecord:
             self._refuse_a_second_driver()
             self._known = {trial.number: trial for trial in self._study.trials}
         self._ids: dict[int, int] = {}
-        self._lent = [trial for other in like_it for trial in _trials_of(other / "study.db")]
+        self._lent = [trial for other in similar for trial in _trials_of(other / "study.db")]
 
     def __len__(self) -> int:
         return len(self._known)

@@ -52,7 +52,7 @@ class Task:
     settings: StudyParams
     candidate: Callable[[dict[str, Any]], Candidate]
     splits: list[Split]
-    fetched: Path
+    data_dir: Path
     seed: int
     device: str
     checkpoints: Path
@@ -115,10 +115,10 @@ class Study:
             batch = range(drawn, min(drawn + self._settings.batch, total))
             self._live += [self._draw(number) for number in batch]
             drawn += len(batch)
-            self._train([each for each in self._live if not (each.over or each.waits)])
+            self._train([each for each in self._live if not (each.finished or each.waits)])
             self._decide(more=drawn < total)
-            over = [each.trial for each in self._live if each.over]
-            self._live = [each for each in self._live if not each.over]
+            over = [each.trial for each in self._live if each.finished]
+            self._live = [each for each in self._live if not each.finished]
             yield from over
 
     def _draw(self, number: int) -> _Live:
@@ -132,7 +132,7 @@ class Study:
         draw(judged, self._settings.space)
         live = _Live(Trial(number, values, drawn.params), drawn, judged)
         if number not in self._record:
-            self._forget_checkpoints(number)  # of a record that is not there any more
+            self._delete_checkpoints(number)  # of a record that is not there any more
         self._record.begin(live.trial, drawn.distributions)
         try:
             live.candidate = self._task.candidate(values)
@@ -170,7 +170,7 @@ class Study:
         """Enter what the trainings of a trial have reached."""
         trial = each.trial
         result = None
-        if not any(outcome.fault for outcome in trial.outcomes):
+        if not any(outcome.error for outcome in trial.outcomes):
             result = results_of(trial.outcomes, list(self._settings.objectives))[0]
         self._record.reach(trial.number, self._rung(each), trial.outcomes, result)
 
@@ -181,9 +181,9 @@ class Study:
         that reached their rung; then Optuna decides.
         """
         for each in self._live:
-            if not (each.over or each.waits):
+            if not (each.finished or each.waits):
                 self._settle(each)
-        going = sorted((each for each in self._live if not each.over), key=self._rank)
+        going = sorted((each for each in self._live if not each.finished), key=self._rank)
         chosen = self._best_of_each_rung(going, more)
         for each in sorted(going, key=lambda each: each.trial.number in chosen):
             may = each.trial.number in chosen
@@ -206,7 +206,7 @@ class Study:
         for each in going:
             if self._settings.pruner == "halving":
                 reached = self._settings.trials if more else self._reached[each.rung]
-                room.setdefault(each.rung, max(1, reached // self._settings.reduction))
+                room.setdefault(each.rung, max(1, reached // self._settings.reduction_factor))
                 room[each.rung] -= 1
             if room.get(each.rung, 0) >= 0:
                 chosen.add(each.trial.number)
@@ -223,7 +223,7 @@ class Study:
         The sampler learns from the results at the first rung, which all trials have. Told how they
         end, it would rank all that went on before all that did not.
         """
-        faults = [outcome.fault for outcome in each.trial.outcomes if outcome.fault]
+        faults = [outcome.error for outcome in each.trial.outcomes if outcome.error]
         if not faults:
             each.trial.results = results_of(each.trial.outcomes, list(self._settings.objectives))
             self._reached[each.rung] += 1
@@ -232,25 +232,25 @@ class Study:
             self._guide.tell(each.drawn, each.trial.results or None, state)
         if faults:
             self._end(each, FAILED, faults[0])
-        elif all(outcome.over for outcome in each.trial.outcomes):
+        elif all(outcome.finished for outcome in each.trial.outcomes):
             self._end(each, COMPLETE)
 
     def _pruned(self, each: _Live) -> bool:
         """What Optuna decides."""
         if self._settings.pruner == "none":
             return False
-        each.judged.report(each.trial.results[0], self._rung(each))
-        return each.judged.should_prune()
+        each.eval_model.report(each.trial.results[0], self._rung(each))
+        return each.eval_model.should_prune()
 
     def _end(self, each: _Live, state: str, reason: str = "") -> None:
-        each.over = True
+        each.finished = True
         each.trial.state, each.trial.reason = state, reason
         results = each.trial.results if state == COMPLETE else None
-        self._view.tell(each.judged, results, STATES[state])
+        self._view.tell(each.eval_model, results, STATES[state])
         self._record.end(each.trial)
-        self._forget_checkpoints(each.trial.number)
+        self._delete_checkpoints(each.trial.number)
 
-    def _forget_checkpoints(self, number: int) -> None:
+    def _delete_checkpoints(self, number: int) -> None:
         """Delete what a trial left, half a file of a killed worker included."""
         for path in self._task.checkpoints.glob(f"*trial-{number}-*"):
             path.unlink(missing_ok=True)
@@ -262,13 +262,13 @@ class Study:
                 name=f"trial {each.trial.number}, part {part:02}",
                 build=each.candidate.build,
                 settings=each.candidate.settings,
-                fetched=self._task.fetched,
+                data_dir=self._task.data_dir,
                 seed=self._task.seed,
                 device=self._task.device,
                 checkpoint=self._checkpoint(each.trial.number, part),
                 train_indices=train_indices,
                 held_out=held_out,
-                until=self._rung(each),
+                stop_epoch=self._rung(each),
                 figures=tuple(f for f in self._settings.objectives if "/" not in f),
             )
 
@@ -287,7 +287,7 @@ class Study:
 def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
     if settings.pruner == "halving":
         return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=settings.first_rung, reduction_factor=settings.reduction
+            min_resource=settings.min_epochs, reduction_factor=settings.reduction_factor
         )
     if settings.pruner == "median":
         return optuna.pruners.MedianPruner()

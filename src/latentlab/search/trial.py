@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latentlab.training.jobs import Outcome
-from latentlab.training.record import Record
+from latentlab.training.loop import Record
 
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 

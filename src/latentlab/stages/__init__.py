@@ -1,1 +1,1 @@
-"""One module per stage: load, compute, write, track. Each has `run(stage)`."""
+"""One module or package per DVC stage; each has a function run(context)."""

@@ -4,21 +4,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from latentlab.common.errors import ParamsError, TrainingDiverged
+from latentlab.common.files import write_csv
 from latentlab.data.image_set import DatasetInfo, stratified_sample
-from latentlab.errors import ParamsError, TrainingDiverged
-from latentlab.files import write_csv
-from latentlab.found import resolved_params
-from latentlab.latent.projection import tsne
+from latentlab.evaluation.latent.projection import tsne
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.inference import apply_in_batches, in_batches
-from latentlab.networks.store import load_model
+from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.models.io import load_model
 from latentlab.params.comparison import Comparison
-from latentlab.params.values import with_values
-from latentlab.plots.comparison import plot_against_value, plot_overlaid
+from latentlab.params.geometry import Architecture
+from latentlab.params.resolve import resolved_params, with_values
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.jobs import job_of, run_and_log_jobs
+from latentlab.plots.curves import plot_against_value, plot_overlaid
 from latentlab.plots.maps import plot_panels
-from latentlab.stages.jobs import follow_jobs, job_of
-from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
 
 TERM = "validation/mse"
@@ -27,17 +26,17 @@ MAPPED = 1000
 PERPLEXITY = 30.0
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write a table of the values, their learning curves, and the loss against the value."""
     info = stage.load_info()
     name = stage.member
     comparison = stage.params.compare[name]
     stage.run.log_params({"compare": {name: comparison.tree()}})
-    outcomes = follow_jobs(stage, _jobs(stage, comparison, info))
+    outcomes = run_and_log_jobs(stage, _jobs(stage, comparison, info))
 
     title = f"{name.replace('_', ' ')}: autoencoders on {info.name}"
-    if all(outcome.fault for outcome in outcomes):
-        raise TrainingDiverged(f"every value failed, the first: {outcomes[0].fault}")
+    if all(outcome.error for outcome in outcomes):
+        raise TrainingDiverged(f"every value failed, the first: {outcomes[0].error}")
     histories = {outcome.name: outcome.history for outcome in outcomes if outcome.history}
     ylabel = "validation MSE per pixel"
     plot_overlaid(stage.plots / "curves.png", histories, TERM, ylabel, title)
@@ -52,10 +51,10 @@ def run(stage: Stage) -> None:
     stage.write_metrics({outcome.name: _figures(outcome) for outcome in outcomes})
 
 
-def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
+def _jobs(stage: StageContext, comparison: Comparison, info: DatasetInfo) -> list[Job]:
     base = resolved_params(stage.project, stage.params)
     labels = stage.load_split("train").labels
-    images = comparison.images or len(labels)
+    images = comparison.max_train_images or len(labels)
     chosen = stratified_sample(labels, images, stage.seed) if images < len(labels) else None
     jobs = []
     for number, (variant, values) in enumerate(comparison.variants.items()):
@@ -73,24 +72,24 @@ def _jobs(stage: Stage, comparison: Comparison, info: DatasetInfo) -> list[Job]:
                 settings,
                 partial(Autoencoder, architecture),
                 train_indices=chosen,
-                kept=_kept(stage, variant) if comparison.parameter == LATENT_DIM else None,
+                model_dir=_kept(stage, variant) if comparison.parameter == LATENT_DIM else None,
             )
         )
     return jobs
 
 
-def _kept(stage: Stage, variant: str) -> Path:
+def _kept(stage: StageContext, variant: str) -> Path:
     """Where a network is until it was looked at; it goes with the checkpoints."""
     return stage.checkpoints / "model" / variant
 
 
-def _plot_codes(stage: Stage, info: DatasetInfo, outcomes: list[Outcome]) -> None:
+def _plot_codes(stage: StageContext, info: DatasetInfo, outcomes: list[Outcome]) -> None:
     """A map of the codes of the same validation images for each latent dimension."""
     validation = stage.load_split("validation")
     seen = validation.sample(MAPPED, stage.seed)
     maps = {}
     for outcome in outcomes:
-        if outcome.fault is None:
+        if outcome.error is None:
             model = load_model(Autoencoder, _kept(stage, outcome.name))
             codes = apply_in_batches(model.encode, in_batches(seen)).numpy()
             dimensions = codes.shape[1]
@@ -123,5 +122,5 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "epochs": len(outcome.history),
         "parameters": outcome.parameters,
         "sparsity": outcome.sparsity,
-        "fault": outcome.fault or "",
+        "fault": outcome.error or "",
     }

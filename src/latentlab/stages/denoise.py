@@ -1,4 +1,4 @@
-"""denoise: networks trained to restore spoilt images, one for each entry of the section."""
+"""denoise: networks trained to restore corrupted images, one for each entry of the section."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,44 +6,44 @@ from functools import partial
 import torch
 from torch import nn
 
-from latentlab.data.corruption import Corruption, Kind
+from latentlab.common.files import write_csv
+from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.evaluation.restoration import restoration_metrics
-from latentlab.files import write_csv
+from latentlab.evaluation.reconstruction import restoration_metrics
 from latentlab.models.denoiser import Denoiser, network_of
-from latentlab.networks.store import load_model
+from latentlab.models.io import load_model
 from latentlab.params.denoising import DenoiserParams
-from latentlab.plots.comparison import plot_overlaid
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.jobs import job_of, run_and_log_all
+from latentlab.plots.curves import plot_overlaid
 from latentlab.plots.images import plot_rows
-from latentlab.stages.jobs import follow_all, job_of
-from latentlab.stages.stage import Stage
 from latentlab.training.jobs import Job, Outcome
 
 SHOWN = 12
 
 
-def run(stage: Stage) -> None:
-    """Write the models, their learning curves, and for each what it makes of spoilt images."""
+def run(stage: StageContext) -> None:
+    """Write the models, their learning curves, and for each what it makes of corrupted images."""
     info, validation = stage.load_info(), stage.load_split("validation")
     entries = stage.params.denoise
     stage.run.log_params({"denoise": {name: each.tree() for name, each in entries.items()}})
     for folder in (stage.output / "model", stage.plots):
         folder.mkdir(parents=True, exist_ok=True)  # also where there is no entry
     # the longest first, so that no core waits for one that came last
-    names = sorted(entries, key=lambda name: entries[name].skip is None)
-    outcomes = follow_all(stage, [_job(stage, info, name) for name in names]) if names else []
+    names = sorted(entries, key=lambda name: entries[name].network.type != "unet")
+    outcomes = run_and_log_all(stage, [_job(stage, info, name) for name in names]) if names else []
 
     metrics = {outcome.name: _judge(stage, outcome, validation) for outcome in outcomes}
     if outcomes:
         histories = {outcome.name: outcome.history for outcome in outcomes}
-        title = f"restoring spoilt images of {info.name}"
+        title = f"restoring corrupted images of {info.name}"
         ylabel = "validation MSE per pixel"
         plot_overlaid(stage.plots / "curves.png", histories, "validation/mse", ylabel, title)
     write_csv(stage.output / "history.csv", _rows(outcomes))
     stage.write_metrics(metrics)
 
 
-def _job(stage: Stage, info: DatasetInfo, name: str) -> Job:
+def _job(stage: StageContext, info: DatasetInfo, name: str) -> Job:
     settings = stage.params.denoise[name]
     return job_of(
         stage,
@@ -51,7 +51,7 @@ def _job(stage: Stage, info: DatasetInfo, name: str) -> Job:
         name,
         settings,
         partial(_denoiser, network_of(settings, info), _corruption(settings)),
-        kept=stage.output / "model" / name,
+        model_dir=stage.output / "model" / name,
     )
 
 
@@ -61,21 +61,21 @@ def _denoiser(build: Callable[[], nn.Module], corruption: Corruption) -> Denoise
 
 def _corruption(settings: DenoiserParams) -> Corruption:
     """What the images of an entry suffer."""
-    kinds = [Kind(each.kind, *each.ends, each.weight) for each in settings.corruption]
+    kinds = [CorruptionSpec(each.name, *each.ends, each.weight) for each in settings.corruption]
     return Corruption(kinds, settings.clip)
 
 
-def _judge(stage: Stage, outcome: Outcome, validation: ImageSet) -> dict:
+def _judge(stage: StageContext, outcome: Outcome, validation: ImageSet) -> dict:
     """The figures of a denoiser, and a picture of what it does."""
     model = load_model(Denoiser, stage.output / "model" / outcome.name)
     shown = validation.floats(slice(SHOWN))
     with torch.inference_mode():
-        spoilt = model.corruption(shown, torch.Generator().manual_seed(stage.seed))
-        restored = model(spoilt)
+        corrupted = model.corruption(shown, torch.Generator().manual_seed(stage.seed))
+        restored = model(corrupted)
     plot_rows(
         stage.plots / f"{outcome.name}.png",
-        {"clean": shown, "corrupted": spoilt, "restored": restored},
-        f"{outcome.name}: validation images, spoilt and restored",
+        {"clean": shown, "corrupted": corrupted, "restored": restored},
+        f"{outcome.name}: validation images, corrupted and restored",
     )
     stage.run.log_model(stage.output / "model" / outcome.name, shown, restored, outcome.name)
     return {

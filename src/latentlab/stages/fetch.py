@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from latentlab.common.errors import ParamsError
 from latentlab.data.image_set import DatasetInfo, as_floats, write_split
 from latentlab.data.sources import read_dataset
 from latentlab.data.splits import make_splits, statistics
-from latentlab.errors import ParamsError
+from latentlab.pipeline.context import StageContext
 from latentlab.plots.images import plot_rows
-from latentlab.stages.stage import Stage
 
 SHOWN_PER_CLASS = 10
 SHOWN_CLASSES = 20
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write `train/`, `validation/`, `test/`, `dataset.json` and pictures of every class."""
     settings = stage.params.data
     raw = read_dataset(settings.name, settings.image_size, settings.channels, stage.project.data)
@@ -29,7 +29,7 @@ def run(stage: Stage) -> None:
 
     train_images, train_labels = splits["train"]
     mean, std = statistics(train_images)
-    made_of = [raw.sha256, settings.tree(), stage.seed]
+    payload = [raw.sha256, settings.tree(), stage.seed]
     info = DatasetInfo(
         name=settings.name,
         classes=list(raw.classes),
@@ -38,7 +38,7 @@ def run(stage: Stage) -> None:
         mean=mean,
         std=std,
         sha256=raw.sha256,
-        digest=hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest(),
+        digest=hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest(),
     )
     info.write(stage.output)
 
@@ -58,7 +58,7 @@ def run(stage: Stage) -> None:
     )
 
 
-def _refuse_unknown_classes(stage: Stage, classes: Sequence[str]) -> None:
+def _refuse_unknown_classes(stage: StageContext, classes: Sequence[str]) -> None:
     """Walks of `evaluate` between classes that there are not: known here, before anything runs."""
     walks = stage.params.evaluate.walks
     unknown = {name for pair in walks if walks != "auto" for name in pair} - set(classes)

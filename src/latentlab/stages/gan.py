@@ -4,21 +4,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.adversarial.training import AdversarialTraining
-from latentlab.adversarial.watch import FRECHET, Watch
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.latent.walks import spherical_walk
+from latentlab.evaluation.generator_monitor import FRECHET, GeneratorMonitor
+from latentlab.evaluation.latent.walks import spherical_interpolation
+from latentlab.models.cost import count_parameters
 from latentlab.models.gan import Discriminator, Generator
+from latentlab.models.io import load_model, save_model
 from latentlab.models.reference import ReferenceClassifier
-from latentlab.networks.size import count_parameters
-from latentlab.networks.store import load_model, save_model
 from latentlab.params.generators import GanParams
-from latentlab.plots.animation import save_animation
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
-from latentlab.plots.images import plot_grid, plot_rows, tiled
-from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.stage import Stage
-from latentlab.training.record import Record
+from latentlab.plots.images import plot_grid, plot_rows, save_animation, tiled
+from latentlab.training.gan import AdversarialTraining
+from latentlab.training.loop import Record
 
 SAMPLES = 64
 COLUMNS = 8
@@ -27,7 +26,7 @@ WALK_STEPS = 12
 EPOCHS_SHOWN = 10
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write the generator, the curves of both players, samples, and how those came to be."""
     info = stage.load_info()
     settings = stage.params.gan
@@ -35,9 +34,9 @@ def run(stage: Stage) -> None:
 
     judge = load_model(ReferenceClassifier, stage.project.outputs("reference") / "model")
     validation = stage.load_split("validation")
-    watch = Watch(judge, validation, settings.judged_samples, stage.seed, stage.device)
-    training = _prepare_training(stage, settings, info, watch)
-    follow(stage, training)
+    monitor = GeneratorMonitor(judge, validation, settings.eval_samples, stage.seed, stage.device)
+    training = _prepare_training(stage, settings, info, monitor)
+    run_and_log(stage, training)
     generator = training.restore_best().cpu()
 
     save_model(generator, stage.output / "model")
@@ -62,7 +61,7 @@ def run(stage: Stage) -> None:
         {
             "train": _part(best, "train/"),
             "validation": _part(best, "validation/"),
-            "real": watch.floor(stage.load_split("train")),
+            "real": monitor.real_baseline(stage.load_split("train")),
             "collapsed_epochs": len(collapsed),
             "epochs": len(training.history),
             "best_epoch": training.best_epoch,
@@ -74,7 +73,7 @@ def run(stage: Stage) -> None:
     )
 
 
-def _plot_epochs(stage: Stage, frames: list[Tensor], title: str) -> None:
+def _plot_epochs(stage: StageContext, frames: list[Tensor], title: str) -> None:
     """A row of the same noise for each of some epochs, the first and the last among them."""
     numbers = np.unique(np.linspace(1, len(frames), min(EPOCHS_SHOWN, len(frames))).round())
     rows = {f"epoch {n}": frames[n - 1][:COLUMNS] / 255 for n in numbers.astype(int).tolist()}
@@ -87,14 +86,14 @@ def walk_in_noise(generator: Generator, random: torch.Generator) -> dict[str, Te
     noise = generator.config["noise_dim"]
     rows = {}
     for number, (start, end) in enumerate(zip(inputs[::2], inputs[1::2], strict=True), 1):
-        steps = spherical_walk(start[:noise], end[:noise], WALK_STEPS)
+        steps = spherical_interpolation(start[:noise], end[:noise], WALK_STEPS)
         of_one_class = start[noise:].expand(WALK_STEPS, -1)
         rows[str(number)] = (generator(torch.cat([steps, of_one_class], 1)) + 1) / 2
     return rows
 
 
 def _prepare_training(
-    stage: Stage, settings: GanParams, info: DatasetInfo, watch: Watch
+    stage: StageContext, settings: GanParams, info: DatasetInfo, monitor: GeneratorMonitor
 ) -> AdversarialTraining:
     train = stage.load_split("train")
     shares = _class_shares(train, info) if settings.conditional else []
@@ -113,7 +112,7 @@ def _prepare_training(
         stage.seed,
         stage.device,
         checkpoint_of(stage),
-        watch,
+        monitor,
     )
 
 
@@ -122,7 +121,7 @@ def _class_shares(train: ImageSet, info: DatasetInfo) -> list[float]:
     return (counts / counts.sum()).tolist()
 
 
-def _plot_curves(stage: Stage, history: list[Record], loss: str, title: str) -> None:
+def _plot_curves(stage: StageContext, history: list[Record], loss: str, title: str) -> None:
     seen = "probability of being real" if loss == "bce" else "score, higher is more real"
     curves = {
         "loss": ("generator_loss", "discriminator_loss", f"{loss} loss"),

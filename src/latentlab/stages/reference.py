@@ -1,21 +1,21 @@
 """reference: the reference classifier, whose features generated images are compared in."""
 
-from latentlab.models.classification import Regularizers
+from latentlab.models.classification import ClassifierTrainingOptions
+from latentlab.models.cost import count_parameters
 from latentlab.models.reference import ReferenceClassifier
-from latentlab.networks.size import count_parameters
-from latentlab.stages.classification import write_classifier
-from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.stage import Stage
+from latentlab.pipeline.classifier_outputs import write_classifier
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.training.loop import Training
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write the classifier, its learning curves and its confusion of validation images."""
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings = stage.params.reference
     stage.run.log_params({"reference": settings.tree()})
-    regularizers = Regularizers(
+    training_options = ClassifierTrainingOptions(
         label_smoothing=settings.label_smoothing, flip=settings.flip, shift=settings.shift
     )
     model = ReferenceClassifier(
@@ -24,13 +24,13 @@ def run(stage: Stage) -> None:
         settings.features,
         len(info.classes),
         settings.dropout,
-        regularizers,
+        training_options,
         settings.flip,
     )
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
-    follow(stage, training)
+    run_and_log(stage, training)
     model = training.restore_best().cpu()
     metrics = write_classifier(stage, model, training, validation, info, "reference classifier")
     stage.write_metrics(metrics | {"parameters": count_parameters(model)})

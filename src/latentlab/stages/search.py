@@ -5,15 +5,15 @@ from typing import Any
 
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
+from latentlab.params.geometry import Architecture
 from latentlab.params.schema import Params
-from latentlab.params.yaml_files import write_yaml
+from latentlab.params.yaml_io import write_yaml
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.study_run import run_study, trial_params
 from latentlab.search.study import Candidate
-from latentlab.stages.stage import Stage
-from latentlab.stages.study import run_study, trial_params
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write `best_params.yaml`, which `train` reads, and the table and pictures of the trials."""
     info = stage.load_info()
     settings = stage.params.search

@@ -5,39 +5,39 @@ from functools import partial
 
 import torch
 
-from latentlab.data.folds import check_folds, stratified_folds
+from latentlab.common.errors import TrainingDiverged
 from latentlab.data.image_set import DatasetInfo, load_info
-from latentlab.errors import TrainingDiverged
+from latentlab.data.splits import check_folds, stratified_folds
 from latentlab.evaluation.reconstruction import reconstruction_metrics
-from latentlab.found import resolved_params
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.size import count_parameters
-from latentlab.networks.store import save_model
+from latentlab.models.cost import count_parameters
+from latentlab.models.io import save_model
+from latentlab.params.geometry import Architecture
+from latentlab.params.resolve import resolved_params
 from latentlab.params.schema import TrainParams
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.jobs import job_of, mean_and_deviation, run_and_log_all
+from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
-from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.jobs import follow_all, job_of, mean_and_deviation
-from latentlab.stages.stage import Stage
-from latentlab.training.group import Group
+from latentlab.training.distributed import ProcessGroup
 from latentlab.training.loop import Training
 from latentlab.training.pruning import sparsity
 
 SHOWN = 12
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write the model, its learning curve and reconstructions of validation images."""
     info, validation = stage.load_info(), stage.load_split("validation")
     training = _prepare_training(stage)
     settings = training.settings
     stage.run.log_params({"train": settings.tree()})
-    stage.run.set_tags({"processes": training.group.size})
+    stage.run.set_tags({"processes": training.group.world_size})
     if settings.folds is not None:  # before hours of work
         check_folds(stage.load_split("train").labels, settings.folds)
-    with training.group.at_work():
-        follow(stage, training)
+    with training.group.running():
+        run_and_log(stage, training)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
@@ -70,22 +70,22 @@ def run(stage: Stage) -> None:
     stage.write_metrics(metrics)
 
 
-def accompany(stage: Stage) -> None:
+def run_worker_rank(stage: StageContext) -> None:
     """Train with the process that runs the stage, and leave the rest to it."""
     training = _prepare_training(stage)
     training.resume()
-    with training.group.at_work(), suppress(TrainingDiverged):  # the other says so
+    with training.group.running(), suppress(TrainingDiverged):  # the other says so
         for _ in training.epochs():
             pass
 
 
-def _prepare_training(stage: Stage) -> Training:
+def _prepare_training(stage: StageContext) -> Training:
     """The training of `train`, together with the other processes that `torchrun` started."""
     info = load_info(stage.project.outputs("fetch"))
     settings = resolved_params(stage.project, stage.params).train
     model = Autoencoder(Architecture.of(settings.model, info))
-    group = Group.join(stage.device)
-    if not group.first:
+    group = ProcessGroup.init(stage.device)
+    if not group.is_main:
         torch.manual_seed(stage.seed + group.rank)  # other images need other dropout
     return Training(
         model,
@@ -100,7 +100,7 @@ def _prepare_training(stage: Stage) -> Training:
 
 
 def _cross_validate(
-    stage: Stage, settings: TrainParams, folds: int, info: DatasetInfo
+    stage: StageContext, settings: TrainParams, folds: int, info: DatasetInfo
 ) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of the MSE on each part of the training split, held out."""
     labels = stage.load_split("train").labels
@@ -118,5 +118,5 @@ def _cross_validate(
             stratified_folds(labels, folds, stage.seed), start=1
         )
     ]
-    errors = [outcome.best["validation/mse"] for outcome in follow_all(stage, jobs)]
+    errors = [outcome.best["validation/mse"] for outcome in run_and_log_all(stage, jobs)]
     return {"mse": mean_and_deviation(errors)}

@@ -7,16 +7,16 @@ from torch import Tensor
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.bounds import bound_metrics
 from latentlab.evaluation.reconstruction import reconstruction_metrics
-from latentlab.models.vae import Pressure, Vae
-from latentlab.networks.architecture import Architecture
-from latentlab.networks.inference import apply_in_batches, in_batches
-from latentlab.networks.size import count_parameters
-from latentlab.networks.store import save_model
+from latentlab.models.cost import count_parameters
+from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.models.io import save_model
+from latentlab.models.vae import KlSchedule, Vae
+from latentlab.params.geometry import Architecture
+from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_plane, plot_rows
 from latentlab.plots.maps import plot_latent_map
-from latentlab.stages.follow import checkpoint_of, follow
-from latentlab.stages.stage import Stage
 from latentlab.training.loop import Training
 from latentlab.training.pruning import sparsity
 
@@ -26,20 +26,20 @@ MAPPED = 2000
 QUANTILES = 20
 
 
-def run(stage: Stage) -> None:
+def run(stage: StageContext) -> None:
     """Write the model, its learning curves, reconstructions and samples from the prior."""
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings = stage.params.vae
     stage.run.log_params({"vae": settings.tree()})
 
-    pressure = Pressure(settings.beta, settings.warmup_epochs, settings.free_bits)
+    kl_schedule = KlSchedule(settings.beta, settings.warmup_epochs, settings.free_bits)
     architecture = Architecture.of(settings.model, info)
-    model = Vae(architecture, settings.likelihood, settings.scale, pressure)
+    model = Vae(architecture, settings.likelihood, settings.scale, kl_schedule)
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
-    follow(stage, training)
+    run_and_log(stage, training)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
@@ -68,7 +68,7 @@ def run(stage: Stage) -> None:
 
 
 @torch.inference_mode()
-def _plot_codes(stage: Stage, model: Vae, validation: ImageSet, info: DatasetInfo) -> None:
+def _plot_codes(stage: StageContext, model: Vae, validation: ImageSet, info: DatasetInfo) -> None:
     """Posterior means in two or three dimensions, and in two what the decoder makes of the plane.
 
     Points of the plane are quantiles of the prior: as many codes are between two of them as
@@ -101,7 +101,7 @@ def prior_plane(shares: np.ndarray) -> Tensor:
     return torch.stack([across.flatten(), up.flatten()], 1)
 
 
-def _plot_curves(stage: Stage, training: Training, dataset: str) -> None:
+def _plot_curves(stage: StageContext, training: Training, dataset: str) -> None:
     curves = {
         "loss": "negative ELBO, KL times beta (nats per image)",
         "reconstruction": "negative log-likelihood (nats per image)",

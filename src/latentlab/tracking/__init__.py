@@ -1,1 +1,1 @@
-"""MLflow: one run per stage execution; no other package knows it."""
+"""MLflow tracking: the only package that imports MLflow."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -12,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentlab.common import startup
 from latentlab.tracking.store import brief, connect, end_abandoned_runs, process_tags
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from latentlab.project import Project
+    from latentlab.common.project import Project
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -32,29 +32,33 @@ def serve(pipe: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)  # they are meant for the stage, which then says so
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     warnings.simplefilter("ignore")  # MLflow's, on how it might be used otherwise
-    gc.disable()  # imports make millions of objects and hardly any garbage
-    recording = Recording()
-    fault = None
+    with startup.without_garbage_collection():
+        _record(pipe, Recording())
+    startup.exit_now(0)
+
+
+def _record(pipe: Connection, recording: Recording) -> None:
+    """Execute messages until "end" or until the pipe closes."""
+    error = None
     try:
         while True:
             command, arguments = pipe.recv()
-            if command == "end" and fault is not None and arguments[0] == "FINISHED":
-                arguments = ("FAILED", fault)
-            if fault is None or command == "end":
+            if command == "end" and error is not None and arguments[0] == "FINISHED":
+                arguments = ("FAILED", error)
+            if error is None or command == "end":
                 try:
                     getattr(recording, command)(*arguments)
-                except Exception as error:
-                    fault = fault or brief(error)
+                except Exception as raised:
+                    error = error or brief(raised)
                     if command != "end":
-                        pipe.send(fault)
+                        pipe.send(error)
             if command == "end":
-                with suppress(OSError):  # nobody may be waiting any more
-                    pipe.send(fault)
-                break
+                with suppress(OSError):  # the stage may no longer wait for the answer
+                    pipe.send(error)
+                return
     except (EOFError, OSError):
         with suppress(Exception):
             recording.end("KILLED", "its process was killed")
-    os._exit(0)  # all is recorded; taking MLflow down in good order takes most of a second
 
 
 class Recording:
@@ -68,7 +72,9 @@ class Recording:
         self._told: dict[str | None, set[tuple[str, int, float]]] = {}
         """Figures that a run had when it was continued: name, step, value."""
 
-    def start(self, project: Project, stage: str, dataset: str, key: str, resume: bool) -> None:
+    def start(
+        self, project: Project, stage: str, dataset: str, fingerprint: str, resume: bool
+    ) -> None:
         """Open the store, end what a killed process left running, start or continue the run."""
         import mlflow
 
@@ -77,8 +83,8 @@ class Recording:
         tags = {"stage": stage, "dataset": dataset} | _git_commit(project) | process_tags()
         if "DVC_EXP_NAME" in os.environ:
             tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
-        tags["input_hash"] = key
-        stopped = self._find(f"tags.input_hash = '{key}'") if resume else None
+        tags["fingerprint"] = fingerprint
+        stopped = self._find(f"tags.fingerprint = '{fingerprint}'") if resume else None
         if stopped is None:
             active = mlflow.start_run(experiment_id=self._experiment, run_name=stage, tags=tags)
             self._ids[None] = active.info.run_id

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.params.paths import flatten
-from latentlab.project import Project
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.project import Project
+from latentlab.params.fields import flatten
 from latentlab.tracking.recorder import serve
 from latentlab.tracking.store import brief, store_uri
 
@@ -35,17 +35,17 @@ START_METHOD = "spawn"  # a fork of a process that computes with threads may han
 class Run:
     """A live MLflow run: that of the stage, or a nested one with the name `child`."""
 
-    recorder: Recorder | Silence
+    recorder: Recorder | NullRecorder
     child: str | None = None
 
     def log_params(self, params: dict[str, Any]) -> None:
         """Log a nested mapping as dotted parameters."""
-        self.recorder.tell("log_params", self.child, flatten(params))
+        self.recorder.send("log_params", self.child, flatten(params))
 
     def log_epoch(self, record: dict[str, float]) -> None:
         """Log the record of one epoch, with the epoch as its step; once, however often told."""
         figures = {name: value for name, value in record.items() if name != "epoch"}
-        self.recorder.tell("log_epoch", self.child, figures, int(record["epoch"]))
+        self.recorder.send("log_epoch", self.child, figures, int(record["epoch"]))
 
     def log_metrics(self, metrics: dict[str, Any], step: int) -> None:
         """Log nested figures under names such as `test/mse`.
@@ -53,22 +53,22 @@ class Run:
         MLflow shows the value of the latest step: `step` is the last epoch, so that the figure of
         the model that was kept stands in the table.
         """
-        self.recorder.tell("log_metrics", self.child, flatten(metrics, separator="/"), step)
+        self.recorder.send("log_metrics", self.child, flatten(metrics, separator="/"), step)
 
     def set_tags(self, tags: dict[str, Any]) -> None:
         """Tag the run."""
-        self.recorder.tell("set_tags", self.child, tags)
+        self.recorder.send("set_tags", self.child, tags)
 
     def log_files(self, path: Path) -> None:
         """Keep a file, or a folder under its name, among the run's artifacts."""
-        self.recorder.tell("log_files", self.child, path)
+        self.recorder.send("log_files", self.child, path)
 
     def log_dataset(self, info: DatasetInfo) -> None:
         """Log what the run read: name, digest, sizes."""
         self.set_tags({"dataset": info.name, "data_hash": info.digest})
         self.log_params({"dataset": info.sizes})
         files = ", ".join(info.sha256)
-        self.recorder.tell("log_dataset", self.child, info.name, info.digest, files)
+        self.recorder.send("log_dataset", self.child, info.name, info.digest, files)
 
     def log_model(self, stored: Path, example: Tensor, output: Tensor, name: str = "model") -> None:
         """Log a network that `save_model` wrote to `stored`, loadable and servable anywhere.
@@ -77,7 +77,7 @@ class Run:
         and `output` show the shapes; the batch size stays free.
         """
         shapes = [tuple(tensor.shape[1:]) for tensor in (example, output)]
-        self.recorder.tell("log_model", name, stored, *shapes)
+        self.recorder.send("log_model", name, stored, *shapes)
 
     @contextmanager
     def nested(self, name: str, fault: str | None = None) -> Iterator[Run]:
@@ -85,19 +85,19 @@ class Run:
 
         It ends FINISHED, or FAILED where what it is about ended with a `fault`.
         """
-        self.recorder.tell("start_child", name)
+        self.recorder.send("start_child", name)
         yield Run(self.recorder, name)
         if fault is None:
-            self.recorder.tell("end_child", name)
+            self.recorder.send("end_child", name)
         else:
-            self.recorder.tell("set_tags", name, {"reason": fault})
-            self.recorder.tell("end_child", name, "FAILED")
+            self.recorder.send("set_tags", name, {"reason": fault})
+            self.recorder.send("end_child", name, "FAILED")
 
 
-class Silence:
+class NullRecorder:
     """In the place of a recorder where nothing is to be recorded."""
 
-    def tell(self, command: str, *arguments: Any) -> None:
+    def send(self, command: str, *arguments: Any) -> None:
         """Forget it."""
 
 
@@ -112,7 +112,7 @@ class Recorder:
         self._process.start()
         other_end.close()
 
-    def tell(self, command: str, *arguments: Any) -> None:
+    def send(self, command: str, *arguments: Any) -> None:
         """Have one command of `recorder.Recording` done; raises what went wrong before."""
         if self._pipe.poll():
             self._raise(self._pipe.recv())
@@ -141,18 +141,18 @@ class Recorder:
 
 
 @contextmanager
-def track(project: Project, stage: str, dataset: str, key: str) -> Iterator[Run]:
+def track(project: Project, stage: str, dataset: str, fingerprint: str) -> Iterator[Run]:
     """Open the run of a stage; it ends FINISHED, FAILED with the reason, or KILLED.
 
-    `key` stands for all that decides the result. The run of an execution with the same key that
+    `fingerprint` stands for all that decides the result. The run of an execution with the same fingerprint that
     was stopped is continued where it left checkpoints.
 
     Raises EnvironmentProblem where the store cannot be used.
     """
     recorder = Recorder(project)
     try:
-        resume = project.checkpoints(stage, key).is_dir()
-        recorder.tell("start", project, stage, dataset, key, resume)
+        resume = project.checkpoints(stage, fingerprint).is_dir()
+        recorder.send("start", project, stage, dataset, fingerprint, resume)
         yield Run(recorder)
     except BaseException as reason:
         status = "FAILED" if isinstance(reason, Exception) else "KILLED"

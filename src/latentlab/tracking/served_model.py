@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from latentlab.files import read_json
+from latentlab.common.files import read_json
 
 FAMILIES = {
     "autoencoder": ("latentlab.models.autoencoder", "Autoencoder"),
@@ -28,7 +28,7 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Rebuild the network from its safetensors and description."""
-        from latentlab.networks.store import load_model
+        from latentlab.models.io import load_model
 
         folder = Path(context.artifacts["model"])
         module, name = FAMILIES[read_json(folder / "model.json")["family"]]

@@ -10,9 +10,9 @@ import os
 import socket
 from typing import Any
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.parallel import is_alive, this_process
-from latentlab.project import Project
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.processes import is_alive, this_process
+from latentlab.common.project import Project
 
 # read by MLflow when it is imported; a pipeline that runs offline phones nobody
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

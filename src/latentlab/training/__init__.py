@@ -1,1 +1,1 @@
-"""Training: one loop for every family with one loss, and what it is made of."""
+"""Training loops, optimizers, schedules, checkpoints and distributed training."""

@@ -1,7 +1,10 @@
-"""The state of a training on disk while it runs, so that one that was killed goes on.
+"""Checkpoints: the state of a running training on disk, from which a killed one resumes.
 
-A checkpoint lies outside the outputs of DVC, which deletes those before a stage runs. It is torch's
-own format, read with `weights_only`: tensors and plain values, no code.
+Checkpoints lie outside the DVC outputs, which DVC deletes before a stage runs. They use torch's own
+format and are read with `weights_only=True`: tensors and plain values, no code.
+
+Hand-written because a checkpoint is taken in the middle of an epoch and has to restore the training
+bit-identically, including the state of every random generator.
 """
 
 import time
@@ -9,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from latentlab.errors import EnvironmentProblem
-from latentlab.files import atomic_path
+from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.files import atomic_path
+from latentlab.training.distributed import ProcessGroup
 
 SECONDS_BETWEEN = 10.0
-"""How much work a killed training may lose."""
+"""Seconds between two checkpoints: the most work that a kill can lose."""
 
 State = dict[str, Any]
 
 
 class Checkpoint:
-    """One file, replaced atomically; its path is made of the hash of all that decides the result.
+    """One file per training, replaced atomically; without a path nothing is saved.
 
-    Without a path nothing is kept.
+    The path contains the fingerprint of everything that determines the result, so a checkpoint of
+    other parameters, data or code is never found.
     """
 
     def __init__(self, path: Path | None = None, seconds_between: float = SECONDS_BETWEEN) -> None:
@@ -30,30 +36,74 @@ class Checkpoint:
         self._seconds_between = seconds_between
         self._written = time.monotonic()
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to write."""
-        return self._path is not None and time.monotonic() - self._written >= self._seconds_between
+    def due(self, group: ProcessGroup) -> bool:
+        """Return whether enough time has passed since the last checkpoint; equal on all ranks."""
+        elapsed = time.monotonic() - self._written
+        return group.broadcast(self._path is not None and elapsed >= self._seconds_between)
 
-    def write(self, state: State) -> None:
-        """Replace the checkpoint."""
-        if self._path is not None:
+    def write(self, state: State, own: State, group: ProcessGroup) -> None:
+        """Replace the checkpoint by `state`, and by what each process has for itself in `own`."""
+        gathered = group.all_gather(own)
+        if self._path is not None and group.is_main:
             try:
                 with atomic_path(self._path) as temporary:
-                    torch.save(state, temporary)
-            except (OSError, RuntimeError) as fault:  # torch has its own words for a full disk
-                reason = str(fault).splitlines()[0]
+                    torch.save({"shared": state, "by_rank": gathered}, temporary)
+            except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+                reason = str(error).splitlines()[0]
                 raise EnvironmentProblem(
-                    f"the checkpoint {self._path} cannot be written ({reason}); "
-                    "free the disk and run again: it goes on from the last one"
-                ) from fault
-            self._written = time.monotonic()
+                    f"cannot write the checkpoint {self._path} ({reason}); free disk space and run "
+                    "again: training resumes from the last checkpoint"
+                ) from error
+        self._written = time.monotonic()
 
-    def read(self) -> State | None:
-        """The state that was written last; None where there is none that can be read."""
+    def read(self, group: ProcessGroup) -> tuple[State, State] | None:
+        """Return `state` and this process's `own` as written last, or None if there are none.
+
+        A checkpoint of another number of processes is ignored, because training could not resume
+        bit-identically from it. An unreadable one is ignored too: that costs time, not results.
+        """
         if self._path is None or not self._path.exists():
             return None
         try:
-            return torch.load(self._path, weights_only=True, map_location="cpu")
-        except Exception:  # torch lets through whatever its reader stumbles over
-            return None  # starting over loses time, but no result
+            saved = torch.load(self._path, weights_only=True, map_location="cpu")
+            shared, by_rank = saved["shared"], saved["by_rank"]
+        except Exception:  # torch raises whatever its reader runs into
+            return None
+        return (shared, by_rank[group.rank]) if len(by_rank) == group.world_size else None
+
+
+class Stopwatch:
+    """Seconds of training, including those before the training was interrupted and resumed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = time.perf_counter()
+
+    def start(self) -> None:
+        """Start measuring; the time since the last lap does not count."""
+        self._started = time.perf_counter()
+
+    def lap(self) -> None:
+        """Add the time since the start or since the last lap."""
+        now = time.perf_counter()
+        self.seconds += now - self._started
+        self._started = now
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Return the state of torch's global random generators on the CPU and on `device`."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    if device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return states
+
+
+def set_random_state(states: list[Tensor], device: torch.device) -> None:
+    """Restore the state that `random_state` returned."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+    if device.type == "mps":
+        torch.mps.set_rng_state(states[1])

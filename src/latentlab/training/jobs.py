@@ -8,19 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from latentlab.common.errors import TrainingDiverged
+from latentlab.common.processes import InlineExecutor, Killed, available_cores, processes
 from latentlab.data.image_set import ImageSet, load_split
-from latentlab.errors import TrainingDiverged
-from latentlab.networks.figures import figures_of
-from latentlab.networks.size import count_parameters
-from latentlab.networks.store import save_model
-from latentlab.parallel import InlineExecutor, Killed, processes
+from latentlab.models.cost import cost_metrics, count_parameters
+from latentlab.models.device import prepare
+from latentlab.models.io import save_model
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
-from latentlab.runtime import available_cores, prepare
 from latentlab.training.checkpoint import Checkpoint
-from latentlab.training.loop import Training
+from latentlab.training.loop import Record, Training
 from latentlab.training.pruning import sparsity
-from latentlab.training.record import Record
 
 NO_MEMORY = "allocate memory"
 """In what torch says of a CPU; what it raises of a GPU has a type of its own."""
@@ -32,28 +30,28 @@ class Job:
 
     `build` makes the network. Images are those at `train_indices` of the training split (all where
     None); it is validated on the validation split, or on `held_out` images of the training split.
-    `figures` names what else is to be known of the network, see `figures_of`. `kept` is the folder
+    `figures` names what else is to be known of the network, see `cost_metrics`. `kept` is the folder
     in which it is stored; None where only the outcome is wanted.
     """
 
     name: str
     build: Callable[[], nn.Module]
     settings: OptimizationParams
-    fetched: Path
+    data_dir: Path
     seed: int
     device: str
     checkpoint: Path | None = None
     train_indices: Tensor | None = None
     held_out: Tensor | None = None
-    until: int | None = None
+    stop_epoch: int | None = None
     figures: tuple[str, ...] = ()
     kept: Path | None = None
 
     def image_sets(self) -> tuple[ImageSet, ImageSet]:
         """To train on, to validate on."""
-        train = load_split(self.fetched, "train")
+        train = load_split(self.data_dir, "train")
         if self.held_out is None:
-            validation = load_split(self.fetched, "validation")
+            validation = load_split(self.data_dir, "validation")
         else:
             validation = train.take(self.held_out)
         return train if self.train_indices is None else train.take(self.train_indices), validation
@@ -79,7 +77,7 @@ class Outcome:
     @classmethod
     def before(cls, job: Job) -> "Outcome":
         """That of a job of which nothing is trained yet."""
-        return cls(job.name, [], 0, 0, 0.0, 0.0, None, over=False)
+        return cls(job.name, [], 0, 0, 0.0, 0.0, None, finished=False)
 
     @property
     def best(self) -> Record:
@@ -116,7 +114,7 @@ def outcome_of(future: Future, earlier: Outcome) -> Outcome:
         if not (of_memory or isinstance(failed, Killed) or NO_MEMORY in str(failed)):
             raise
         reason = str(failed).strip().splitlines() or [type(failed).__name__]
-        return replace(earlier, fault=reason[0], over=True)
+        return replace(earlier, error=reason[0], finished=True)
 
 
 def run_job_alone(job: Job) -> Outcome:
@@ -145,14 +143,14 @@ def run_job(job: Job) -> Outcome:
     training.resume()
     fault = None
     try:
-        for _ in training.epochs(job.until):
+        for _ in training.epochs(job.stop_epoch):
             pass
     except TrainingDiverged as diverged:
         fault = str(diverged)
-    over = training.over or fault is not None
+    over = training.finished or fault is not None
     model = training.restore_best()
-    if job.kept is not None:
-        save_model(model, job.kept)
+    if job.model_dir is not None:
+        save_model(model, job.model_dir)
     return Outcome(
         name=job.name,
         history=training.history,
@@ -160,7 +158,7 @@ def run_job(job: Job) -> Outcome:
         parameters=count_parameters(model),
         sparsity=sparsity(model),
         seconds=training.seconds,
-        fault=fault,
-        over=over,
-        figures=figures_of(model, train.floats(slice(1)).to(training.device), job.figures),
+        error=fault,
+        finished=over,
+        figures=cost_metrics(model, train.floats(slice(1)).to(training.device), job.figures),
     )

@@ -1,44 +1,54 @@
-"""The training loop of every family with one loss.
+"""The training loop of every model family that minimizes a single loss.
 
-A model has `loss_terms(images, labels)`: named scalars with `loss` among them. The loop
-differentiates `loss` and records every term. Where it has `start_epoch(epoch)`, that is told before
-each epoch, from 1 on, also in the middle of one that is taken up again.
+A model provides `loss_terms(images, labels)`: named scalars with `loss` among them. The loop
+differentiates `loss` and records the mean of every term. If the model has `start_epoch(epoch)`, it
+is called before each epoch (counted from 1), also when training resumes in the middle of an epoch.
+
+Hand-written because an interrupted training has to resume bit-identically in the middle of an
+epoch, which the common frameworks do not offer.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from latentlab.data.image_set import ImageSet
-from latentlab.errors import TrainingDiverged
-from latentlab.networks.inference import mean_terms
-from latentlab.networks.means import Means
+from latentlab.common.errors import TrainingDiverged
+from latentlab.data.image_set import ImageSet, ShuffledBatches
+from latentlab.models.device import mixed_precision
+from latentlab.models.inference import Means, mean_terms
 from latentlab.params.networks import OptimizationParams
-from latentlab.runtime import mixed_precision
-from latentlab.training.checkpoint import Checkpoint, State
-from latentlab.training.clock import Clock
-from latentlab.training.divergence import STEPS_BETWEEN_CHECKS, stop_if_diverged
-from latentlab.training.group import Group
+from latentlab.training.checkpoint import (
+    Checkpoint,
+    State,
+    Stopwatch,
+    random_state,
+    set_random_state,
+)
+from latentlab.training.distributed import ProcessGroup
 from latentlab.training.optimization import Optimization
 from latentlab.training.pruning import (
     copy_masks,
+    make_pruning_permanent,
     plain_weights,
     prune_smallest,
-    take_masks_off,
-    wear_masks,
+    restore_masks,
 )
-from latentlab.training.random_state import random_state, set_random_state
-from latentlab.training.record import Record
-from latentlab.training.sweep import Sweep
+
+Record = dict[str, float]
+"""One epoch: `epoch` (from 1), `learning_rate` of its last step, `train/*` and `validation/*`."""
+
+STEPS_BETWEEN_CHECKS = 50
+"""Steps between two checks for divergence; each check makes a GPU wait."""
 
 
 class Training:
-    """One training of one model; `epochs()` does the work, one record at a time.
+    """Training of one model; iterate over `epochs()` to run it.
 
-    After `resume` it goes on where a killed one stood, and ends with the same bits.
+    After `resume()` an interrupted training continues at the step of its last checkpoint and ends
+    bit-identically. With `group`, several processes train the model together.
     """
 
     def __init__(
@@ -50,123 +60,135 @@ class Training:
         seed: int,
         device: torch.device,
         checkpoint: Checkpoint | None = None,
-        group: Group | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self.group = group or Group()
         self.model = model.to(device, memory_format=torch.channels_last)
         self.settings = settings
         self.validation = validation.to(device)
         self.device = device
-        order = torch.Generator().manual_seed(seed)
-        self.sweep = Sweep(train.to(device), settings.batch_size, order)
-        self.optimization = Optimization(settings, self.model, self.sweep.steps)
-        self.averaged = averaged(self.model, settings.ema_decay)
-        self._normalises_batches = any(
-            isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()
-        )
-        self._loss_terms = self.group.loss_terms(self.model)
-        self.means = Means()
-        self.losses = torch.zeros(self.sweep.steps, device=device)
+        self.group = group or ProcessGroup()
         self.checkpoint = checkpoint or Checkpoint()
+        order = torch.Generator().manual_seed(seed)
+        self.batches = ShuffledBatches(train.to(device), settings.batch_size, order)
+        self.optimization = Optimization(settings, self.model, self.batches.steps)
+        self.ema = make_ema(self.model, settings.ema_decay)
         self.history: list[Record] = []
         self.best_epoch = 0
         self.best_loss = math.inf
-        self._best_weights = plain_weights(self.judged)
+        self._best_weights = plain_weights(self.eval_model)
         self._patience_epoch = 0
         self._patience_loss = math.inf
-        self._clock = Clock()
+        self._loss_terms = self.group.data_parallel(self.model)
+        self._means = Means(self.group.all_reduce)
+        self._losses = torch.zeros(self.batches.steps, device=device)
+        self._stopwatch = Stopwatch()
+        self._smallest_batch = 2 * self.group.world_size if _has_batch_norm(model) else 1
 
     @property
-    def judged(self) -> nn.Module:
-        """The network that is validated and kept: the average of the weights where there is one."""
-        return self.model if self.averaged is None else self.averaged.module
+    def eval_model(self) -> nn.Module:
+        """The network that is validated and kept: the EMA of the weights if there is one."""
+        return self.model if self.ema is None else self.ema.module
 
     @property
     def seconds(self) -> float:
-        """Of work on it up to the end of the last epoch, those before a `resume` among them."""
-        return self._clock.seconds
-
-    def resume(self) -> None:
-        """Go on where the checkpoint stands, if there is one."""
-        state = self.checkpoint.read()
-        # as many processes as before: others would not end with the same bits
-        if state is not None and len(state["random"]) == self.group.size:
-            self._restore(state)
+        """Seconds of training up to the last epoch, including those before a `resume`."""
+        return self._stopwatch.seconds
 
     @property
-    def over(self) -> bool:
-        """Whether the budget or the patience is spent."""
-        return len(self.history) >= self.settings.epochs or self._out_of_patience()
+    def finished(self) -> bool:
+        """Whether all epochs are done or the patience has run out."""
+        waited = len(self.history) - self._patience_epoch
+        stopped_early = self.settings.patience is not None and waited >= self.settings.patience
+        return stopped_early or len(self.history) >= self.settings.epochs
 
-    def epochs(self, until: int | None = None) -> Iterator[Record]:
-        """Train; yield the record of each epoch until it is over, or to the epoch `until`.
+    def epochs(self, stop_epoch: int | None = None) -> Iterator[Record]:
+        """Train until `finished` or up to `stop_epoch`; yield the record of each epoch.
 
-        Epochs from before a `resume` are in `history` and not yielded again. Raises
-        TrainingDiverged where a loss is NaN or infinite.
+        Epochs from before a `resume` are in `history` and are not yielded again. Raises
+        TrainingDiverged if a loss is NaN or infinite.
         """
-        while not self.over and (until is None or len(self.history) < until):
+        while not self.finished and (stop_epoch is None or len(self.history) < stop_epoch):
             epoch = len(self.history) + 1
-            self._clock.start()
+            self._stopwatch.start()
+
+            # train
             train_terms = self.train_epoch(epoch)
-            self._prune_after(epoch)
-            validation_terms = self.group.agree(self._validate() if self.group.first else None)
+
+            # prune
+            if epoch in self.settings.prune_epochs and self.settings.prune_fraction:
+                self._prune()
+
+            # validate
+            terms = mean_terms(self.eval_model, self.validation) if self.group.is_main else {}
+            validation_terms = self.group.broadcast(terms)
             record = {
                 "epoch": epoch,
                 "learning_rate": self.optimization.learning_rate,
                 **{f"train/{name}": value for name, value in train_terms.items()},
                 **{f"validation/{name}": value for name, value in validation_terms.items()},
             }
-            self._stop_if_validation_diverged(record)
+            _check_record(record)
+
+            # keep the best weights
             self._keep_if_best(epoch, validation_terms["loss"])
             self.history.append(record)
-            if self.group.agree(self.checkpoint.due) or self.over or epoch == until:
+
+            # save
+            self._stopwatch.lap()
+            if self.checkpoint.due(self.group) or self.finished or epoch == stop_epoch:
                 self._write_checkpoint()
-            else:
-                self._clock.count()
             yield record
 
-    def restore_best(self) -> nn.Module:
-        """Put the weights of the epoch with the lowest validation loss into the model."""
-        take_masks_off(self.model)
-        self.model.load_state_dict(self._best_weights)
-        return self.model.eval()
-
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the images; the means of all terms. `epoch` counts from 1."""
+        """Train on every image once and return the mean of all terms; `epoch` counts from 1."""
         if hasattr(self.model, "start_epoch"):
             self.model.start_epoch(epoch)
         self.model.train()
-        for images, labels in self.sweep.batches():
-            total = len(images)
-            if total < 2 * self.group.size and self._normalises_batches:
-                continue  # a rest of one image for each process has no variance
-            images, labels, count = self.group.share(images, labels)
+        for images, labels in self.batches:
+            if len(images) < self._smallest_batch:
+                continue  # batch norm cannot estimate a variance from one image per process
+            shard = self.group.shard(images, labels)
+
+            # forward
             with mixed_precision(self.device, self.settings.precision):
-                terms = self._loss_terms(images, labels)
-            # of processes that share a batch, the mean of the gradients is taken
-            (terms["loss"] * (count * self.group.size / total)).backward()
+                terms = self._loss_terms(shard.images, shard.labels)
+
+            # backward
+            (terms["loss"] * shard.weight).backward()
+
+            # update the weights: L1 gradient, clipping, scheduled learning rate, optimizer
             self.optimization.step()
-            if self.averaged is not None:
-                self.averaged.update_parameters(self.model)
-            self.means.add(terms, count)
-            self.losses[self.sweep.step - 1] = terms["loss"].detach()
-            if self.sweep.step % STEPS_BETWEEN_CHECKS == 0:
-                self._stop_if_diverged(epoch)
-                if self.group.agree(self.checkpoint.due):
+            if self.ema is not None:
+                self.ema.update_parameters(self.model)
+
+            # record
+            self._means.add(terms, shard.count)
+            self._losses[self.batches.step - 1] = terms["loss"].detach()
+            if self.batches.step % STEPS_BETWEEN_CHECKS == 0:
+                self._check_losses(epoch)
+                if self.checkpoint.due(self.group):
+                    self._stopwatch.lap()
                     self._write_checkpoint()
-        self._stop_if_diverged(epoch)
-        return self.group.add_up(self.means).take()
+        self._check_losses(epoch)
+        return self._means.compute_and_reset()
 
-    def _validate(self) -> Record:
-        return mean_terms(self.judged, self.validation)
+    def restore_best(self) -> nn.Module:
+        """Load the weights of the epoch with the lowest validation loss and return the model."""
+        make_pruning_permanent(self.model)
+        self.model.load_state_dict(self._best_weights)
+        return self.model.eval()
 
-    def _prune_after(self, epoch: int) -> None:
-        """Prune where the settings say so; what was best before had weights that are gone."""
-        if epoch not in self.settings.prune_epochs or not self.settings.prune_fraction:
-            return
+    def resume(self) -> None:
+        """Continue from the checkpoint if there is one."""
+        saved = self.checkpoint.read(self.group)
+        if saved is not None:
+            self._restore(*saved)
+
+    def _prune(self) -> None:
+        """Prune the model; the best epoch so far no longer counts, because it had more weights."""
         prune_smallest(self.model, self.settings.prune_fraction)
-        if self.averaged is not None:
-            copy_masks(self.model, self.averaged.module)
+        if self.ema is not None:
+            copy_masks(self.model, self.ema.module)
         self.best_loss = self._patience_loss = math.inf
 
     def _keep_if_best(self, epoch: int, loss: float) -> None:
@@ -174,75 +196,56 @@ class Training:
             self._patience_epoch, self._patience_loss = epoch, loss
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = epoch, loss
-            self._best_weights = plain_weights(self.judged)
+            self._best_weights = plain_weights(self.eval_model)
 
-    def _out_of_patience(self) -> bool:
-        waited = len(self.history) - self._patience_epoch
-        return self.settings.patience is not None and waited >= self.settings.patience
-
-    def _stop_if_diverged(self, epoch: int) -> None:
-        done = self.group.total(self.losses[: self.sweep.step or self.sweep.steps])
-        stop_if_diverged(
-            done / self.group.size,
+    def _check_losses(self, epoch: int) -> None:
+        done = self._losses[: self.batches.step or self.batches.steps]
+        check_losses(
+            self.group.all_reduce(done) / self.group.world_size,
             epoch,
-            self.sweep.steps,
+            self.batches.steps,
             self.optimization.rate_at,
             self.history[-1]["train/loss"] if self.history else None,
         )
 
-    def _stop_if_validation_diverged(self, record: Record) -> None:
-        if not all(math.isfinite(value) for value in record.values()):
-            raise TrainingDiverged(
-                f"the validation loss is not finite after epoch {record['epoch']} (learning rate "
-                f"{record['learning_rate']:.3g}, last finite training loss "
-                f"{record['train/loss']:.4g}); lower learning_rate"
-            )
-
     def _write_checkpoint(self) -> None:
-        self._clock.count()
-        state = self._state()
-        if self.group.first:
-            self.checkpoint.write(state)
-
-    def _state(self) -> State:
-        """Everything that the rest of the training depends on."""
-        return {
+        """Save everything that the rest of the training depends on."""
+        state = {
             "model": self.model.state_dict(),
-            "averaged": self.averaged and self.averaged.state_dict(),
+            "ema": self.ema and self.ema.state_dict(),
             "optimization": self.optimization.state_dict(),
-            "sweep": self.sweep.state_dict(),
-            "losses": self.losses,
-            # each process has its own
-            "means": self.group.gather(self.means.state_dict()),
-            "random": self.group.gather(random_state(self.device)),
+            "batches": self.batches.state_dict(),
+            "losses": self._losses,
             "history": self.history,
             "best": (self.best_epoch, self.best_loss, self._best_weights),
             "patience": (self._patience_epoch, self._patience_loss),
             "seconds": self.seconds,
         }
+        own = {"means": self._means.state_dict(), "random": random_state(self.device)}
+        self.checkpoint.write(state, own, self.group)
 
-    def _restore(self, state: State) -> None:
-        wear_masks(self.model, state["model"])
+    def _restore(self, state: State, own: State) -> None:
+        restore_masks(self.model, state["model"])
         self.model.load_state_dict(state["model"])
-        if self.averaged is not None:
-            wear_masks(self.averaged, state["averaged"])
-            self.averaged.load_state_dict(state["averaged"])
+        if self.ema is not None:
+            restore_masks(self.ema, state["ema"])
+            self.ema.load_state_dict(state["ema"])
         self.optimization.load_state_dict(state["optimization"])
-        self.sweep.load_state_dict(state["sweep"])
-        self.losses.copy_(state["losses"])
-        self.means.load_state_dict(state["means"][self.group.rank])
-        set_random_state(state["random"][self.group.rank], self.device)
+        self.batches.load_state_dict(state["batches"])
+        self._losses.copy_(state["losses"])
         self.history = state["history"]
         self.best_epoch, self.best_loss, self._best_weights = state["best"]
         self._patience_epoch, self._patience_loss = state["patience"]
-        self._clock.seconds = state["seconds"]
+        self._stopwatch.seconds = state["seconds"]
+        self._means.load_state_dict(own["means"])
+        set_random_state(own["random"], self.device)
 
 
-def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """The exponential moving average of the weights.
+def make_ema(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """Return the exponential moving average of the weights, or None without a decay.
 
-    Over the first steps the decay is (1 + step) / (10 + step): what the weights were before they
-    had learnt anything would otherwise stay in the average for as long as it remembers.
+    Over the first steps the decay is (1 + step) / (10 + step), so that the initial random weights
+    do not stay in the average.
     """
     if decay is None:
         return None
@@ -252,3 +255,42 @@ def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
         get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averages, weights, taken)
 
     return AveragedModel(model, multi_avg_fn=average)
+
+
+def check_losses(
+    losses: Tensor,
+    epoch: int,
+    steps: int,
+    rate_at: Callable[[int], float],
+    before: float | None,
+    parameter: str = "learning_rate",
+) -> None:
+    """Raise TrainingDiverged if a loss of the first steps of an epoch, [n], is not finite.
+
+    `steps` is the number of steps per epoch, `rate_at` returns the learning rate of a step counted
+    from 0 over the whole training, `before` is the mean loss of the previous epoch, and `parameter`
+    is the parameter that the message advises to lower.
+    """
+    finite = losses.isfinite()
+    if bool(finite.all()):
+        return
+    step = int(finite.logical_not().nonzero()[0, 0])
+    last = float(losses[step - 1]) if step else before
+    raise TrainingDiverged(
+        f"the loss is not finite in epoch {epoch}, step {step + 1} of {steps} "
+        f"(learning rate {rate_at((epoch - 1) * steps + step):.3g}, last finite loss "
+        f"{'none' if last is None else f'{last:.4g}'}); lower {parameter}"
+    )
+
+
+def _check_record(record: Record) -> None:
+    if not all(math.isfinite(value) for value in record.values()):
+        raise TrainingDiverged(
+            f"the validation loss is not finite after epoch {record['epoch']} (learning rate "
+            f"{record['learning_rate']:.3g}, last finite training loss "
+            f"{record['train/loss']:.4g}); lower learning_rate"
+        )
+
+
+def _has_batch_norm(model: nn.Module) -> bool:
+    return any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d) for each in model.modules())

@@ -1,11 +1,11 @@
 """Optimisers and learning-rate schedules by their names in `params.yaml`."""
 
-import inspect
 import math
 
 import torch
 from torch import nn, optim
 
+from latentlab.common.startup import optimizer_step
 from latentlab.params.networks import OptimizationParams
 
 OPTIMIZERS = {
@@ -52,6 +52,7 @@ class Optimization:
         """That of a step, counted from 0."""
         return learning_rate_at(self._settings, step, self._steps_per_epoch)
 
+    @torch.no_grad()
     def step(self) -> None:
         """Move the parameters along their gradients, regularised, and clear these."""
         if self._settings.l1:
@@ -62,7 +63,7 @@ class Optimization:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            take_step(optimizer)
+            optimizer_step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         self._step += 1
 
@@ -109,16 +110,6 @@ def _fuses(name: str, parameters: list[nn.Parameter]) -> bool:
 
 
 @torch.no_grad()
-def take_step(optimizer: optim.Optimizer) -> None:
-    """One step of an optimiser.
-
-    The innermost `step` alone: around it torch puts a graph break for its compiler, which it
-    imports for that, and the compiler takes two seconds to import.
-    """
-    inspect.unwrap(type(optimizer).step)(optimizer)
-
-
-@torch.no_grad()
 def add_l1_gradient(parameters: list[nn.Parameter], l1: float) -> None:
     """Add the subgradient of l1 * sum |w|, which is l1 * sign(w)."""
     for parameter in parameters:
@@ -136,12 +127,12 @@ def learning_rate_at(settings: OptimizationParams, step: int, steps_per_epoch: i
     peak = settings.learning_rate
     steps = settings.epochs * steps_per_epoch
     if settings.schedule == "one_cycle":
-        warmup = ONE_CYCLE_WARMUP if settings.warmup is None else settings.warmup
+        warmup = ONE_CYCLE_WARMUP if settings.warmup_fraction is None else settings.warmup_fraction
         top = max(warmup * steps - 1, 0)
         if step <= top:
             return _half_cosine(peak * ONE_CYCLE_START, peak, step / top if top else 1.0)
         return _half_cosine(peak, peak * ONE_CYCLE_END, (step - top) / (steps - 1 - top or 1.0))
-    warm_steps = (settings.warmup or 0.0) * steps
+    warm_steps = (settings.warmup_fraction or 0.0) * steps
     if step < warm_steps:
         return peak * (step + 1) / (warm_steps + 1)
     if settings.schedule == "cosine":

@@ -28,14 +28,14 @@ def copy_masks(source: nn.Module, target: nn.Module) -> None:
     target.to(memory_format=torch.channels_last)  # a second mask comes out contiguous
 
 
-def wear_masks(model: nn.Module, state: dict[str, Tensor]) -> None:
+def restore_masks(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Give a fresh network the masks that a state of a pruned one has places for."""
     for name, module in model.named_modules():
         if f"{name}.{NAME}_mask" in state and not prune.is_pruned(module):
             prune.identity(module, NAME)
 
 
-def take_masks_off(model: nn.Module) -> None:
+def make_pruning_permanent(model: nn.Module) -> None:
     """Make pruning permanent: plain weights, zero where they were pruned."""
     for module in prunable(model):
         if hasattr(module, f"{NAME}_mask"):

@@ -1,1 +1,0 @@
-"""The training of a GAN: two players, one step each per batch."""

@@ -1,0 +1,1 @@
+"""Commands that are not stages: each module implements one verb of the command line."""

@@ -1,0 +1,1 @@
+"""Infrastructure without knowledge of models: errors, files, processes, progress, paths."""

@@ -1,0 +1,1 @@
+"""Latent spaces: density, projections, interpolation and metrics of latent codes."""

@@ -1,0 +1,1 @@
+"""The metric gate: current metrics compared with an accepted baseline."""

@@ -1,1 +1,0 @@
-"""What every network is made of, and how it is run, measured and stored."""

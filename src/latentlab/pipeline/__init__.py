@@ -1,0 +1,1 @@
+"""Code that several stages share: context, fingerprint, training runs, jobs, studies."""

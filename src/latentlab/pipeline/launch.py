@@ -1,0 +1,62 @@
+"""Launching a stage: its fingerprint, its MLflow run and its context."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from latentlab.common import startup
+from latentlab.common.errors import ParamsError
+from latentlab.common.processes import rank, warm_up, world_size
+
+if TYPE_CHECKING:
+    from latentlab.common.project import Project
+    from latentlab.params.schema import Params
+
+
+def run_stage(project: Project, name: str, params: Params) -> None:
+    """Run a stage, called as in `dvc.yaml` (`train`, `compare@latent_dim`), as one MLflow run.
+
+    Raises ParamsError if `torchrun` starts several processes for a stage that uses only one.
+    """
+    verb = name.partition("@")[0]
+    if world_size() > 1 and verb != "train":
+        raise ParamsError(
+            f"torchrun starts several processes, but only train uses them, not {verb}"
+        )
+    from latentlab.pipeline.fingerprint import stage_fingerprint
+    from latentlab.tracking.run import track
+
+    if _uses_worker_processes(verb, params):
+        warm_up()
+    fingerprint = stage_fingerprint(project, name, params)
+    if rank() > 0:
+        _run_worker_rank(project, name, fingerprint, params)
+        return
+    with track(project, name, params.data.name, fingerprint) as run:
+        # torch is imported here, while the recorder opens the store
+        with startup.without_garbage_collection():
+            from latentlab.pipeline.context import prepare_stage
+
+            module = import_module(f"latentlab.stages.{verb}")
+            stage = prepare_stage(name, fingerprint, project, params, run)
+        module.run(stage)
+    stage.delete_checkpoints()
+
+
+def _run_worker_rank(project: Project, name: str, fingerprint: str, params: Params) -> None:
+    """Train together with the main rank, which does everything else."""
+    from latentlab.pipeline.context import prepare_stage
+    from latentlab.stages.train import run_worker_rank
+    from latentlab.tracking.run import NullRecorder, Run
+
+    run_worker_rank(prepare_stage(name, fingerprint, project, params, Run(NullRecorder())))
+
+
+def _uses_worker_processes(verb: str, params: Params) -> bool:
+    if verb == "finetune":
+        settings = params.finetune
+        return bool(settings.scratch_baseline or settings.search or settings.label_efficiency)
+    if verb == "train":
+        return params.train.folds is not None
+    return verb in ("search", "compare", "denoise")
