@@ -33,15 +33,17 @@ test: $(READY)  ## run the tests
 test-all: $(READY)  ## run the tests and those that take minutes
 	pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 
-lint: $(READY)  ## check style and formatting
+lint: $(READY)  ## check style, formatting, types and spelling
 	ruff check .
 	ruff format --check .
+	mypy
+	codespell
 
-format: $(READY)  ## mend style and formatting
+format: $(READY)  ## fix style and formatting
 	ruff check --fix .
 	ruff format .
 
-gate: $(READY)  ## judge the metrics against the accepted baseline
+gate: $(READY)  ## compare the metrics with the accepted baseline
 	latentlab gate
 
 ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
@@ -50,7 +52,7 @@ ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
 bench:  ## compare speed with Lightning; builds its own environment
 	@PYTHON='$(PYTHON)' sh benchmarks/run.sh
 
-results: $(READY)  ## record the figures of the outputs in docs/results.json
+results: $(READY)  ## record the metrics of the outputs in docs/results.json
 	python scripts/record_results.py
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml

@@ -10,6 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from latentlab.cli import main
 from latentlab.common.project import Project, find_project
@@ -70,6 +72,32 @@ def empty_store(tmp_path_factory) -> Path:
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # SQLAlchemy's
         mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest -n 0 --update-messages` rewrites tests/messages.yaml with today's wording."""
+    parser.addoption("--update-messages", action="store_true")
+
+
+@pytest.fixture
+def message(request, repository, tmp_path) -> Callable[[str, object], None]:
+    """Compare a text with the entry `name` of tests/messages.yaml, the wording of all messages.
+
+    `message("params/unknown optimizer", error)`; the folders of a test are replaced by words.
+    """
+    yaml, path = YAML(), repository / "tests" / "messages.yaml"
+    yaml.width = 4096
+
+    def check(name: str, text: object) -> None:
+        found = str(text).replace(str(tmp_path), "<tmp>").replace(str(repository), "<repository>")
+        expected = yaml.load(path)
+        if request.config.getoption("--update-messages"):
+            expected[name] = LiteralScalarString(found) if "\n" in found else found
+            yaml.dump(dict(sorted(expected.items())), path)
+        else:
+            assert found == expected.get(name)
+
+    return check
 
 
 @dataclass(frozen=True)
