@@ -17,13 +17,13 @@ SMALL = {
                 "half": {"train.prune_fraction": 0.5, "train.prune_epochs": [1]},
             },
             "epochs": 1,
-            "images": 200,
+            "max_train_images": 200,
         },
     },
     "denoise": {
         name: {
             "corruption": [{"name": "gaussian", "severity": [0.1, 0.5]}],
-            network: {"channels": [4, 8], "activation": "silu"} | more,
+            "network": {"type": network, "channels": [4, 8], "activation": "silu"} | more,
             "epochs": 1,
             "patience": None,
             "batch_size": 64,
@@ -33,18 +33,22 @@ SMALL = {
             "schedule": "one_cycle",
         }
         for name, network, more in (
-            ("bottleneck", "model", {"hidden": 16, "latent_dim": 3, "upsampling": "subpixel"}),
-            ("skip", "skip", {}),
+            (
+                "bottleneck",
+                "autoencoder",
+                {"hidden": 16, "latent_dim": 3, "upsampling": "subpixel"},
+            ),
+            ("unet", "unet", {}),
         )
     },
     "finetune": {
         "epochs": 2,
         "scratch_baseline": True,
-        "labels": {
+        "label_efficiency": {
             "labels_per_class": [4, "all"],
             "seeds": 2,
             "epochs": 1,
-            "images": 40,
+            "images_per_epoch": 40,
             "batch_size": 32,
         },
     },

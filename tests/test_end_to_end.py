@@ -170,7 +170,7 @@ def test_spoilt_images_are_judged_for_every_method_and_severity(clone):
     with (clone.root / "outputs" / "evaluate" / "robustness.csv").open() as file:
         rows = list(csv.DictReader(file))
 
-    methods = ["nothing", "autoencoder", "bottleneck", "skip", "wiener"]
+    methods = ["nothing", "autoencoder", "bottleneck", "unet", "wiener"]
     corrupted = [("gaussian", "0.2"), ("gaussian", "0.4"), ("occlusion", "0.2")]
     told = [(row["kind"], row["severity"], row["method"]) for row in rows]
     assert told == [(*each, method) for each in corrupted for method in methods]
@@ -180,8 +180,8 @@ def test_spoilt_images_are_judged_for_every_method_and_severity(clone):
     noisy = test["robustness"]["gaussian"]["0.4"]
     assert noisy["nothing"]["mse"] == pytest.approx(0.16, rel=0.05)
     assert noisy["wiener"]["mse"] < 0.05
-    assert set(test["denoise"]) == {"bottleneck", "skip"}
-    assert test["denoise"]["skip"]["wiener_mse"] < test["denoise"]["skip"]["corrupted_mse"]
+    assert set(test["denoise"]) == {"bottleneck", "unet"}
+    assert test["denoise"]["unet"]["wiener_mse"] < test["denoise"]["unet"]["corrupted_mse"]
 
 
 def test_latent_spaces_are_judged_against_the_principal_components_of_pixels(clone):
