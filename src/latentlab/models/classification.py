@@ -1,42 +1,35 @@
-"""What all classifiers share, whatever their network: how they are trained, what they see."""
+"""The common part of all classifiers: training options, loss and test-time augmentation."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from latentlab.data.augmentation import flipped, shifted
+from latentlab.data.augmentation import Augmentation
+from latentlab.models.io import TrainableModel
 
 
 @dataclass(frozen=True)
 class ClassifierTrainingOptions:
-    """What makes images and labels harder in training; nothing that a network has to know later.
+    """Options that affect training only, so that they are not saved with the network.
 
-    `unfreeze_after` is the last epoch of a frozen encoder, None for all of them; `shift` is in
-    pixels.
+    `unfreeze_after` is the last epoch in which the encoder is frozen; None freezes it in all
+    epochs. `label_smoothing` is the share of probability that is spread over all classes.
+    `augmentation` is applied to every batch of images.
     """
 
     unfreeze_after: int | None = None
     label_smoothing: float = 0.0
-    flip: bool = False
-    shift: int = 0
-
-    def augment(self, images: Tensor) -> Tensor:
-        """Images, some of them mirrored or moved."""
-        if self.flip:
-            images = flipped(images)
-        if self.shift:
-            images = shifted(images, self.shift)
-        return images
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-class ImageClassifier(nn.Module):
-    """What all of them share; their own are `embed`, from images to features, and `to_logits`.
+class ImageClassifier(TrainableModel):
+    """Base class of the classifiers; subclasses define `embed` and the layer `to_logits`.
 
-    Where `mirrored`, the features of an image are, except in training, the mean of its own and of
-    those of its mirror image: a class that stays what it is when mirrored is told more surely.
+    If `mirrored`, the features of an image in evaluation mode are the mean of its own and those of
+    its mirror image (test-time augmentation).
     """
 
     to_logits: nn.Linear
@@ -48,26 +41,28 @@ class ImageClassifier(nn.Module):
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
-        """Features [N, F] of images [N, C, S, S] in [0, 1]."""
+        """Map images [N, C, S, S] in [0, 1] to features [N, F]."""
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees [N, F]."""
+        """Return the input [N, F] of the last layer, averaged over mirror images if `mirrored`."""
         if self.mirrored and not self.training:
             return (self.embed(images) + self.embed(images.flip(3))) / 2
         return self.embed(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes]."""
-        return self.to_logits(self.features(images))
+        """Return logits [N, classes] for images [N, C, S, S] in [0, 1]."""
+        logits: Tensor = self.to_logits(self.features(images))
+        return logits
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy to smoothed labels in nats, and accuracy; in training of changed images.
+        """Compute the cross-entropy with label smoothing, in nats, and the accuracy.
 
-        Held-out images are judged by the same loss: with hard labels, who was taught not to be sure
-        looks worse the more it learns, and the best epoch would be an early one.
+        In training mode the images are augmented first. Validation uses smoothed labels as well:
+        with hard labels, a network that was trained to be less confident would look worse the
+        longer it trains, and an early epoch would be selected as the best.
         """
         if self.training:
-            images = self.training_options.augment(images)
+            images = self.training_options.augmentation(images)
         logits = self(images)
         accuracy = (logits.argmax(1) == labels).to(torch.float32).mean()
         loss = cross_entropy(logits, labels, label_smoothing=self.training_options.label_smoothing)

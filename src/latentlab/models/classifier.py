@@ -1,11 +1,12 @@
-"""A classifier on the encoder of a trained autoencoder."""
+"""The classifier that is fine-tuned from the encoder of an autoencoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
+from latentlab.data.augmentation import Augmentation
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classification import ClassifierTrainingOptions, ImageClassifier
 from latentlab.models.io import load_model
@@ -14,7 +15,10 @@ from latentlab.params.geometry import Architecture
 
 
 class Classifier(ImageClassifier):
-    """The encoder and its code, then a head of fully connected layers with ReLU between them."""
+    """The encoder of an autoencoder up to its latent code, followed by a classification head.
+
+    The head consists of linear layers of widths `head` with ReLU, and a linear layer for logits.
+    """
 
     family = "classifier"
 
@@ -35,8 +39,8 @@ class Classifier(ImageClassifier):
             "freeze_encoder": freeze_encoder,
             "mirrored": mirrored,
         }
-        donor = Autoencoder(architecture)
-        self.encoder = nn.Sequential(donor.encoder, donor.to_code)
+        autoencoder = Autoencoder(architecture)
+        self.encoder = nn.Sequential(autoencoder.encoder, autoencoder.to_code)
         widths = (architecture.latent_dim, *head)
         layers: list[nn.Module] = []
         for inputs, outputs in zip(widths, head, strict=False):
@@ -44,61 +48,73 @@ class Classifier(ImageClassifier):
         self.head = nn.Sequential(*layers)
         self.to_logits = nn.Linear(widths[-1], classes)
         self._frozen = freeze_encoder
-        # what is frozen at first only has a place in the optimiser from the start
+        # an encoder that is unfrozen later stays trainable, so that the optimizer includes it
         if freeze_encoder and self.training_options.unfreeze_after is None:
             self.encoder.requires_grad_(False)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Classifier":
-        """The same network, with fresh weights."""
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build a network from its `config`, with newly initialized weights."""
         return cls(**config | {"architecture": Architecture(**config["architecture"])})
 
     @classmethod
     def from_autoencoder(
         cls,
-        donor: Autoencoder,
+        autoencoder: Autoencoder,
         head: Sequence[int],
         classes: int,
         freeze_encoder: bool,
         training_options: ClassifierTrainingOptions | None = None,
         mirrored: bool = False,
-    ) -> "Classifier":
-        """A classifier that starts from the encoder weights of `donor`."""
+    ) -> Self:
+        """Build a classifier whose encoder starts from the weights of `autoencoder`."""
         classifier = cls(
-            donor.architecture, head, classes, freeze_encoder, training_options, mirrored
+            autoencoder.architecture, head, classes, freeze_encoder, training_options, mirrored
         )
-        classifier.encoder.load_state_dict(nn.Sequential(donor.encoder, donor.to_code).state_dict())
+        source = nn.Sequential(autoencoder.encoder, autoencoder.to_code)
+        classifier.encoder.load_state_dict(source.state_dict())
         return classifier
 
     def start_epoch(self, epoch: int) -> None:
-        """Have the encoder learn from now on, where it was to be frozen for so long."""
+        """Unfreeze the encoder if `epoch` (from 1) comes after `unfreeze_after`."""
         last = self.training_options.unfreeze_after
         if self._frozen and last is not None:
             self._frozen = epoch <= last
             self.encoder.requires_grad_(not self._frozen)
 
-    def train(self, mode: bool = True) -> "Classifier":
-        """Training mode; a frozen encoder stays as it is, its dropout and batch norm too."""
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; a frozen encoder stays in evaluation mode (dropout, batch norm)."""
         super().train(mode)
         if self._frozen:
             self.encoder.eval()
         return self
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features [N, F] of images [N, C, S, S] in [0, 1]."""
-        return self.head(self.encoder(images))
+        """Map images [N, C, S, S] in [0, 1] to features [N, F]."""
+        features: Tensor = self.head(self.encoder(images))
+        return features
 
 
-def classifier_on(
-    trained: Path, settings: FinetuneParams, classes: int, fresh: bool = False
+def build_classifier(
+    autoencoder_dir: Path, settings: FinetuneParams, classes: int, from_scratch: bool = False
 ) -> Classifier:
-    """A classifier on the encoder that is stored in `trained`, or on a `fresh` one like it."""
-    donor = load_model(Autoencoder, trained)
-    if fresh:
-        donor = Autoencoder(donor.architecture)
+    """Build the classifier that `settings` describe on the autoencoder saved in a folder.
+
+    `from_scratch` uses the architecture of its encoder with newly initialized weights.
+    """
+    autoencoder = load_model(Autoencoder, autoencoder_dir)
+    if from_scratch:
+        autoencoder = Autoencoder(autoencoder.architecture)
     training_options = ClassifierTrainingOptions(
-        settings.unfreeze_after, settings.label_smoothing, settings.flip, settings.shift
+        settings.unfreeze_after,
+        settings.label_smoothing,
+        Augmentation(settings.flip, settings.shift),
     )
     return Classifier.from_autoencoder(
-        donor, settings.head, classes, settings.freeze_encoder, training_options, settings.flip
+        autoencoder,
+        settings.head,
+        classes,
+        settings.freeze_encoder,
+        training_options,
+        settings.flip,
     )

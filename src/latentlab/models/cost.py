@@ -1,17 +1,23 @@
-"""A network layer by layer: shapes, parameters, operations."""
+"""The cost of using a network: parameters, operations and latency, in total and per layer."""
 
-import statistics
-import time
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+MIN_SECONDS = 0.1
+"""How long the latency of a network is measured at least."""
+
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; shapes without the batch, operations per image: multiply and add are two."""
+    """One layer of a network.
+
+    `kind` is the name of its class, `output_shape` excludes the batch dimension, and `operations`
+    are per image, where a multiplication and an addition count as two.
+    """
 
     name: str
     kind: str
@@ -21,9 +27,10 @@ class Layer:
 
 
 def describe_layers(model: nn.Module, example: Tensor) -> list[Layer]:
-    """The layers in the order in which `example` [1, ...] passes through them.
+    """Return the layers in the order in which `example` [1, ...] passes through them.
 
-    Operations are counted by torch: those of convolutions and matrix products.
+    Parameters that belong to the model itself, such as a learned scale, come last. Operations are
+    counted by torch's FlopCounterMode, which includes convolutions and matrix products only.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,10 +38,10 @@ def describe_layers(model: nn.Module, example: Tensor) -> list[Layer]:
     names = {module: name for name, module in leaves.items()}
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record_shape(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         shapes[names[module]] = tuple(output.shape[1:])
 
-    hooks = [module.register_forward_hook(note) for module in names]
+    hooks = [module.register_forward_hook(record_shape) for module in names]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(example)
     for hook in hooks:
@@ -46,27 +53,29 @@ def describe_layers(model: nn.Module, example: Tensor) -> list[Layer]:
             name,
             type(leaves[name]).__name__,
             shape,
-            sum(parameter.numel() for parameter in leaves[name].parameters()),
+            count_parameters(leaves[name]),
             sum(counts.get(f"{root}.{name}", {}).values()),
         )
         for name, shape in shapes.items()
     ]
-    for name, value in model.named_parameters(recurse=False):  # a learned scale, for example
+    for name, value in model.named_parameters(recurse=False):
         layers.append(Layer(name, "Parameter", tuple(value.shape), value.numel(), 0))
     return layers
 
 
-PASSES = 20
-
-
 def cost_metrics(model: nn.Module, example: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """The figures in `names`, for an image `example` [1, C, S, S] in [0, 1].
+    """Return the metrics in `names` for an image `example` [1, C, S, S] in [0, 1].
 
-    "parameters" is their number, "operations" that of multiplications and additions, "latency" the
-    median time in milliseconds on the device of the model.
+    "parameters" is their number, "operations" the number of multiplications and additions, and
+    "latency" the median time of a forward pass in milliseconds on the device of the model.
     """
-    known = {"parameters": _parameters, "operations": _operations, "latency": _latency}
-    return {name: known[name](model, example) for name in names}
+    metrics = {"parameters": _parameters, "operations": _operations, "latency": _latency}
+    return {name: metrics[name](model, example) for name in names}
+
+
+def count_parameters(model: nn.Module, trained_only: bool = False) -> int:
+    """Return the number of parameters of a network, or of those with `requires_grad` only."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained_only)
 
 
 def _parameters(model: nn.Module, example: Tensor) -> float:
@@ -78,16 +87,14 @@ def _operations(model: nn.Module, example: Tensor) -> float:
 
 
 def _latency(model: nn.Module, example: Tensor) -> float:
-    model.eval()
-    times = []
+    # importing the benchmark tools would warn about CUDA tools that are not needed here
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
     with torch.inference_mode():
-        for _ in range(PASSES):
-            start = time.perf_counter()
-            model(example).sum().item()  # waits for a GPU
-            times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
-
-
-def count_parameters(model: nn.Module, trained_only: bool = False) -> int:
-    """Number of weights of a model."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained_only)
+        timer = Timer(
+            "model(example)",
+            globals={"model": model.eval(), "example": example},
+            num_threads=torch.get_num_threads(),
+        )
+        return timer.blocked_autorange(min_run_time=MIN_SECONDS).median * 1e3

@@ -1,14 +1,15 @@
-"""A network that learns to restore corrupted images."""
+"""The denoiser: a network that is trained to reconstruct clean images from corrupted ones."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.data.corruption import Corruption
 from latentlab.models.autoencoder import Autoencoder
+from latentlab.models.io import SavableModel, TrainableModel
 from latentlab.models.layers import mean_squared_error
 from latentlab.models.unet import UNet
 from latentlab.params.denoising import UNetParams
@@ -18,45 +19,47 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
     from latentlab.params.denoising import DenoiserParams
 
-NETWORKS = {network.family: network for network in (Autoencoder, UNet)}
+NETWORKS: dict[str, type[SavableModel]] = {
+    network.family: network for network in (Autoencoder, UNet)
+}
+"""Network classes that a denoiser can train, by family."""
+
 VALIDATION_SEED = 0
+"""Seed of the corruption in evaluation mode."""
 
 
-class Denoiser(nn.Module):
-    """A denoising autoencoder (Vincent et al. 2008), or a U-Net in its place.
+class Denoiser(TrainableModel):
+    """A denoising autoencoder (Vincent et al. 2008); `network` may also be a U-Net.
 
-    In training mode every batch is corrupted afresh; in evaluation mode every batch is corrupted the
-    same, so that the losses of epochs can be compared.
+    In training mode every batch is corrupted at random. In evaluation mode the corruption uses a
+    fixed seed, so that losses of different epochs are comparable.
     """
 
     family = "denoiser"
 
-    def __init__(self, network: Autoencoder | UNet, corruption: Corruption) -> None:
+    def __init__(self, network: SavableModel, corruption: Corruption) -> None:
         super().__init__()
         self.network = network
         self.corruption = corruption
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What `from_config` builds it from."""
-        return {
-            "family": self.network.family,
-            "network": self.network.config,
-            "corruption": self.corruption.config,
+        self.config = {
+            "family": network.family,
+            "network": network.config,
+            "corruption": corruption.config,
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Denoiser":
-        """The same network, with fresh weights."""
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build a network from its `config`, with newly initialized weights."""
         network = NETWORKS[config["family"]].from_config(config["network"])
         return cls(network, Corruption.from_config(config["corruption"]))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Restored images [N, C, S, S] of corrupted ones."""
-        return self.network(images)
+        """Denoise corrupted images [N, C, S, S]."""
+        denoised: Tensor = self.network(images)
+        return denoised
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The mean squared error per pixel to the images before they were corrupted."""
+        """Compute the mean squared error per pixel to the clean `images`; labels are not used."""
         random = None
         if not self.training:
             random = torch.Generator(images.device).manual_seed(VALIDATION_SEED)
@@ -64,8 +67,8 @@ class Denoiser(nn.Module):
         return {"loss": mse, "mse": mse}
 
 
-def network_of(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], nn.Module]:
-    """Builds the network that an entry of `denoise` asks for."""
+def network_builder(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], SavableModel]:
+    """Return a function that builds the network of one entry of `denoise` in `params.yaml`."""
     network = settings.network
     if isinstance(network, UNetParams):
         return partial(

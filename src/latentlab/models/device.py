@@ -1,7 +1,7 @@
 """Where networks compute: device, threads, seed, deterministic kernels and precision.
 
-This module belongs to `models` and not to `common`, because it can change results: `dvc.yaml` lists
-`models` as a dependency, and `common` not.
+This module is in `models` rather than in `common` because it can change results: `dvc.yaml` lists
+`models` as a dependency of every stage that computes, but not `common`.
 """
 
 import os
@@ -18,17 +18,15 @@ from latentlab.params.schema import RuntimeParams
 
 def prepare(runtime: RuntimeParams) -> torch.device:
     """Set threads, seed and deterministic kernels for this process and return its device."""
-    threads = runtime.threads
-    if threads == "auto":  # processes that torchrun starts share the cores
-        threads = max(1, available_cores() // local_world_size())
-    torch.set_num_threads(threads)
+    cores_per_process = max(1, available_cores() // local_world_size())
+    torch.set_num_threads(cores_per_process if runtime.threads == "auto" else runtime.threads)
     torch.manual_seed(runtime.seed)
     # cuBLAS reads this when it starts; without it deterministic mode rejects matrix products
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # as torch.use_deterministic_algorithms(), which imports torch's compiler for two seconds
     torch.set_deterministic_debug_mode("error")
     # deterministic mode also fills new memory with NaN, which no kernel here reads
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # added at run time
     startup.leave_compiler_out()
     startup.keep_freed_memory()
     return select_device(runtime.device)

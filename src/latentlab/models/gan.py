@@ -1,20 +1,26 @@
-"""The deep convolutional GAN (Radford, Metz and Chintala 2016): a generator and a discriminator.
+"""The deep convolutional GAN (Radford, Metz and Chintala 2016): generator and discriminator.
 
-Both know the class of an image where there are `classes`: the generator gets it as one-hot numbers
-beside its noise, the discriminator as planes beside the pixels.
+If class shares are given, the GAN is conditional (Mirza and Osindero 2014): the generator receives
+the class as a one-hot vector appended to its noise, and the discriminator as one-hot channels
+appended to the image.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 
+from latentlab.models.io import SavableModel
 
-class Generator(nn.Module):
-    """Noise [N, noise_dim] to images: a linear layer, transposed convolutions, batch norm, tanh."""
+
+class Generator(SavableModel):
+    """A linear layer and transposed convolutions that map noise [N, noise_dim] to images.
+
+    Batch norm and ReLU follow every layer except the last, which is followed by tanh.
+    `class_shares` are the frequencies of the classes; if empty, the generator is unconditional.
+    """
 
     family = "generator"
 
@@ -26,6 +32,8 @@ class Generator(nn.Module):
         class_shares: Sequence[float] = (),
     ) -> None:
         super().__init__()
+        self.noise_dim = noise_dim
+        self.class_shares = list(class_shares)
         self.config = {
             "image_shape": list(image_shape),
             "noise_dim": noise_dim,
@@ -50,30 +58,26 @@ class Generator(nn.Module):
         )
         self.apply(_initialize)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Generator":
-        """The same network, with fresh weights."""
-        return cls(**config)
-
     @property
     def inputs(self) -> int:
-        """How many numbers make an image: noise, and the class where there are some."""
-        return self.config["noise_dim"] + len(self.config["class_shares"])
+        """Size of an input vector: the noise and the one-hot class."""
+        return self.noise_dim + len(self.class_shares)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Images [N, C, S, S] in [-1, 1] of inputs [N, inputs]."""
-        return self.layers(noise)
+        """Map inputs [N, inputs] to images [N, C, S, S] in [-1, 1]."""
+        images: Tensor = self.layers(noise)
+        return images
 
     def draw(
         self, count: int, generator: torch.Generator, labels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Fresh inputs [count, inputs], and the classes [count] that they ask for.
+        """Draw inputs [count, inputs] and return them with their classes [count].
 
-        Where no `labels` are given they are drawn too, by the shares of the classes; a generator
-        that knows none has them all 0.
+        Classes that are not given as `labels` are drawn from `class_shares`. The classes of an
+        unconditional generator are all 0.
         """
-        shares = torch.tensor(self.config["class_shares"])
-        noise = torch.randn(count, self.config["noise_dim"], generator=generator)
+        shares = torch.tensor(self.class_shares)
+        noise = torch.randn(count, self.noise_dim, generator=generator)
         if not len(shares):
             return noise, torch.zeros(count, dtype=torch.int64)
         if labels is None:
@@ -81,15 +85,17 @@ class Generator(nn.Module):
         return torch.cat([noise, one_hot(labels, len(shares))], 1), labels
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Images [count, C, S, S] in [0, 1] of fresh standard normal noise."""
+        """Generate images [count, C, S, S] in [0, 1] from standard normal noise."""
         inputs, _ = self.draw(count, generator)
-        return (self(inputs.to(next(self.parameters()).device)) + 1) / 2
+        images: Tensor = self(inputs.to(next(self.parameters()).device))
+        return (images + 1) / 2
 
 
 class Discriminator(nn.Module):
-    """Images in [-1, 1] to one logit each: two strided convolutions and a linear layer.
+    """Two strided convolutions and a linear layer that map images in [-1, 1] to one logit each.
 
     `normalization` is "batch", "spectral" (of every layer, Miyato et al. 2018) or "none".
+    `classes` is the number of classes of a conditional discriminator, else 0.
     """
 
     def __init__(
@@ -119,21 +125,22 @@ class Discriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits [N] of images; positive is "real".
+        """Return logits [N]; positive means "real".
 
-        Where it knows classes, of these images as examples of `labels` [N]: all of class 0 where
-        none are given.
+        A conditional discriminator evaluates the images as examples of `labels` [N], or of class 0
+        if no labels are given.
         """
         if self.classes:
             if labels is None:
                 labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
             planes = one_hot(labels, self.classes)[:, :, None, None].to(images.dtype)
             images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], 1)
-        return self.layers(images).squeeze(1)
+        logits: Tensor = self.layers(images)
+        return logits.squeeze(1)
 
 
 def _initialize(layer: nn.Module) -> None:
-    """Weights from N(0, 0.02), as in section 4 of the paper."""
+    """Draw weights from N(0, 0.02), as in section 4 of the paper."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(layer.weight, 0.0, 0.02)
     elif isinstance(layer, nn.BatchNorm2d):

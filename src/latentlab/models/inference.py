@@ -1,35 +1,36 @@
-"""Applying a trained model to many images, a batch at a time, without gradients."""
+"""Applying a trained model to many images in batches, without gradients."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
 from latentlab.models.device import mixed_precision
+from latentlab.models.io import TrainableModel
 
-MOST_IMAGES = 1000
-MOST_PIXELS = 1 << 23
-"""At a time: large enough to be fast, small enough for any memory."""
+MAX_IMAGES = 1000
+MAX_PIXELS = 1 << 23
+"""Limits of a batch: large enough to be fast, small enough for the memory of any machine."""
 
 
 def batch_size(image_shape: Sequence[int]) -> int:
-    """How many images [C, S, S] to look at in one go."""
-    return max(1, min(MOST_IMAGES, MOST_PIXELS // math.prod(image_shape)))
+    """Return the number of images of shape [C, S, S] to process at a time."""
+    return max(1, min(MAX_IMAGES, MAX_PIXELS // math.prod(image_shape)))
 
 
 def in_batches(images: ImageSet) -> Iterator[Tensor]:
-    """Float images [B, C, S, S] in [0, 1], in order."""
+    """Yield float images [B, C, S, S] in [0, 1], in order."""
     for batch, _ in images.batches(batch_size(images.image_shape)):
         yield batch
 
 
 class Means:
-    """Means over images of terms that are means over batches, accumulated on their own device.
+    """Means over images, computed from means over batches and accumulated on their own device.
 
-    `all_reduce` sums a tensor over processes that share the batches.
+    `all_reduce` sums a tensor over the processes that share the batches.
     """
 
     def __init__(self, all_reduce: Callable[[Tensor], Tensor] = lambda values: values) -> None:
@@ -64,8 +65,8 @@ class Means:
 
 
 @torch.inference_mode()
-def mean_terms(model: nn.Module, images: ImageSet) -> dict[str, float]:
-    """The loss terms of a model over a whole split, averaged per image."""
+def mean_terms(model: TrainableModel, images: ImageSet) -> dict[str, float]:
+    """Return the loss terms of a model in evaluation mode, averaged over all images."""
     model.eval()
     device = next(model.parameters()).device
     means = Means()
@@ -78,5 +79,5 @@ def mean_terms(model: nn.Module, images: ImageSet) -> dict[str, float]:
 
 @torch.inference_mode()
 def apply_in_batches(function: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Tensor:
-    """`function` of every batch, concatenated on the CPU."""
+    """Apply `function` to every batch and concatenate the results, as float32 on the CPU."""
     return torch.cat([function(batch).float().cpu() for batch in batches])

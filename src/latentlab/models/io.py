@@ -1,62 +1,114 @@
-"""Models on disk: `weights.safetensors` beside `model.json`, which says how to build the network.
+"""The contract of all models, and how they are saved and loaded.
 
-A model that is stored has `family` (a name), `config` (plain values) and `from_config`.
+A saved model is a folder with `weights.safetensors` and `model.json`, which holds the family, the
+configuration from which the network is rebuilt, and the SHA-256 checksum of the weights. Neither
+file contains code.
 """
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from latentlab.common.errors import EnvironmentProblem
-from latentlab.common.files import atomic_path, read_json, write_json
+from latentlab.common.files import atomic_path, read_json, sha256_of, write_json
 
-Model = TypeVar("Model", bound=nn.Module)
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "model.json"
 
 
-def save_model(model: nn.Module, folder: Path) -> None:
-    """Write the weights and the description of a model."""
+class SavableModel(nn.Module):
+    """Base class of every network that can be saved and loaded."""
+
+    family: ClassVar[str]
+    """Name of the model family, unique in the package."""
+
+    config: dict[str, Any]
+    """Values that JSON can hold and from which `from_config` builds the network."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build a network from its `config`, with newly initialized weights."""
+        return cls(**config)
+
+
+class TrainableModel(SavableModel):
+    """Base class of every network that `training.loop.Training` can train."""
+
+    @abstractmethod
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Compute named scalars, each a mean over the batch, with `loss` among them.
+
+        `images` are [N, C, S, S] in [0, 1] and `labels` [N]. `loss` is minimized, and the mean of
+        every term is recorded for each epoch.
+        """
+
+    def start_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch, counted from 1.
+
+        Called before each epoch, also when training resumes in the middle of it.
+        """
+
+
+Model = TypeVar("Model", bound=SavableModel)
+
+
+def save_model(model: SavableModel, folder: Path) -> None:
+    """Write the weights and the description of a model.
+
+    Raises EnvironmentProblem if the weights cannot be written.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(folder / "weights.safetensors") as temporary:
+    with atomic_path(folder / WEIGHTS) as temporary:
         try:
             save_file(weights, temporary)
-        except SafetensorError as fault:  # what of other files is an OSError
-            raise EnvironmentProblem(f"{folder} cannot be written: {fault}") from None
-    write_json(folder / "model.json", {"family": model.family, "config": model.config})
+        except SafetensorError as error:  # safetensors raises its own type instead of OSError
+            raise EnvironmentProblem(f"{folder} cannot be written: {error}") from None
+    description = {
+        "family": model.family,
+        "config": model.config,
+        "sha256": sha256_of(folder / WEIGHTS),
+    }
+    write_json(folder / DESCRIPTION, description)
 
 
-def load_model(kind: type[Model], folder: Path) -> Model:
-    """Rebuild a model of class `kind` that `save_model` wrote, in evaluation mode, on the CPU.
+def load_model(model_class: type[Model], folder: Path) -> Model:
+    """Load a model of class `model_class` in evaluation mode on the CPU.
 
-    Raises EnvironmentProblem where there is none, a broken one or one of another family.
+    Raises EnvironmentProblem if there is no model in `folder`, if it is corrupt, or if it belongs
+    to another family.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        description = read_json(folder / "model.json")
-        weights = load_file(folder / "weights.safetensors")
-    except FileNotFoundError as missing:
-        raise EnvironmentProblem(f"no model in {folder} ({missing}); run `dvc repro`") from None
-    except (SafetensorError, ValueError) as broken:
-        raise _broken(folder, broken) from None
+        description = read_json(folder / DESCRIPTION)
+        checksum = sha256_of(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise EnvironmentProblem(f"no model in {folder} ({error}); run `dvc repro`") from None
+    except ValueError as error:
+        raise _corrupt(folder, error) from None
     try:
-        if description["family"] != kind.family:
+        if description["family"] != model_class.family:
             raise EnvironmentProblem(
-                f"{folder} holds a model of family '{description['family']}', not '{kind.family}'"
+                f"{folder} contains a model of the family '{description['family']}', "
+                f"not '{model_class.family}'"
             )
-        model = kind.from_config(description["config"])
-        model.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as unfit:
-        raise _broken(folder, unfit) from None
+        if description["sha256"] != checksum:
+            raise ValueError(f"{WEIGHTS} does not have the checksum recorded in {DESCRIPTION}")
+        model = model_class.from_config(description["config"])
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _corrupt(folder, error) from None
     return model.eval()
 
 
-def _broken(folder: Path, fault: Exception) -> EnvironmentProblem:
-    said = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+def _corrupt(folder: Path, error: Exception) -> EnvironmentProblem:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return EnvironmentProblem(
-        f"the model in {folder} is broken ({said}); delete the folder and run `dvc repro`"
+        f"the model in {folder} is corrupt ({reason}); delete the folder and run `dvc repro`"
     )

@@ -1,6 +1,6 @@
-"""The convolutional encoder and its mirror image, shared by the families that have them."""
+"""The convolutional encoder and the decoder that mirrors it, shared by the autoencoder families."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -8,43 +8,50 @@ from torch import Tensor, nn
 
 from latentlab.params.geometry import Architecture, Convolution
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
     "silu": nn.SiLU,
     "gelu": nn.GELU,
     "elu": nn.ELU,
 }
+"""Activation functions by their names in `params.yaml`."""
 
-DARKEST = 0.01
-"""That a decoder starts at, however dark its images are; the brightest is as far from white."""
+BRIGHTNESS_MARGIN = 0.01
+"""The initial brightness of a decoder is at least this far from black and from white."""
 
 
 class Encoder(nn.Sequential):
-    """Images [N, C, S, S] in [0, 1] to features [N, F]; F is `features`."""
+    """Convolutions and linear layers that map images [N, C, S, S] in [0, 1] to features [N, F].
+
+    F is the attribute `features`.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         layers: list[nn.Module] = []
-        if architecture.mean is not None:
+        if architecture.mean is not None and architecture.std is not None:
             layers.append(Standardize(architecture.mean, architecture.std))
         for layer in architecture.convolutions():
             layers += [
                 nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, layer.stride, layer.padding),
-                *_after(architecture, nn.BatchNorm2d(layer.outputs)),
+                *_norm_activation_dropout(architecture, nn.BatchNorm2d(layer.outputs)),
             ]
         layers.append(nn.Flatten())
         widths = (architecture.flat, *architecture.widths)
         for inputs, outputs in pairwise(widths):
             layers += [
                 nn.Linear(inputs, outputs),
-                *_after(architecture, nn.BatchNorm1d(outputs)),
+                *_norm_activation_dropout(architecture, nn.BatchNorm1d(outputs)),
             ]
         super().__init__(*layers)
         self.features = widths[-1]
 
 
 class Decoder(nn.Sequential):
-    """Codes [N, latent_dim] to images [N, C, S, S]; in [0, 1] where the output is a sigmoid."""
+    """The mirror image of the encoder: latent codes [N, latent_dim] to images [N, C, S, S].
+
+    Images are in [0, 1] if `architecture.output` is "sigmoid", and unbounded if it is "linear".
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         convolutions = architecture.convolutions()
@@ -53,33 +60,36 @@ class Decoder(nn.Sequential):
         for inputs, outputs in pairwise(widths):
             layers += [
                 nn.Linear(inputs, outputs),
-                *_after(architecture, nn.BatchNorm1d(outputs)),
+                *_norm_activation_dropout(architecture, nn.BatchNorm1d(outputs)),
             ]
         last = convolutions[-1]
         layers.append(nn.Unflatten(1, (last.outputs, last.output_size, last.output_size)))
         for layer in reversed(convolutions):
-            layers.append(_mirrored(layer, architecture.upsampling))
+            layers.append(_upsampling_layer(layer, architecture.upsampling))
             if layer is not convolutions[0]:
-                layers += _after(architecture, nn.BatchNorm2d(layer.inputs))
+                layers += _norm_activation_dropout(architecture, nn.BatchNorm2d(layer.inputs))
         if architecture.output == "sigmoid":
             if architecture.brightness is not None:
                 initialize_brightness(architecture.brightness, layers[-1])
             layers.append(Sigmoid())
-        elif architecture.mean is not None:
+        elif architecture.mean is not None and architecture.std is not None:
             layers.append(Unstandardize(architecture.mean, architecture.std))
         super().__init__(*layers)
 
 
 class Sigmoid(nn.Sigmoid):
-    """A sigmoid in float32: in bfloat16 whatever is above 0.998 would be 1."""
+    """A sigmoid that computes in float32, because bfloat16 rounds values above 0.998 to 1."""
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Pixels [N, C, S, S] in [0, 1]."""
+        """Map logits [N, C, S, S] to pixels in [0, 1]."""
         return super().forward(logits.float())
 
 
 class Standardize(nn.Module):
-    """(images - mean) / std, per channel."""
+    """Subtract the mean of each channel and divide by its standard deviation."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -87,33 +97,34 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Standardised images [N, C, S, S]."""
+        """Standardize images [N, C, S, S]."""
         return (images - self.mean) / self.std
 
 
 class Unstandardize(Standardize):
-    """images * std + mean, per channel: the way back."""
+    """The inverse of `Standardize`."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, S, S] around [0, 1]."""
+        """Map standardized images [N, C, S, S] back to the scale of pixels, [0, 1]."""
         return images * self.std + self.mean
 
 
 @torch.no_grad()
 def initialize_brightness(brightness: Sequence[float], last: nn.Module) -> None:
-    """Have images be of such a mean, per channel, while a network knows nothing else.
+    """Set a bias so that an untrained network outputs images of this mean brightness per channel.
 
-    `last` is what a sigmoid follows: a convolution, or one whose channels are rearranged as pixels.
-    Dark images otherwise make the first steps drive all pixels to where a sigmoid has no slope, and
-    nothing is learnt.
+    `last` precedes the sigmoid: a convolution, or a convolution with pixel shuffle. Without this,
+    the first steps on dark images drive all pixels into the flat part of the sigmoid, where the
+    gradient vanishes.
     """
     convolution = last[0] if isinstance(last, nn.Sequential) else last
-    logits = torch.tensor(brightness).logit(DARKEST)
-    convolution.bias.copy_(logits.repeat_interleave(len(convolution.bias) // len(logits)))
+    bias = convolution.get_parameter("bias")
+    logits = torch.tensor(brightness).logit(BRIGHTNESS_MARGIN)
+    bias.copy_(logits.repeat_interleave(len(bias) // len(logits)))
 
 
-def _after(architecture: Architecture, norm: nn.Module) -> list[nn.Module]:
-    """What follows a layer that is not the last."""
+def _norm_activation_dropout(architecture: Architecture, norm: nn.Module) -> list[nn.Module]:
+    """Return what follows every layer except the last: norm and dropout only if configured."""
     layers: list[nn.Module] = [norm] if architecture.batch_norm else []
     layers.append(ACTIVATIONS[architecture.activation]())
     if architecture.dropout:
@@ -121,14 +132,14 @@ def _after(architecture: Architecture, norm: nn.Module) -> list[nn.Module]:
     return layers
 
 
-def _mirrored(layer: Convolution, upsampling: str) -> nn.Module:
-    """The decoder's counterpart of a layer: from `output_size` back to exactly `size` pixels.
+def _upsampling_layer(layer: Convolution, upsampling: str) -> nn.Module:
+    """Return the decoder's counterpart of `layer`, from `output_size` to exactly `size` pixels.
 
-    Sub-pixel convolution (Shi et al. 2016) leaves no checkerboard; it can only multiply sizes, so
-    where the size is no multiple the convolution is transposed.
+    Sub-pixel convolution (Shi et al. 2016) avoids checkerboard artifacts. It can only multiply
+    sizes by an integer; a transposed convolution is used where that does not give `size`.
     """
-    multiplies = layer.stride > 1 and layer.output_size * layer.stride == layer.size
-    if upsampling == "subpixel" and multiplies:
+    is_multiple = layer.stride > 1 and layer.output_size * layer.stride == layer.size
+    if upsampling == "subpixel" and is_multiple:
         return nn.Sequential(
             nn.Conv2d(layer.outputs, layer.inputs * layer.stride**2, 3, padding=1),
             nn.PixelShuffle(layer.stride),
@@ -144,5 +155,5 @@ def _mirrored(layer: Convolution, upsampling: str) -> nn.Module:
 
 
 def mean_squared_error(outputs: Tensor, images: Tensor) -> Tensor:
-    """Mean over images and pixels in [0, 1]; a scalar."""
+    """Compute the mean squared error over images and pixels, as a scalar."""
     return torch.nn.functional.mse_loss(outputs, images)

@@ -1,12 +1,11 @@
-"""The reference classifier: a small convolutional network trained for nothing but the classes.
+"""The reference classifier: a small convolutional network trained on labels only.
 
-Its features are the space in which generated images are compared with real ones, and its accuracy
-is what fine-tuned encoders are compared with.
+The Fréchet and kernel distances between generated and real images are computed from its features,
+and the fine-tuned classifiers are compared with its accuracy.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,10 +13,10 @@ from latentlab.models.classification import ClassifierTrainingOptions, ImageClas
 
 
 class ReferenceClassifier(ImageClassifier):
-    """Convolutions with batch norm that halve the image each, a linear layer of features, logits.
+    """Convolutional blocks that each halve the image size, a feature layer, and a logit layer.
 
-    The first looks at 5x5 pixels in steps of two, the others at 3x3 before the largest of each four
-    goes on.
+    The first block is a 5x5 convolution with stride 2; every further block is a 3x3 convolution and
+    2x2 max pooling. All convolutions are followed by batch norm and ReLU.
     """
 
     family = "reference"
@@ -33,6 +32,7 @@ class ReferenceClassifier(ImageClassifier):
         mirrored: bool = False,
     ) -> None:
         super().__init__(training_options, mirrored)
+        self.classes = classes
         self.config = {
             "image_shape": list(image_shape),
             "channels": list(channels),
@@ -52,27 +52,18 @@ class ReferenceClassifier(ImageClassifier):
             ]
             if number > 0:
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))
-        smallest = math.ceil(image_shape[1] / 2 ** len(channels))
+        final_size = math.ceil(image_shape[1] / 2 ** len(channels))
         self.layers = nn.Sequential(
             *layers,
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(channels[-1] * smallest**2, features),
+            nn.Linear(channels[-1] * final_size**2, features),
             nn.ReLU(),
             nn.Dropout(dropout),
         )
         self.to_logits = nn.Linear(features, classes)
 
-    @property
-    def classes(self) -> int:
-        """How many it knows."""
-        return self.config["classes"]
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "ReferenceClassifier":
-        """The same network, with fresh weights."""
-        return cls(**config)
-
     def embed(self, images: Tensor) -> Tensor:
-        """Features [N, F] of images [N, C, S, S] in [0, 1]."""
-        return self.layers(images)
+        """Map images [N, C, S, S] in [0, 1] to features [N, F]."""
+        features: Tensor = self.layers(images)
+        return features

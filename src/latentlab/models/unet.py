@@ -1,23 +1,25 @@
-"""A network without a bottleneck, for restoring images."""
+"""A U-Net for denoising: an encoder and decoder with skip connections."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from latentlab.models.io import SavableModel
 from latentlab.models.layers import ACTIVATIONS, initialize_brightness
 
 
-class UNet(nn.Module):
-    """A small U-Net (Ronneberger et al. 2015): what each scale saw skips the coarser ones.
+class UNet(SavableModel):
+    """A small U-Net (Ronneberger et al. 2015), whose skip connections bypass the coarser scales.
 
-    The first scale has half the size of the image, its pixels rearranged as channels, and each
-    other half of the one before; `channels` has a width for each, and the size of the image must
-    be a multiple of 2 to the power of their number. A sigmoid ends it: what is beyond [0, 1] in a
-    noisy image need not be taken away pixel by pixel. It starts at `brightness`, the mean of each
-    channel.
+    `channels` has one width for each scale. The first scale has half the size of the image, with
+    the pixels rearranged as channels, and every further scale has half the size of the previous
+    one, so the image size must be a multiple of 2 ** len(channels).
+
+    The network predicts the image itself, not the noise, through a sigmoid: values of a noisy image
+    outside [0, 1] then need not be subtracted pixel by pixel. The initial output is close to
+    `brightness`, the mean of each channel.
     """
 
     family = "unet"
@@ -30,7 +32,7 @@ class UNet(nn.Module):
         brightness: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
+        self.config = {
             "image_shape": list(image_shape),
             "channels": list(channels),
             "activation": activation,
@@ -62,15 +64,10 @@ class UNet(nn.Module):
         if brightness is not None:
             initialize_brightness(brightness, self.exit)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "UNet":
-        """The same network, with fresh weights."""
-        return cls(**config)
-
     def forward(self, images: Tensor) -> Tensor:
-        """Restored images [N, C, S, S]."""
+        """Map corrupted images [N, C, S, S] to clean ones in [0, 1]."""
         features = self.entry(images)
-        skipped = []
+        skipped: list[Tensor] = []
         for down in self.down:
             skipped.append(features)
             features = down(features)

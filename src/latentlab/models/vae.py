@@ -2,48 +2,55 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
+from latentlab.models.io import TrainableModel
 from latentlab.models.layers import Decoder, Encoder, mean_squared_error
 from latentlab.params.geometry import Architecture
 
-SMALLEST_LOG_SCALE = -4.0
-"""Bounds the learned scale from below: constant pixels would otherwise drive it to zero."""
+MIN_LOG_SCALE = -4.0
+"""Lower bound of the learned log scale; constant pixels would otherwise drive it to -infinity."""
+
 VALIDATION_SEED = 0
+"""Seed of the binarization of pixels in evaluation mode."""
 
 
 @dataclass(frozen=True)
 class KlSchedule:
-    """How hard the KL divergence presses on the posterior while training.
+    """Weight of the KL term during training: a linear warm-up followed by a constant `beta`.
 
-    Its weight `beta` is reached in equal steps over `warmup_epochs`; a dimension whose mean KL is
-    below `free_bits`, in nats, is not pressed any further (Kingma et al. 2016).
+    The weight in epoch e (from 1) is beta * min(1, e / warmup_epochs) (Higgins et al. 2017; Bowman
+    et al. 2016). A latent dimension whose mean KL is below `free_bits`, in nats, is not penalized
+    (Kingma et al. 2016).
     """
 
     beta: float = 1.0
     warmup_epochs: int = 0
     free_bits: float = 0.0
 
-    def beta_in(self, epoch: int) -> float:
-        """The weight in an epoch, counted from 1."""
+    def beta_at(self, epoch: int) -> float:
+        """Return the weight in an epoch, counted from 1."""
         return self.beta * min(1.0, epoch / max(1, self.warmup_epochs))
 
     def penalty(self, kl: Tensor) -> Tensor:
-        """What is weighted by beta, in nats per image, of KL divergences [N, latent_dim]."""
+        """Compute sum_j max(free_bits, mean_n KL_nj) in nats from KL [N, latent_dim]."""
         return kl.mean(0).clamp_min(self.free_bits).sum()
 
 
-class Vae(nn.Module):
+class Vae(TrainableModel):
     """q(z|x) = N(mean(x), diag(exp(log_variance(x)))), p(z) = N(0, I), p(x|z) by `likelihood`.
 
-    `likelihood` is "gaussian" (one standard deviation for all pixels: `scale`, or a learned one
-    where that is None), "squared_error" (a Gaussian of variance 1/2, whose negative log-likelihood
-    is the summed squared error and a constant) or "bernoulli" (of pixels that are drawn to be 0 or
-    1, each with the probability that its grey value is; in evaluation mode by a fixed seed).
+    `likelihood` is one of:
+
+    - "gaussian": one standard deviation for all pixels, `scale`, which is learned if it is None.
+    - "squared_error": a Gaussian of variance 1/2, whose negative log-likelihood is the sum of
+      squared errors plus a constant.
+    - "bernoulli": of binary pixels, each drawn with its gray value as the probability of 1
+      (dynamic binarization), in evaluation mode with a fixed seed.
     """
 
     family = "vae"
@@ -57,6 +64,11 @@ class Vae(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.config = {
+            "architecture": architecture.config,
+            "likelihood": likelihood,
+            "scale": scale,
+        }
         self.encoder = Encoder(architecture)
         self.to_mean = nn.Linear(self.encoder.features, architecture.latent_dim)
         self.to_log_variance = nn.Linear(self.encoder.features, architecture.latent_dim)
@@ -68,49 +80,41 @@ class Vae(nn.Module):
         if likelihood == "gaussian" and scale is None:
             self.log_scale = nn.Parameter(torch.tensor(-1.0))
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What `from_config` builds it from."""
-        return {
-            "architecture": self.architecture.config,
-            "likelihood": self.likelihood,
-            "scale": self.scale,
-        }
-
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Vae":
-        """The same network, with fresh weights."""
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build a network from its `config`, with newly initialized weights."""
         return cls(**config | {"architecture": Architecture(**config["architecture"])})
 
     def start_epoch(self, epoch: int) -> None:
-        """Weigh the KL divergence as it is due in an epoch."""
-        self._beta = self.kl_schedule.beta_in(epoch)
+        """Set the weight of the KL term for an epoch, counted from 1."""
+        self._beta = self.kl_schedule.beta_at(epoch)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean and log-variance [N, latent_dim] of images [N, C, S, S]."""
+        """Return mean and log-variance [N, latent_dim] of q(z|x) for images [N, C, S, S]."""
         features = self.encoder(images)
-        # far outside this range exp() overflows in float32 during the first steps
+        # outside this range exp() overflows in float32 during the first steps
         return self.to_mean(features), self.to_log_variance(features).clamp(-12, 6)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Mean images [N, C, S, S] of codes [N, latent_dim]."""
-        return self.decoder(codes)
+        """Return the mean [N, C, S, S] of p(x|z) for latent codes [N, latent_dim]."""
+        images: Tensor = self.decoder(codes)
+        return images
 
     def means(self, images: Tensor) -> Tensor:
-        """Posterior means [N, latent_dim] of images [N, C, S, S] as they are observed."""
+        """Return posterior means [N, latent_dim] of images [N, C, S, S], after `observed`."""
         return self.encode(self.observed(images))[0]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstructions [N, C, S, S] from the posterior mean."""
+        """Reconstruct images [N, C, S, S] from their posterior means."""
         return self.decode(self.means(images))
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Mean images [count, C, S, S] of codes drawn from the prior."""
+        """Return mean images [count, C, S, S] of latent codes drawn from the prior."""
         codes = torch.randn(count, self.architecture.latent_dim, generator=generator)
         return self.decode(codes.to(next(self.parameters()).device))
 
     def observed(self, images: Tensor) -> Tensor:
-        """What the likelihood is of: the images, or zeros and ones drawn from them."""
+        """Return the data x of the likelihood: `images`, or binary images drawn from them."""
         if self.likelihood != "bernoulli":
             return images
         random = None
@@ -119,9 +123,12 @@ class Vae(nn.Module):
         return torch.bernoulli(images, generator=random)
 
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The negative ELBO with the KL weighted, in nats per image.
+        """Compute the negative ELBO with a weighted KL term, in nats per image.
 
-        In training mode the weight is that of the epoch, else beta.
+        loss = -E_q[log p(x|z)] + weight * KL(q(z|x) || p(z)), with one sample of z per image
+        (equation 3 of Kingma and Welling 2014). The weight is that of the epoch in training mode,
+        with `free_bits`, and `beta` in evaluation mode. `elbo` is not weighted. Labels are not
+        used.
         """
         images = self.observed(images)
         mean, log_variance = self.encode(images)
@@ -143,9 +150,12 @@ class Vae(nn.Module):
         }
 
     def log_likelihood(self, outputs: Tensor, images: Tensor) -> Tensor:
-        """Log p(x|z) per image [N], in nats: of a density over [0, 1], or of zeros and ones."""
+        """Compute log p(x|z) per image [N], in nats, for decoder outputs [N, C, S, S].
+
+        It is a density over [0, 1] for Gaussian likelihoods and a probability for "bernoulli".
+        """
         if self.likelihood == "bernoulli":
-            # in float32, for autocast refuses it otherwise
+            # autocast rejects binary_cross_entropy in bfloat16
             outputs, images = outputs.float(), images.float()
             with torch.autocast(images.device.type, enabled=False):
                 surprise = binary_cross_entropy(outputs, images, reduction="none")
@@ -162,11 +172,11 @@ class Vae(nn.Module):
             return torch.tensor(math.log(0.5) / 2)
         if self.scale is not None:
             return torch.tensor(math.log(self.scale))
-        return self.log_scale.clamp_min(SMALLEST_LOG_SCALE)
+        return self.log_scale.clamp_min(MIN_LOG_SCALE)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, I)) of each dimension [N, latent_dim], in nats.
+    """Compute KL(N(mean, exp(log_variance)) || N(0, 1)) of each dimension [N, latent_dim], in nats.
 
     1/2 (exp(log_variance) + mean^2 - 1 - log_variance), appendix B of Kingma and Welling 2014.
     """

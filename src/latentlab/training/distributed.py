@@ -8,14 +8,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 from latentlab.common import processes
 from latentlab.common.errors import EnvironmentProblem
+from latentlab.models.io import TrainableModel
 
+Value = TypeVar("Value")
 Terms = dict[str, Tensor]
 LossTerms = Callable[[Tensor, Tensor], Terms]
 
@@ -73,7 +75,7 @@ class ProcessGroup:
         if self.world_size > 1:
             distributed.destroy_process_group()
 
-    def data_parallel(self, model: nn.Module) -> LossTerms:
+    def data_parallel(self, model: TrainableModel) -> LossTerms:
         """Return `model.loss_terms` with gradients averaged over the processes."""
         if self.world_size == 1:
             return lambda images, labels: model.loss_terms(images, labels)
@@ -101,14 +103,14 @@ class ProcessGroup:
             distributed.all_reduce(values)
         return values
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: Value) -> Value:
         """Return the value of the main process, so that all processes decide alike."""
         values = [value]
         if self.world_size > 1:
             distributed.broadcast_object_list(values)
         return values[0]
 
-    def all_gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Value) -> list[Value]:
         """Return the values of all processes, ordered by rank."""
         values = [value] * self.world_size
         if self.world_size > 1:
@@ -119,7 +121,7 @@ class ProcessGroup:
 class _LossTerms(nn.Module):
     """`loss_terms` as a forward pass, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: TrainableModel) -> None:
         super().__init__()
         self.model = model
 

@@ -12,7 +12,7 @@ Hand-written for the same reason as `training.loop`: bit-identical resume within
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +37,12 @@ PREVIEW_IMAGES = 64
 class GeneratorEvaluator(Protocol):
     """Measures how close the images of a generator are to real ones.
 
-    `metric` names the entry of the returned record that decides which epoch is kept; lower is
-    better.
+    `metric` names the entry of the returned record that selects the best epoch; lower is better.
     """
 
     metric: str
 
-    def evaluate(self, generator: nn.Module) -> Record:
+    def evaluate(self, generator: Generator) -> Record:
         """Return named metrics of a generator in evaluation mode."""
 
 
@@ -51,8 +50,8 @@ class AdversarialTraining:
     """Training of a generator against a discriminator; iterate over `epochs()` to run it.
 
     After `resume()` an interrupted training continues at the step of its last checkpoint and ends
-    bit-identically. With an `evaluator` the generator of the epoch with the lowest metric is kept,
-    otherwise the last one.
+    bit-identically. With an `evaluator` the best epoch is the one with the lowest metric, otherwise
+    it is the last one.
     """
 
     def __init__(
@@ -66,17 +65,14 @@ class AdversarialTraining:
         checkpoint: Checkpoint | None = None,
         evaluator: GeneratorEvaluator | None = None,
     ) -> None:
-        self.generator = generator.to(device, memory_format=torch.channels_last)
-        self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
+        self.generator = generator.to(device).to(memory_format=torch.channels_last)
+        self.discriminator = discriminator.to(device).to(memory_format=torch.channels_last)
         self.ema = make_ema(self.generator, settings.ema_decay)
         self.settings = settings
         self.device = device
         self.evaluator = evaluator
-        options = {"betas": (settings.adam_beta1, 0.999), "fused": True}
-        self.generator_optimizer = Adam(generator.parameters(), settings.learning_rate, **options)
-        self.discriminator_optimizer = Adam(
-            discriminator.parameters(), settings.learning_rate, **options
-        )
+        self.generator_optimizer = _adam(self.generator, settings)
+        self.discriminator_optimizer = _adam(self.discriminator, settings)
         self.random = torch.Generator().manual_seed(seed)
         self.preview_inputs, _ = generator.draw(PREVIEW_IMAGES, torch.Generator().manual_seed(seed))
         self.batches = ShuffledBatches(train.to(device), settings.batch_size, self.random)
@@ -94,9 +90,9 @@ class AdversarialTraining:
         self._group = ProcessGroup()
 
     @property
-    def eval_model(self) -> nn.Module:
-        """The generator that is evaluated and kept: the EMA of its weights if there is one."""
-        return self.generator if self.ema is None else self.ema.module
+    def eval_model(self) -> Generator:
+        """The generator that is evaluated and saved: the EMA of its weights if there is one."""
+        return self.generator if self.ema is None else cast(Generator, self.ema.module)
 
     @property
     def seconds(self) -> float:
@@ -237,7 +233,7 @@ class AdversarialTraining:
 
     @torch.no_grad()
     def _evaluate(self, epoch: int, record: Record) -> None:
-        """Save preview images, evaluate the generator if that is due, and keep the best one."""
+        """Add preview images, evaluate the generator if that is due, and remember the best one."""
         generator = self.eval_model.eval()
         images = generator(self.preview_inputs.to(self.device))
         if not bool(images.isfinite().all()):  # broken by the step after the last checked loss
@@ -252,11 +248,11 @@ class AdversarialTraining:
             metrics = self.evaluator.evaluate(generator)
             record |= metrics
             if metrics[self.evaluator.metric] < self._best_distance:
-                self._keep(epoch, metrics[self.evaluator.metric])
+                self._set_best(epoch, metrics[self.evaluator.metric])
         elif math.isinf(self._best_distance):  # none has been evaluated yet
-            self._keep(epoch, math.inf)
+            self._set_best(epoch, math.inf)
 
-    def _keep(self, epoch: int, distance: float) -> None:
+    def _set_best(self, epoch: int, distance: float) -> None:
         self.best_epoch, self._best_distance = epoch, distance
         self._best_weights = copy.deepcopy(self.eval_model.state_dict())
 
@@ -297,11 +293,17 @@ class AdversarialTraining:
         }
 
 
+def _adam(network: nn.Module, settings: GanParams) -> Adam:
+    betas = (settings.adam_beta1, 0.999)
+    return Adam(network.parameters(), settings.learning_rate, betas=betas, fused=True)
+
+
 def _descend(network: nn.Module, optimizer: Adam, loss: Tensor) -> Tensor:
     """Take one step of an optimizer and return the norm of the gradient."""
     optimizer.zero_grad(set_to_none=True)
     weights = list(network.parameters())
-    loss.backward(inputs=weights)  # the gradients of the other network are not needed
+    # the gradients of the other network are not needed
+    loss.backward(inputs=weights)  # type: ignore[no-untyped-call]  # torch does not annotate it
     norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
     with torch.no_grad():
         optimizer_step(optimizer)
@@ -341,4 +343,5 @@ def gradient_penalty(
     shares = shares[:, None, None, None]
     mixed = (shares * real + (1 - shares) * generated).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(mixed).sum(), mixed, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty

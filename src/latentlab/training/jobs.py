@@ -1,4 +1,4 @@
-"""Trainings as work that can be handed to another process, or to another machine."""
+"""Trainings as jobs that can run in another process or on another machine."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -6,36 +6,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.common.errors import TrainingDiverged
 from latentlab.common.processes import InlineExecutor, Killed, available_cores, processes
 from latentlab.data.image_set import ImageSet, load_split
 from latentlab.models.cost import cost_metrics, count_parameters
 from latentlab.models.device import prepare
-from latentlab.models.io import save_model
+from latentlab.models.io import TrainableModel, save_model
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
 from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.loop import Record, Training
 from latentlab.training.pruning import sparsity
 
-NO_MEMORY = "allocate memory"
-"""In what torch says of a CPU; what it raises of a GPU has a type of its own."""
+OUT_OF_MEMORY = "allocate memory"
+"""Part of torch's message on the CPU; on a GPU torch raises OutOfMemoryError."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training, from its checkpoint to the epoch `until`, or to its end where that is None.
+    """One training, from its checkpoint up to `stop_epoch`, or to its end if that is None.
 
-    `build` makes the network. Images are those at `train_indices` of the training split (all where
-    None); it is validated on the validation split, or on `held_out` images of the training split.
-    `figures` names what else is to be known of the network, see `cost_metrics`. `kept` is the folder
-    in which it is stored; None where only the outcome is wanted.
+    `build` returns the network, and `data_dir` is the output folder of `fetch`. The network is
+    trained on the images `train_indices` of the training split (None: all), and validated on the
+    images `held_out` of the training split (None: on the validation split). `cost_metrics` are
+    names of metrics for `models.cost.cost_metrics`. The network is saved in `model_dir` (None: it
+    is not saved).
     """
 
     name: str
-    build: Callable[[], nn.Module]
+    build: Callable[[], TrainableModel]
     settings: OptimizationParams
     data_dir: Path
     seed: int
@@ -44,11 +45,11 @@ class Job:
     train_indices: Tensor | None = None
     held_out: Tensor | None = None
     stop_epoch: int | None = None
-    figures: tuple[str, ...] = ()
-    kept: Path | None = None
+    cost_metrics: tuple[str, ...] = ()
+    model_dir: Path | None = None
 
     def image_sets(self) -> tuple[ImageSet, ImageSet]:
-        """To train on, to validate on."""
+        """Return the images to train on and those to validate on."""
         train = load_split(self.data_dir, "train")
         if self.held_out is None:
             validation = load_split(self.data_dir, "validation")
@@ -59,9 +60,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job; `over` says that nothing is left to train, `fault` why, if it failed.
+    """The result of a job.
 
-    `seconds` are those of its training, since its first epoch and over all that went on with it.
+    `finished` says that no epochs are left to train, and `error` why a training failed, if it did.
+    `seconds` is the time of training since the first epoch, including earlier jobs that this one
+    resumed. `cost` has the values of the job's `cost_metrics`.
     """
 
     name: str
@@ -70,28 +73,28 @@ class Outcome:
     parameters: int
     sparsity: float
     seconds: float
-    fault: str | None
-    over: bool = True
-    figures: dict[str, float] = field(default_factory=dict)
+    error: str | None
+    finished: bool = True
+    cost: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def before(cls, job: Job) -> "Outcome":
-        """That of a job of which nothing is trained yet."""
+        """Return the outcome of a job that has not trained any epoch yet."""
         return cls(job.name, [], 0, 0, 0.0, 0.0, None, finished=False)
 
     @property
     def best(self) -> Record:
-        """The record of the weights that would be kept."""
+        """The record of the best epoch, whose weights are saved."""
         return self.history[self.best_epoch - 1]
 
     @property
     def best_loss(self) -> float:
-        """Its validation loss."""
+        """The validation loss of the best epoch."""
         return self.best["validation/loss"]
 
 
 def run_side_by_side(jobs: list[Job]) -> Iterator[Outcome]:
-    """Run jobs, as many at a time as there are cores; yield their outcomes in the order of jobs.
+    """Run jobs in parallel, one per core, and yield their outcomes in the order of the jobs.
 
     On a GPU they run one after the other in this process.
     """
@@ -105,29 +108,32 @@ def run_side_by_side(jobs: list[Job]) -> Iterator[Outcome]:
             yield outcome_of(future, Outcome.before(job))
 
 
-def outcome_of(future: Future, earlier: Outcome) -> Outcome:
-    """What came of a job; where memory was too small, what was there before, with the reason."""
+def outcome_of(future: "Future[Outcome]", earlier: Outcome) -> Outcome:
+    """Wait for the outcome of a job; if it ran out of memory, return `earlier` with the error.
+
+    All other exceptions are raised.
+    """
     try:
         return future.result()
-    except (Killed, MemoryError, RuntimeError) as failed:
-        of_memory = isinstance(failed, (MemoryError, torch.OutOfMemoryError))
-        if not (of_memory or isinstance(failed, Killed) or NO_MEMORY in str(failed)):
+    except (Killed, MemoryError, RuntimeError) as error:
+        out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not (out_of_memory or isinstance(error, Killed) or OUT_OF_MEMORY in str(error)):
             raise
-        reason = str(failed).strip().splitlines() or [type(failed).__name__]
+        reason = str(error).strip().splitlines() or [type(error).__name__]
         return replace(earlier, error=reason[0], finished=True)
 
 
 def run_job_alone(job: Job) -> Outcome:
-    """Run a job in a process that has nothing else to do.
+    """Run a job in a process of its own, with one thread.
 
-    It has one thread, so that no result depends on how many cores there are.
+    With one thread the result does not depend on the number of cores.
     """
     prepare(RuntimeParams(seed=0, device="cpu", threads=1))
     return run_job(job)
 
 
 def run_job(job: Job) -> Outcome:
-    """Train one network."""
+    """Train one network, save it if the job says so, and return the outcome."""
     torch.manual_seed(job.seed)
     model = job.build()
     train, validation = job.image_sets()
@@ -141,13 +147,13 @@ def run_job(job: Job) -> Outcome:
         Checkpoint(job.checkpoint),
     )
     training.resume()
-    fault = None
+    error = None
     try:
         for _ in training.epochs(job.stop_epoch):
             pass
     except TrainingDiverged as diverged:
-        fault = str(diverged)
-    over = training.finished or fault is not None
+        error = str(diverged)
+    finished = training.finished or error is not None
     model = training.restore_best()
     if job.model_dir is not None:
         save_model(model, job.model_dir)
@@ -158,7 +164,7 @@ def run_job(job: Job) -> Outcome:
         parameters=count_parameters(model),
         sparsity=sparsity(model),
         seconds=training.seconds,
-        error=fault,
-        finished=over,
-        figures=cost_metrics(model, train.floats(slice(1)).to(training.device), job.figures),
+        error=error,
+        finished=finished,
+        cost=cost_metrics(model, train.floats(slice(1)).to(training.device), job.cost_metrics),
     )

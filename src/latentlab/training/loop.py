@@ -1,8 +1,7 @@
 """The training loop of every model family that minimizes a single loss.
 
-A model provides `loss_terms(images, labels)`: named scalars with `loss` among them. The loop
-differentiates `loss` and records the mean of every term. If the model has `start_epoch(epoch)`, it
-is called before each epoch (counted from 1), also when training resumes in the middle of an epoch.
+A model is a `models.io.TrainableModel` and provides `loss_terms`: named scalars with `loss` among
+them. The loop differentiates `loss` and records the mean of every term.
 
 Hand-written because an interrupted training has to resume bit-identically in the middle of an
 epoch, which the common frameworks do not offer.
@@ -10,6 +9,7 @@ epoch, which the common frameworks do not offer.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from latentlab.common.errors import TrainingDiverged
 from latentlab.data.image_set import ImageSet, ShuffledBatches
 from latentlab.models.device import mixed_precision
 from latentlab.models.inference import Means, mean_terms
+from latentlab.models.io import TrainableModel
 from latentlab.params.networks import OptimizationParams
 from latentlab.training.checkpoint import (
     Checkpoint,
@@ -40,11 +41,14 @@ from latentlab.training.pruning import (
 Record = dict[str, float]
 """One epoch: `epoch` (from 1), `learning_rate` of its last step, `train/*` and `validation/*`."""
 
+Model = TypeVar("Model", bound=TrainableModel)
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 STEPS_BETWEEN_CHECKS = 50
 """Steps between two checks for divergence; each check makes a GPU wait."""
 
 
-class Training:
+class Training(Generic[Model]):
     """Training of one model; iterate over `epochs()` to run it.
 
     After `resume()` an interrupted training continues at the step of its last checkpoint and ends
@@ -53,7 +57,7 @@ class Training:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         settings: OptimizationParams,
         train: ImageSet,
         validation: ImageSet,
@@ -62,7 +66,7 @@ class Training:
         checkpoint: Checkpoint | None = None,
         group: ProcessGroup | None = None,
     ) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.settings = settings
         self.validation = validation.to(device)
         self.device = device
@@ -85,9 +89,9 @@ class Training:
         self._smallest_batch = 2 * self.group.world_size if _has_batch_norm(model) else 1
 
     @property
-    def eval_model(self) -> nn.Module:
-        """The network that is validated and kept: the EMA of the weights if there is one."""
-        return self.model if self.ema is None else self.ema.module
+    def eval_model(self) -> Model:
+        """The network that is validated and saved: the EMA of the weights if there is one."""
+        return self.model if self.ema is None else cast(Model, self.ema.module)
 
     @property
     def seconds(self) -> float:
@@ -129,8 +133,8 @@ class Training:
             }
             _check_record(record)
 
-            # keep the best weights
-            self._keep_if_best(epoch, validation_terms["loss"])
+            # remember the best weights
+            self._update_best(epoch, validation_terms["loss"])
             self.history.append(record)
 
             # save
@@ -141,8 +145,7 @@ class Training:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Train on every image once and return the mean of all terms; `epoch` counts from 1."""
-        if hasattr(self.model, "start_epoch"):
-            self.model.start_epoch(epoch)
+        self.model.start_epoch(epoch)
         self.model.train()
         for images, labels in self.batches:
             if len(images) < self._smallest_batch:
@@ -154,7 +157,8 @@ class Training:
                 terms = self._loss_terms(shard.images, shard.labels)
 
             # backward
-            (terms["loss"] * shard.weight).backward()
+            loss = terms["loss"] * shard.weight
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
 
             # update the weights: L1 gradient, clipping, scheduled learning rate, optimizer
             self.optimization.step()
@@ -172,7 +176,7 @@ class Training:
         self._check_losses(epoch)
         return self._means.compute_and_reset()
 
-    def restore_best(self) -> nn.Module:
+    def restore_best(self) -> Model:
         """Load the weights of the epoch with the lowest validation loss and return the model."""
         make_pruning_permanent(self.model)
         self.model.load_state_dict(self._best_weights)
@@ -191,7 +195,7 @@ class Training:
             copy_masks(self.model, self.ema.module)
         self.best_loss = self._patience_loss = math.inf
 
-    def _keep_if_best(self, epoch: int, loss: float) -> None:
+    def _update_best(self, epoch: int, loss: float) -> None:
         if loss < self._patience_loss - self.settings.min_delta:
             self._patience_epoch, self._patience_loss = epoch, loss
         if loss < self.best_loss:
@@ -250,9 +254,10 @@ def make_ema(model: nn.Module, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
 
-    def average(averages: list[Tensor], weights: list[Tensor], taken: Tensor) -> None:
+    def average(averages: Tensors, weights: Tensors, taken: Tensor | int) -> None:
         step = int(taken)
-        get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averages, weights, taken)
+        update = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]  # not annotated
+        update(averages, weights, taken)
 
     return AveragedModel(model, multi_avg_fn=average)
 

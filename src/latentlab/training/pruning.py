@@ -1,4 +1,7 @@
-"""Magnitude pruning through `torch.nn.utils.prune`, and weights without its traces."""
+"""Magnitude pruning with `torch.nn.utils.prune`, and states without its masks.
+
+The functions of that module have no type annotations, hence the ignored errors below.
+"""
 
 from collections.abc import Iterator
 
@@ -10,40 +13,43 @@ NAME = "weight"
 
 
 def prune_smallest(model: nn.Module, fraction: float) -> None:
-    """Set the `fraction` of weights not yet pruned with the smallest magnitude to zero, for good.
+    """Permanently set the `fraction` of unpruned weights with the smallest magnitude to zero.
 
-    Global over all convolutions and linear layers; biases and norms are left alone.
+    The threshold is global over all convolutions and linear layers (Han et al. 2015). Biases and
+    normalization layers are not pruned.
     """
     targets = [(module, NAME) for module in prunable(model)]
-    model.to(memory_format=torch.contiguous_format)  # prune strings weights together by `view`
-    magnitudes = {(module, NAME): _own_weight(module).detach().abs() for module, _ in targets}
+    # prune concatenates weights by `view`, which requires contiguous memory
+    model.to(memory_format=torch.contiguous_format)
+    magnitudes = {(module, NAME): _parameter(module).detach().abs() for module, _ in targets}
     prune.global_unstructured(targets, prune.L1Unstructured, magnitudes, amount=fraction)
-    model.to(memory_format=torch.channels_last)
+    _to_channels_last(model)
 
 
 def copy_masks(source: nn.Module, target: nn.Module) -> None:
-    """Prune in `target` what is pruned in `source`, a network of the same kind."""
+    """Prune the same weights in `target` as in `source`, a network of the same architecture."""
     for pruned, module in zip(prunable(source), prunable(target), strict=True):
-        prune.custom_from_mask(module, NAME, pruned.weight_mask)
-    target.to(memory_format=torch.channels_last)  # a second mask comes out contiguous
+        mask = pruned.get_buffer(f"{NAME}_mask")
+        prune.custom_from_mask(module, NAME, mask)  # type: ignore[no-untyped-call]
+    _to_channels_last(target)  # pruning a second time makes masks contiguous
 
 
 def restore_masks(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Give a fresh network the masks that a state of a pruned one has places for."""
+    """Add masks to an unpruned network so that it can load the `state` of a pruned one."""
     for name, module in model.named_modules():
         if f"{name}.{NAME}_mask" in state and not prune.is_pruned(module):
-            prune.identity(module, NAME)
+            prune.identity(module, NAME)  # type: ignore[no-untyped-call]
 
 
 def make_pruning_permanent(model: nn.Module) -> None:
-    """Make pruning permanent: plain weights, zero where they were pruned."""
+    """Replace masked parameters by plain ones that are zero where they were pruned."""
     for module in prunable(model):
         if hasattr(module, f"{NAME}_mask"):
-            prune.remove(module, NAME)
+            prune.remove(module, NAME)  # type: ignore[no-untyped-call]
 
 
 def plain_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the state of a network as it would be without masks."""
+    """Return a copy of the state of a network as it would be after `make_pruning_permanent`."""
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     for name in [name for name in state if name.endswith(f".{NAME}_mask")]:
         plain = name.removesuffix("_mask")
@@ -52,20 +58,25 @@ def plain_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def sparsity(model: nn.Module) -> float:
-    """Share of the prunable weights that are exactly zero."""
+    """Return the share of prunable weights that are exactly zero."""
     with torch.no_grad():
-        zeros = [(int((m.weight == 0).sum()), m.weight.numel()) for m in prunable(model)]
-    return sum(zero for zero, _ in zeros) / max(sum(count for _, count in zeros), 1)
+        weights: list[Tensor] = [getattr(module, NAME) for module in prunable(model)]
+        zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return zeros / max(sum(weight.numel() for weight in weights), 1)
 
 
 def prunable(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers whose weights are pruned: those that are trained."""
+    """Yield the convolutions and linear layers whose weights are trained."""
     kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
     for module in model.modules():
-        if isinstance(module, kinds) and _own_weight(module).requires_grad:
+        if isinstance(module, kinds) and _parameter(module).requires_grad:
             yield module
 
 
-def _own_weight(module: nn.Module) -> Tensor:
-    """The parameter: without its mask where it has one."""
-    return getattr(module, f"{NAME}_orig", module.weight)
+def _parameter(module: nn.Module) -> nn.Parameter:
+    """Return the weights without the mask, which prune stores under another name."""
+    return module.get_parameter(f"{NAME}_orig" if hasattr(module, f"{NAME}_orig") else NAME)
+
+
+def _to_channels_last(model: nn.Module) -> None:
+    model.to(memory_format=torch.channels_last)
