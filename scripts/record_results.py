@@ -1,8 +1,7 @@
-"""Record the figures of the outputs at hand in docs/results.json, in the rows of docs/results.yaml.
+"""Record metrics of the current outputs in docs/results.json, for the rows of docs/results.yaml.
 
-A row has the mean and standard deviation over the runs recorded with the same command and
-parameters, one for each seed; the newest of a seed counts. Its seconds are those of the training,
-in the mean.
+A row has the mean and standard deviation over runs with the same command and parameters, one run
+per seed; a newer run of a seed replaces the older one. Its `seconds` are the mean training time.
 """
 
 import hashlib
@@ -24,68 +23,68 @@ from latentlab.tracking.store import store_uri
 
 
 def main() -> None:
-    """Record all rows that fit."""
+    """Record all rows whose parameters are those of `params.yaml`."""
     project = find_project()
     params = load_params(project.params)
-    written = flatten(params.tree())
+    values = flatten(params.tree())
     metrics = read_metrics(project, params.data.name)
     mlflow.set_tracking_uri(store_uri(project))
     docs = project.root / "docs"
     target = docs / "results.json"
     results = read_json(target) if target.exists() else {}
-    settings = _settings(written)
+    settings = _hash_settings(values)
     recorded = False
     for name, row in read_yaml(docs / "results.yaml").items():
-        fits = all(written.get(path) == value for path, value in row["where"].items())
-        if not fits or row["metric"] not in metrics:
+        matches = all(values.get(path) == value for path, value in row["where"].items())
+        if not matches or row["metric"] not in metrics:
             continue
-        # the figure may be of a stage that was not run again with these parameters
+        # without a run of these parameters, the metric belongs to other parameters
         stages = (row["metric"].partition("/")[0], row["trained_by"])
         runs = {stage: _run_of(project, params, stage) for stage in stages}
         if missing := [stage for stage, run in runs.items() if run is None]:
             print(f"{name}: {store_uri(project)} has no run of {missing[0]} with these parameters")
             continue
         run = runs[row["trained_by"]]
-        one = {
+        record = {
             "value": metrics[row["metric"]],
             "seconds": round(_seconds(run, row.get("training")), 1),
             "run": run.info.run_id,
             "settings": settings,
         }
-        if beside := row.get("beside"):
-            one["beside"] = {called: metrics[metric] for called, metric in beside.items()}
-        known = {
-            seed: each
-            for seed, each in results.get(name, {}).get("runs", {}).items()
-            if each.get("settings") == settings and results[name]["command"] == row["command"]
+        if related := row.get("related"):
+            record["related"] = {title: metrics[metric] for title, metric in related.items()}
+        earlier = {
+            seed: run
+            for seed, run in results.get(name, {}).get("runs", {}).items()
+            if run.get("settings") == settings and results[name]["command"] == row["command"]
         }
-        results[name] = _entry(row, known | {str(params.runtime.seed): one})
-        print(f"{name}: {one['value']:.4f}")
+        results[name] = _entry(row, earlier | {str(params.runtime.seed): record})
+        print(f"{name}: {record['value']:.4f}")
         recorded = True
     if not recorded:
-        raise SystemExit("there is nothing to record; run `dvc repro` first")
+        raise SystemExit("no row fits the current outputs; run `dvc repro` first")
     write_json(target, dict(sorted(results.items())))
 
 
 def _run_of(project: Project, params: Params, stage: str) -> Any:
-    """The newest finished run that made the outputs of a stage; None where MLflow has none."""
+    """Return the latest finished run of a stage with these parameters, or None."""
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(f"latentlab/{params.data.name}")
-    key = stage_fingerprint(project, stage, params)
-    query = f"tags.fingerprint = '{key}' and attributes.status = 'FINISHED'"
-    found = client.search_runs([experiment.experiment_id], query) if experiment else []
-    return found[0] if found else None
+    fingerprint = stage_fingerprint(project, stage, params)
+    query = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
+    matches = client.search_runs([experiment.experiment_id], query) if experiment else []
+    return matches[0] if matches else None
 
 
-def _settings(written: dict[str, Any]) -> str:
-    """A hash of all parameters but the seed, where things run, and what is compared on the side."""
-    aside = ("runtime.", "compare.")
-    decisive = {path: value for path, value in written.items() if not path.startswith(aside)}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+def _hash_settings(values: dict[str, Any]) -> str:
+    """Return a hash of all parameters but those of `runtime`, such as the seed, and `compare`."""
+    ignored = ("runtime.", "compare.")
+    relevant = {path: value for path, value in values.items() if not path.startswith(ignored)}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _seconds(run: Any, training: str | None) -> float:
-    """Of the training of a stage, or of the one of several that is called `training`."""
+    """Return the training time of a stage, or of its nested run `training`."""
     if training is not None:
         parent, name = "tags.mlflow.parentRunId", "tags.mlflow.runName"
         query = f"{parent} = '{run.info.run_id}' and {name} = '{training}'"
@@ -94,6 +93,7 @@ def _seconds(run: Any, training: str | None) -> float:
 
 
 def _entry(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the entry of a row with statistics over its runs, which are given by seed."""
     values = [run["value"] for run in runs.values()]
     return {
         "report": row["report"],

@@ -154,7 +154,7 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
     if accept:
         click.echo(gate_module.accept(project, dataset, add), err=True)
         return
-    verdicts = gate_module.judge(project, dataset)
+    verdicts = gate_module.compare_with_baseline(project, dataset)
     if as_json:
         click.echo(gate_module.as_json(verdicts))
     else:

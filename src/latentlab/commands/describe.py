@@ -1,4 +1,4 @@
-"""`latentlab describe`: the networks that `params.yaml` asks for, layer by layer."""
+"""`latentlab describe`: the networks configured in `params.yaml`, layer by layer."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
     from latentlab.models.cost import Layer
 
-DESCRIBED = ("train", "finetune", "reference", "vae", "gan", "discriminator")
+SECTIONS = ("train", "finetune", "reference", "vae", "gan", "discriminator")
 
 
 def describe(project: Project, params: Params, section: str) -> list[Layer]:
-    """The layers of the network of a section: one of DESCRIBED, or an entry of denoise."""
+    """Return the layers of the network of a section.
+
+    `section` is one of SECTIONS or the name of an entry of `denoise`; raises ParamsError otherwise.
+    """
     from latentlab.models.cost import describe_layers
 
-    known = (*DESCRIBED, *params.denoise)
-    if section not in known:
-        raise ParamsError(f"'{section}' has no network; describe one of {', '.join(known)}")
+    allowed = (*SECTIONS, *params.denoise)
+    if section not in allowed:
+        raise ParamsError(f"'{section}' has no network. Allowed: {', '.join(allowed)}")
     info = _dataset(project, params)
     if section in ("train", "finetune"):
         params = resolved_params(project, params)
@@ -34,31 +37,34 @@ def describe(project: Project, params: Params, section: str) -> list[Layer]:
 
 
 def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, Tensor]:
-    """The network of a section, and an input for it."""
+    """Return the network of a section and an input for it."""
     import torch
 
     from latentlab.models.autoencoder import Autoencoder
     from latentlab.models.classifier import Classifier
-    from latentlab.models.denoiser import network_of
+    from latentlab.models.denoiser import network_builder
     from latentlab.models.gan import Discriminator, Generator
     from latentlab.models.reference import ReferenceClassifier
     from latentlab.models.vae import Vae
 
     image = torch.zeros(1, *info.image_shape)
     gan, classes = params.gan, len(info.classes)
-    known = classes if gan.conditional else 0
+    conditions = classes if gan.conditional else 0
     if section == "gan":
-        network = Generator(info.image_shape, gan.noise_dim, gan.channels, [1 / classes] * known)
+        network = Generator(
+            info.image_shape, gan.noise_dim, gan.channels, [1 / classes] * conditions
+        )
         return network, torch.zeros(1, network.inputs)
     if section == "discriminator":
-        # spectral normalisation adds no layer and no parameter
-        layers = "batch" if gan.normalization == "batch" else "none"
-        return Discriminator(info.image_shape, gan.width_of_discriminator, layers, known), image
+        # spectral normalization adds no layers and no parameters
+        normalization = "batch" if gan.normalization == "batch" else "none"
+        width = gan.width_of_discriminator
+        return Discriminator(info.image_shape, width, normalization, conditions), image
     if section == "reference":
         channels, features = params.reference.channels, params.reference.features
         return ReferenceClassifier(info.image_shape, channels, features, classes), image
     if section in params.denoise:
-        return network_of(params.denoise[section], info)(), image
+        return network_builder(params.denoise[section], info)(), image
     if section == "vae":
         architecture = Architecture.of(params.vae.model, info)
         return Vae(architecture, params.vae.likelihood, params.vae.scale), image
@@ -70,7 +76,11 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
 
 
 def _dataset(project: Project, params: Params) -> DatasetInfo:
-    """What `fetch` knows of the images; before its first run a grey set of ten classes."""
+    """Return the dataset that `fetch` wrote.
+
+    If it did not run yet, or for another dataset or size, return a placeholder of ten classes that
+    is grayscale unless `data.channels` says otherwise.
+    """
     from latentlab.data.image_set import DatasetInfo, load_info
 
     try:
@@ -94,19 +104,19 @@ def _dataset(project: Project, params: Params) -> DatasetInfo:
 
 
 def as_tree(layers: list[Layer]) -> dict[str, Any]:
-    """For programs: every layer, and the totals."""
+    """Return all layers and the totals as plain values, for JSON output."""
     return {"layers": [asdict(layer) for layer in layers], "total": _total(layers)}
 
 
 def print_layers(section: str, layers: list[Layer]) -> None:
-    """For people: a table on stdout."""
+    """Print the layers as a table on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"the network of {section}", box=None, show_footer=True)
+    table = Table(title=f"Network of {section}", box=None, show_footer=True)
     total = _total(layers)
     table.add_column("layer", footer="total")
-    table.add_column("kind")
+    table.add_column("type")
     table.add_column("output", justify="right")
     table.add_column("parameters", justify="right", footer=f"{total['parameters']:,}")
     table.add_column("operations per image", justify="right", footer=f"{total['operations']:,}")

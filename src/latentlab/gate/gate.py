@@ -1,11 +1,12 @@
-"""The regression gate: metrics at hand against the accepted baseline, under `gate.yaml`."""
+"""The regression gate: compare current metrics with an accepted baseline, as `gate.yaml` says."""
 
 import difflib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
@@ -16,9 +17,15 @@ from latentlab.params.fields import Section, flatten
 from latentlab.params.messages import find_mistakes, refusal
 from latentlab.params.yaml_io import read_yaml
 
+NEW_BASELINE = "after a run that you trust, write a baseline with `latentlab gate --accept`"
+
 
 class MetricPolicy(Section):
-    """How far a metric may move in its bad direction before the gate fails."""
+    """How much worse a metric may become before the gate fails.
+
+    `direction` is the better direction. `absolute` is in the unit of the metric, `relative` a
+    fraction of the absolute value of the baseline. Only a `required` metric must exist.
+    """
 
     direction: Literal["lower", "higher"]
     absolute: Annotated[float, Field(ge=0)] = 0.0
@@ -27,15 +34,27 @@ class MetricPolicy(Section):
 
 
 class Policy(Section):
-    """`gate.yaml`. `noise` is how many standard deviations of the baseline count as nothing."""
+    """The contents of `gate.yaml`; changes within `noise` standard deviations are allowed."""
 
     noise: Annotated[float, Field(ge=0)]
     metrics: Annotated[dict[str, MetricPolicy], Field(min_length=1)]
 
 
+class Accepted(TypedDict):
+    """The baseline of one metric: mean, sample standard deviation and number of runs."""
+
+    mean: float
+    std: float
+    n: int
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """One metric judged; `change` is positive when it got worse, in the metric's own unit."""
+    """The comparison of one metric with its baseline.
+
+    `baseline`, `std` and `n` are the mean, standard deviation and number of the accepted runs.
+    `change` is positive if the metric became worse; it and `allowed` have the unit of the metric.
+    """
 
     metric: str
     direction: str
@@ -48,40 +67,44 @@ class Verdict:
 
     @property
     def worse(self) -> bool:
-        """Whether the change is more than what is allowed."""
+        """Whether the metric became worse by more than is allowed."""
         return self.change > self.allowed
 
     @property
-    def badness(self) -> float:
-        """Change in units of what is allowed; above 1 fails."""
+    def relative_change(self) -> float:
+        """The change as a multiple of what is allowed; the gate fails above 1."""
         if self.allowed == 0:
             return math.inf if self.change > 0 else -math.inf if self.change < 0 else 0.0
         return self.change / self.allowed
 
 
-def judge(project: Project, dataset: str) -> list[Verdict]:
-    """Judge every metric of the policy, worst first; ParamsError (exit 2) where that cannot be."""
+def compare_with_baseline(project: Project, dataset: str) -> list[Verdict]:
+    """Compare every metric of the policy with the baseline; return the verdicts, worst first.
+
+    Raises ParamsError if the policy or baseline is missing or invalid, or if a required metric is
+    missing or not a finite number.
+    """
     policy = _read_policy(project)
     values = read_metrics(project, dataset)
     baseline = _read_baseline(project, dataset)
-    verdicts, faults = [], []
+    verdicts, problems = [], []
     for metric, rule in policy.metrics.items():
         for source, where in ((values, "outputs/"), (baseline, f"baselines/{dataset}.json")):
             if metric not in source and rule.required:
-                faults.append(f"{metric}: missing in {where}{_nearest(metric, source)}")
+                problems.append(f"{metric}: missing in {where}{_suggestion(metric, source)}")
         if metric not in values or metric not in baseline:
             continue
         if not _is_number(values[metric]):
-            faults.append(f"{metric}: is {values[metric]!r}, not a finite number")
+            problems.append(f"{metric}: {values[metric]!r} is not a finite number")
             continue
         verdicts.append(_verdict(metric, rule, policy.noise, baseline[metric], values[metric]))
-    if faults:
-        raise ParamsError("the gate cannot judge:\n  " + "\n  ".join(faults))
-    return sorted(verdicts, key=lambda verdict: -verdict.badness)
+    if problems:
+        raise ParamsError("the gate cannot compare these metrics:\n  " + "\n  ".join(problems))
+    return sorted(verdicts, key=lambda verdict: -verdict.relative_change)
 
 
 def _verdict(
-    metric: str, rule: MetricPolicy, noise: float, accepted: dict[str, float], value: float
+    metric: str, rule: MetricPolicy, noise: float, accepted: Accepted, value: float
 ) -> Verdict:
     mean, std = accepted["mean"], accepted["std"]
     change = value - mean if rule.direction == "lower" else mean - value
@@ -90,40 +113,45 @@ def _verdict(
 
 
 def accept(project: Project, dataset: str, add: bool) -> str:
-    """Write the metrics at hand as the baseline, or add them to it as one more run.
+    """Write the current metrics as the baseline, or `add` another run to it; return a message.
 
-    Mean and standard deviation are updated by Welford's method.
+    Means and standard deviations are updated with Welford's algorithm, so the baseline need not
+    store the values of each run. Raises ParamsError if a required metric is missing or not a finite
+    number, or if the run is already part of the baseline.
     """
     policy = _read_policy(project)
     values = read_metrics(project, dataset)
-    faults = []
+    problems = []
     for metric, rule in policy.metrics.items():
         if metric not in values and rule.required:
-            faults.append(f"{metric}: missing in outputs/{_nearest(metric, values)}")
+            problems.append(f"{metric}: missing in outputs/{_suggestion(metric, values)}")
         elif metric in values and not _is_number(values[metric]):
-            faults.append(f"{metric}: is {values[metric]!r}, not a finite number")
-    if faults:
-        raise ParamsError("not accepted; run `dvc repro` first:\n  " + "\n  ".join(faults))
+            problems.append(f"{metric}: {values[metric]!r} is not a finite number")
+    if problems:
+        raise ParamsError(
+            "the metrics were not accepted; run `dvc repro` first:\n  " + "\n  ".join(problems)
+        )
     accepted = _read_baseline(project, dataset) if add else {}
     if add and all(_repeats(accepted.get(metric), values.get(metric)) for metric in policy.metrics):
         raise ParamsError(
-            "not added: these are the very figures of the baseline, and a run counts once; "
-            "change runtime.seed and run `dvc repro` first"
+            "the metrics were not added, because the baseline already contains this run; change "
+            "runtime.seed and run `dvc repro` first"
         )
     for metric in policy.metrics:
         if metric in values:
-            accepted[metric] = _with_one_more(accepted.get(metric), values[metric])
+            accepted[metric] = _add_value(accepted.get(metric), values[metric])
     target = project.baselines / f"{dataset}.json"
     write_json(target, {"dataset": dataset, "metrics": accepted})
     return f"{target}: {len(accepted)} metrics accepted; commit it"
 
 
-def _repeats(before: dict[str, float] | None, value: float | None) -> bool:
-    """Whether a metric is just what was accepted of a single run; so are two that are missing."""
+def _repeats(before: Accepted | None, value: float | None) -> bool:
+    """Return whether a metric equals the baseline of a single run, or is missing in both."""
     return value is None if before is None else before["n"] == 1 and before["mean"] == value
 
 
-def _with_one_more(before: dict[str, float] | None, value: float) -> dict[str, float]:
+def _add_value(before: Accepted | None, value: float) -> Accepted:
+    """Return the mean, sample standard deviation and count after another value."""
     if before is None:
         return {"mean": value, "std": 0.0, "n": 1}
     n = before["n"] + 1
@@ -134,27 +162,29 @@ def _with_one_more(before: dict[str, float] | None, value: float) -> dict[str, f
 
 
 def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
-    """Every figure of every stage, named `<stage>/<split>/<metric>`.
+    """Return the metrics of all stages, named `<stage>/<split>/<metric>`.
 
-    ParamsError where the outputs are those of another dataset, or it is not known of which.
+    Raises ParamsError if the outputs are not those of `dataset`, or if a stage did not finish.
     """
-    described = project.outputs("fetch") / "dataset.json"
-    if not described.is_file():  # metrics are in Git, this file is not
-        raise ParamsError(f"{described} is missing: run `dvc repro` first")
-    data_dir = _read_mapping(described).get("name")
-    if data_dir != dataset:
+    description = project.outputs("fetch") / "dataset.json"
+    if not description.is_file():  # in a fresh clone: metrics are in Git, this file is not
+        raise ParamsError(f"{description} is missing; run `dvc repro` first")
+    name = _read_mapping(description).get("name")
+    if name != dataset:
         raise ParamsError(
-            f"data.name = '{dataset}', but outputs/ holds the results of '{data_dir}'; "
+            f"data.name = '{dataset}', but outputs/ contains the results of '{name}'; "
             "run `dvc repro` first"
         )
     values: dict[str, Any] = {}
     params = read_yaml(project.params)
     for folder in project.output_folders():
         if folder.parent.name in FOREACH_STAGES and folder.name not in params[folder.parent.name]:
-            continue  # what an entry that is no more has left, on another branch perhaps
+            continue  # left by an entry that was removed, perhaps on another branch
         source = folder / "metrics.json"
-        if not source.is_file():  # DVC clears a stage before it runs
-            raise ParamsError(f"{source} is missing: its stage did not finish; run `dvc repro`")
+        if not source.is_file():  # DVC removes it before the stage runs
+            raise ParamsError(
+                f"{source} is missing, because its stage did not finish; run `dvc repro` first"
+            )
         tree = _read_mapping(source)
         stage = folder.relative_to(project.root / "outputs").as_posix()
         values |= flatten(tree, f"{stage}/", "/")
@@ -164,32 +194,32 @@ def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
 def _read_mapping(source: Path) -> dict[str, Any]:
     try:
         tree = read_json(source)
-    except ValueError as broken:
-        raise ParamsError(f"{source}: not valid JSON: {broken}; run `dvc repro`") from None
+    except ValueError as error:
+        raise ParamsError(f"{source}: not valid JSON: {error}; run `dvc repro` first") from None
     if not isinstance(tree, dict):
-        raise ParamsError(f"{source}: must be a JSON object; run `dvc repro`")
+        raise ParamsError(f"{source}: must be a JSON object; run `dvc repro` first")
     return tree
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value can be judged; JSON also has text, null and, from Python, NaN."""
+    """Return whether a JSON value is a finite number; Python also reads NaN and infinity."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def as_json(verdicts: list[Verdict]) -> str:
-    """The judgement for programs."""
+    """Return the verdicts as JSON."""
     return json.dumps([asdict(v) | {"worse": v.worse} for v in verdicts], indent=2)
 
 
 def print_table(dataset: str, verdicts: list[Verdict]) -> None:
-    """The judgement for people, on stdout, worst first."""
+    """Print the verdicts as a table on stdout, then one line for each metric that became worse."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table("", "metric", "better", box=box.SIMPLE_HEAD, title=f"gate: {dataset}")
-    for column in ("baseline", "now", "worse by", "allowed"):
+    table = Table("", "metric", "better", box=box.SIMPLE_HEAD, title=f"Gate: {dataset}")
+    for column in ("baseline", "current", "worse by", "allowed"):
         table.add_column(column, justify="right")
     for v in verdicts:
         mark = "[red]WORSE[/red]" if v.worse else "ok"
@@ -203,14 +233,14 @@ def print_table(dataset: str, verdicts: list[Verdict]) -> None:
             f"{v.change:+.2g}",
             f"{v.allowed:.2g}",
         )
-    if not console.is_terminal:  # a log has no width to fit into
+    if not console.is_terminal:  # do not wrap lines in a log file
         console.width = 160
     console.print(table)
     for v in verdicts:
         if v.worse:
             console.print(
-                f"{v.metric} got worse: from {v.baseline:.5g} to {v.value:.5g}, "
-                f"by {v.change:.2g} where {v.allowed:.2g} is allowed",
+                f"{v.metric}: {v.baseline:.5g} -> {v.value:.5g} "
+                f"(worse by {v.change:.2g}, allowed {v.allowed:.2g})",
                 highlight=False,
             )
     if not any(v.worse for v in verdicts):
@@ -220,28 +250,25 @@ def print_table(dataset: str, verdicts: list[Verdict]) -> None:
 def _read_policy(project: Project) -> Policy:
     path = project.root / "gate.yaml"
     document = read_yaml(path)
-    mistakes = find_mistakes(Policy, document)
-    if mistakes:
+    if mistakes := find_mistakes(Policy, document):
         raise refusal(mistakes, document, path)
     return Policy.model_validate(document)
 
 
-def _read_baseline(project: Project, dataset: str) -> dict[str, Any]:
+def _read_baseline(project: Project, dataset: str) -> dict[str, Accepted]:
     path = project.baselines / f"{dataset}.json"
     try:
-        metrics = read_json(path)["metrics"]
+        metrics: dict[str, Accepted] = read_json(path)["metrics"]
         for metric, accepted in metrics.items():
             if not all(_is_number(accepted[key]) for key in ("mean", "std", "n")):
-                raise ParamsError(f"{path}: {metric} is not finite; accept a new baseline")
+                raise ParamsError(f"{path}: {metric} is not a finite number; {NEW_BASELINE}")
         return metrics
     except FileNotFoundError:
-        raise ParamsError(
-            f"no baseline {path}; after a run you trust, write it with `latentlab gate --accept`"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as broken:
-        raise ParamsError(f"{path} is not a baseline ({broken}); accept a new one") from None
+        raise ParamsError(f"the baseline {path} does not exist; {NEW_BASELINE}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ParamsError(f"{path} is not a baseline ({error}); {NEW_BASELINE}") from None
 
 
-def _nearest(metric: str, source: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(metric, source, n=1)
+def _suggestion(metric: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(metric, list(names), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,4 +1,4 @@
-"""What every stage has: its folder, its device, its dataset and its MLflow run."""
+"""The context of a stage: its folders, its device, its dataset and its MLflow run."""
 
 import shutil
 from dataclasses import dataclass
@@ -17,16 +17,20 @@ from latentlab.params.schema import Params
 from latentlab.tracking.run import Run
 
 ON_CPU = ("fetch", "evaluate")
-"""Stages whose figures must not depend on where a model was trained."""
+"""Stages that always run on the CPU, so that their metrics do not depend on the device."""
 
-JUDGED_ON = {"validation", "test"}
-TOLD = 4
-"""Figures that a stage says at its end."""
+HELD_OUT_SPLITS = {"validation", "test"}
+SUMMARY_METRICS = 4
+"""Number of metrics printed at the end of a stage."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """One execution of a stage; `name` as in `dvc.yaml`, `fingerprint` from `pipeline.fingerprint`."""
+    """One execution of a stage.
+
+    `name` is the name in `dvc.yaml`, such as `train` or `compare@latent_dim`. `fingerprint`
+    comes from `pipeline.fingerprint`.
+    """
 
     name: str
     fingerprint: str
@@ -37,72 +41,75 @@ class StageContext:
 
     @property
     def member(self) -> str:
-        """Which of several it is: `latent_dim` of `compare@latent_dim`."""
+        """The entry of a foreach stage: `latent_dim` for `compare@latent_dim`, else empty."""
         return self.name.partition("@")[2]
 
     @property
     def output(self) -> Path:
-        """The folder this stage writes to."""
+        """The folder that this stage writes to."""
         return self.project.outputs(self.name.replace("@", "/"))
 
     @property
     def plots(self) -> Path:
-        """The folder of its pictures."""
+        """The folder of this stage's plots."""
         return self.output / "plots"
 
     @property
     def seed(self) -> int:
-        """The seed of everything random in it."""
+        """The seed of all random numbers in this stage."""
         return self.params.runtime.seed
 
     def load_info(self) -> DatasetInfo:
-        """What `fetch` wrote about the dataset; also told to MLflow."""
+        """Load the description of the dataset that `fetch` wrote, and log it to MLflow."""
         info = load_info(self.project.outputs("fetch"))
         self.run.log_dataset(info)
         return info
 
     def load_split(self, split: str) -> ImageSet:
-        """One split that `fetch` wrote."""
+        """Load one of the splits that `fetch` wrote."""
         return load_split(self.project.outputs("fetch"), split)
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
+        """The folder of this stage's checkpoints."""
         return self.project.checkpoints(self.name, self.fingerprint)
 
     def delete_checkpoints(self) -> None:
-        """Delete what nobody will go on with."""
+        """Delete the checkpoints of this stage."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write `metrics.json` and say its first figures; MLflow gets all, and the pictures."""
+        """Write `metrics.json`, log all metrics and plots to MLflow, and print a summary."""
         path = self.output / "metrics.json"
         write_json(path, metrics)
-        note(f"{self.name}: {_in_short(metrics)}; {path.relative_to(self.project.root)}")
+        note(f"{self.name}: {_summary(metrics)}; {path.relative_to(self.project.root)}")
         self.run.log_metrics(metrics, step=metrics.get("epochs", 0))
         if self.plots.is_dir():
             self.run.log_files(self.plots)
 
 
-def _in_short(metrics: dict[str, Any]) -> str:
-    """The first figures on held-out images, or of all where there are none, and how many follow."""
-    figures = flatten(metrics, separator="/")
-    judged = [name for name in figures if JUDGED_ON.intersection(name.split("/")[:-1])]
-    told = (judged or list(figures))[:TOLD]
-    words = [f"{name} {_number(figures[name])}" for name in told]
-    if more := len(figures) - len(told):
-        words.append(f"{more} more")
-    return ", ".join(words) or "no figures"
+def _summary(metrics: dict[str, Any]) -> str:
+    """Return the first few metrics and the number of those left out.
+
+    Metrics of held-out splits are preferred to all others.
+    """
+    values = flatten(metrics, separator="/")
+    held_out = [name for name in values if HELD_OUT_SPLITS.intersection(name.split("/")[:-1])]
+    shown = (held_out or list(values))[:SUMMARY_METRICS]
+    parts = [f"{name} {_format(values[name])}" for name in shown]
+    if left_out := len(values) - len(shown):
+        parts.append(f"{left_out} more")
+    return ", ".join(parts) or "no metrics"
 
 
-def _number(value: float) -> str:
+def _format(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def prepare_stage(
     name: str, fingerprint: str, project: Project, params: Params, run: Run
 ) -> StageContext:
-    """Seed and set up this process for a stage; its run is told where it computes."""
+    """Set up the device, threads and seed of this process, and return the context of the stage."""
     device = prepare(params.runtime)
     if name in ON_CPU:
         device = torch.device("cpu")

@@ -22,11 +22,11 @@ SOURCE = Path(__file__).parents[2]
 """The folder of the running package, `src` in a checkout."""
 
 PIXELS = ("data", "outputs/fetch/train", "outputs/fetch/validation", "outputs/fetch/test")
-"""Dependencies that are not read: `outputs/fetch/dataset.json` contains their hash."""
+"""Dependencies that are not read, because `outputs/fetch/dataset.json` contains their hash."""
 
 
 def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
-    """Return the hexadecimal SHA-256 of what `dvc.yaml` declares for a stage, and of torch.
+    """Return the hexadecimal SHA-256 of a stage's deps and params in `dvc.yaml`, and of torch.
 
     `stage` is a name in `dvc.yaml`, or `compare@<name>`. Raises ParamsError if `dvc.yaml` does not
     declare the stage.
@@ -54,21 +54,21 @@ def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
 
 
 def study_folder(project: Project, stage: str, section: str, params: Params) -> Path:
-    """Return the folder of the study in `section`, which is named by everything that decides it.
+    """Return the folder of the study in `section`; its name identifies everything it depends on.
 
-    The number of trials is part of the name. The tolerance and what is trained with the result are
-    not, because they do not change any trial.
+    The number of trials is part of the name. The tolerance and the settings of trainings that use
+    the result are not, because they do not change any trial.
     """
-    same = {f"{section}.trials": 1, f"{section}.tolerance": 0.0}
+    ignored: dict[str, Any] = {f"{section}.trials": 1, f"{section}.tolerance": 0.0}
     if section == "finetune.search" and params.finetune.search is not None:
-        budget = {"epochs": params.finetune.search.epochs, "patience": None}
+        budget: dict[str, Any] = {"epochs": params.finetune.search.epochs, "patience": None}
         after = budget | {"label_efficiency": None, "scratch_baseline": False}
         if "finetune.prune_epochs" in params.finetune.search.space:
-            after["prune_epochs"] = [1]  # every trial has its own, perhaps beyond its budget
-        same |= {f"finetune.{name}": value for name, value in after.items()}
-    fingerprint = stage_fingerprint(project, stage, with_values(params, same))
+            after["prune_epochs"] = [1]  # each trial sets its own
+        ignored |= {f"finetune.{name}": value for name, value in after.items()}
+    fingerprint = stage_fingerprint(project, stage, with_values(params, ignored))
     study = params.search if section == "search" else params.finetune.search
-    # the order decides what is sampled, and which objective is the first
+    # the order of ranges decides what is sampled, the order of objectives which one is first
     in_order = [list(study.space), list(study.objectives)] if study is not None else []
     trials = study.trials if study is not None else 0
     payload = json.dumps([fingerprint, in_order]).encode()
@@ -89,6 +89,7 @@ def _path(project: Project, dependency: str) -> Path:
 
 
 def _value(tree: dict[str, Any], path: str) -> Any:
+    """Return the value at a dotted path; raise KeyError if there is none."""
     for name in path.split("."):
         tree = tree[name]
     return tree

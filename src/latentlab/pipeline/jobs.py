@@ -1,13 +1,14 @@
-"""Following trainings that run side by side, each a nested run."""
+"""Trainings that run side by side, each logged as a nested run."""
 
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.common.errors import TrainingDiverged
 from latentlab.common.progress import progress_bar
+from latentlab.models.io import TrainableModel
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
 from latentlab.training.jobs import Job, Outcome, run_side_by_side
@@ -18,13 +19,17 @@ def job_of(
     name: str,
     file: str,
     settings: OptimizationParams,
-    build: Callable[[], nn.Module],
+    build: Callable[[], TrainableModel],
     train_indices: Tensor | None = None,
     held_out: Tensor | None = None,
-    kept: Path | None = None,
+    model_dir: Path | None = None,
     seed: int | None = None,
 ) -> Job:
-    """A training on the images of a stage; `file` names its checkpoint, `build` the network."""
+    """Return a job that trains the network from `build` on the images of a stage.
+
+    `file` is the name of its checkpoint within the stage's checkpoints. `seed` is the stage's
+    seed by default. See `Job` for the other arguments.
+    """
     return Job(
         name=name,
         build=build,
@@ -35,23 +40,26 @@ def job_of(
         checkpoint=stage.checkpoints / f"{file}-{stage.device.type}.pt",
         train_indices=train_indices,
         held_out=held_out,
-        model_dir=kept,
+        model_dir=model_dir,
     )
 
 
 def run_and_log_jobs(stage: StageContext, jobs: list[Job]) -> list[Outcome]:
-    """Run all jobs; each outcome is shown and told to MLflow when it is there."""
+    """Run all jobs and log each one as a nested run; return the outcomes in the order of `jobs`.
+
+    A job that fails has an `error` in its outcome and does not stop the others.
+    """
     outcomes = []
     with progress_bar(stage.name, len(jobs), "trainings") as bar:
         for job, outcome in zip(jobs, run_side_by_side(jobs), strict=True):
             outcomes.append(outcome)
-            _tell(stage, job, outcome)
+            _log(stage, job, outcome)
             bar.advance(1)
     return outcomes
 
 
 def run_and_log_all(stage: StageContext, jobs: list[Job]) -> list[Outcome]:
-    """Run all jobs; TrainingDiverged where one of them failed."""
+    """Run and log all jobs as `run_and_log_jobs`, but raise TrainingDiverged if one failed."""
     outcomes = run_and_log_jobs(stage, jobs)
     for outcome in outcomes:
         if outcome.error is not None:
@@ -60,16 +68,15 @@ def run_and_log_all(stage: StageContext, jobs: list[Job]) -> list[Outcome]:
 
 
 def mean_and_deviation(values: list[float]) -> dict[str, float]:
-    """Mean, standard deviation and number of the same figure of several trainings."""
+    """Return the mean, the sample standard deviation and the number of values."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.fmean(values), "std": spread, "n": len(values)}
 
 
-def _tell(stage: StageContext, job: Job, outcome: Outcome) -> None:
+def _log(stage: StageContext, job: Job, outcome: Outcome) -> None:
     with stage.run.nested(job.name, outcome.error) as run:
         run.log_params(job.settings.tree())
         for record in outcome.history:
             run.log_epoch(record)
-        epochs = len(outcome.history)
-        figures = {"seconds": outcome.seconds, "parameters": outcome.parameters}
-        run.log_metrics(figures, step=epochs)
+        metrics = {"seconds": outcome.seconds, "parameters": outcome.parameters}
+        run.log_metrics(metrics, step=len(outcome.history))

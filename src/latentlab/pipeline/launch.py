@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_stage(project: Project, name: str, params: Params) -> None:
-    """Run a stage, called as in `dvc.yaml` (`train`, `compare@latent_dim`), as one MLflow run.
+    """Run a stage as one MLflow run; `name` is as in `dvc.yaml` (`train`, `compare@latent_dim`).
 
     Raises ParamsError if `torchrun` starts several processes for a stage that uses only one.
     """
@@ -45,7 +45,7 @@ def run_stage(project: Project, name: str, params: Params) -> None:
 
 
 def _run_worker_rank(project: Project, name: str, fingerprint: str, params: Params) -> None:
-    """Train together with the main rank, which does everything else."""
+    """Train together with the main rank, which also writes and logs the results."""
     from latentlab.pipeline.context import prepare_stage
     from latentlab.stages.train import run_worker_rank
     from latentlab.tracking.run import NullRecorder, Run
@@ -54,6 +54,7 @@ def _run_worker_rank(project: Project, name: str, fingerprint: str, params: Para
 
 
 def _uses_worker_processes(verb: str, params: Params) -> bool:
+    """Return whether a stage trains several networks side by side."""
     if verb == "finetune":
         settings = params.finetune
         return bool(settings.scratch_baseline or settings.search or settings.label_efficiency)

@@ -1,14 +1,12 @@
-"""Following the training of a stage: shown, told to MLflow, gone on with after a kill."""
+"""The main training of a stage: it resumes from its checkpoint and is logged epoch by epoch."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
-from torch import nn
-
 from latentlab.common.errors import TrainingDiverged
 from latentlab.common.files import write_csv
 from latentlab.common.progress import progress_bar
-from latentlab.models.io import save_model
+from latentlab.models.io import SavableModel, save_model
 from latentlab.params.generators import GanParams
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
@@ -17,11 +15,14 @@ from latentlab.training.loop import Record
 
 
 class ResumableTraining(Protocol):
-    """What the training loops of single-loss models and of the GAN have in common."""
+    """The common interface of the training loops of single-loss models and of the GAN."""
 
-    settings: OptimizationParams | GanParams
     history: list[Record]
     best_epoch: int
+
+    @property
+    def settings(self) -> OptimizationParams | GanParams:
+        """The settings of the training."""
 
     @property
     def seconds(self) -> float:
@@ -33,21 +34,20 @@ class ResumableTraining(Protocol):
     def epochs(self) -> Iterator[Record]:
         """Train and yield the record of each epoch."""
 
-    def restore_best(self) -> nn.Module:
-        """Return the network with the weights that are kept."""
+    def restore_best(self) -> SavableModel:
+        """Return the network with the weights of the best epoch."""
 
 
 def checkpoint_of(stage: StageContext) -> Checkpoint:
-    """Where the training of a stage keeps its state until the stage completes."""
+    """Return the checkpoint of a stage's main training."""
     return Checkpoint(stage.checkpoints / f"training-{stage.device.type}.pt")
 
 
 def run_and_log(stage: StageContext, training: ResumableTraining) -> None:
-    """Run a training to its end, each epoch shown and told to MLflow, and write its history.
+    """Resume a training, run it to its end, log each epoch and write `history.csv`.
 
-    How many seconds it took stands in MLflow alone: no output may depend on them.
-
-    Where it diverges, the best weights so far are kept in `model/`.
+    The training time is logged to MLflow only, because outputs must be reproducible. Raises
+    TrainingDiverged if the loss is NaN or infinite; the best weights so far are then in `model/`.
     """
     training.resume()
     for record in training.history:
@@ -59,25 +59,25 @@ def run_and_log(stage: StageContext, training: ResumableTraining) -> None:
                 stage.run.log_epoch(record)
                 bar.advance(1)
         except TrainingDiverged as diverged:
-            raise TrainingDiverged(f"{diverged}{_keep_best(stage, training)}") from None
+            raise TrainingDiverged(f"{diverged}{_save_best(stage, training)}") from None
     stage.run.log_metrics({"seconds": training.seconds}, step=len(training.history))
     _write_history(stage, training)
 
 
 def _write_history(stage: StageContext, training: ResumableTraining) -> None:
-    """A row for each epoch; what was not measured in it is empty."""
+    """Write one row per epoch; a value that was not measured in an epoch is empty."""
     history = training.history
     columns = dict.fromkeys(name for record in history for name in record)
     rows = [{name: record.get(name, "") for name in columns} for record in history]
     write_csv(stage.output / "history.csv", rows)
 
 
-def _keep_best(stage: StageContext, training: ResumableTraining) -> str:
-    """Store what a training reached before it diverged; say where."""
-    stage.delete_checkpoints()  # they lead nowhere
+def _save_best(stage: StageContext, training: ResumableTraining) -> str:
+    """Save the best weights of a diverged training and return where they are, as a clause."""
+    stage.delete_checkpoints()  # resuming from them would diverge again
     if not training.history:
         return ""
-    kept = stage.output / "model"
-    save_model(training.restore_best().cpu(), kept)
+    folder = stage.output / "model"
+    save_model(training.restore_best().cpu(), folder)
     _write_history(stage, training)
-    return f"; the best weights so far, of epoch {training.best_epoch}, are in {kept}"
+    return f"; the best weights so far, of epoch {training.best_epoch}, are in {folder}"

@@ -1,17 +1,17 @@
-"""denoise: networks trained to restore corrupted images, one for each entry of the section."""
+"""denoise: one denoising network for each entry of the section."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
 
 from latentlab.common.files import write_csv
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.reconstruction import restoration_metrics
-from latentlab.models.denoiser import Denoiser, network_of
-from latentlab.models.io import load_model
+from latentlab.models.denoiser import Denoiser, network_builder
+from latentlab.models.io import SavableModel, load_model
 from latentlab.params.denoising import DenoiserParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.jobs import job_of, run_and_log_all
@@ -23,23 +23,23 @@ SHOWN = 12
 
 
 def run(stage: StageContext) -> None:
-    """Write the models, their learning curves, and for each what it makes of corrupted images."""
+    """Write the models, their learning curves and restored validation images."""
     info, validation = stage.load_info(), stage.load_split("validation")
     entries = stage.params.denoise
     stage.run.log_params({"denoise": {name: each.tree() for name, each in entries.items()}})
     for folder in (stage.output / "model", stage.plots):
-        folder.mkdir(parents=True, exist_ok=True)  # also where there is no entry
-    # the longest first, so that no core waits for one that came last
+        folder.mkdir(parents=True, exist_ok=True)  # DVC expects them even without entries
+    # U-Nets first: they take longest, and a long training at the end would leave cores idle
     names = sorted(entries, key=lambda name: entries[name].network.type != "unet")
     outcomes = run_and_log_all(stage, [_job(stage, info, name) for name in names]) if names else []
 
-    metrics = {outcome.name: _judge(stage, outcome, validation) for outcome in outcomes}
+    metrics = {outcome.name: _evaluate(stage, outcome, validation) for outcome in outcomes}
     if outcomes:
         histories = {outcome.name: outcome.history for outcome in outcomes}
-        title = f"restoring corrupted images of {info.name}"
+        title = f"Denoising networks on {info.name}"
         ylabel = "validation MSE per pixel"
         plot_overlaid(stage.plots / "curves.png", histories, "validation/mse", ylabel, title)
-    write_csv(stage.output / "history.csv", _rows(outcomes))
+    write_csv(stage.output / "history.csv", _history_rows(outcomes))
     stage.write_metrics(metrics)
 
 
@@ -50,23 +50,23 @@ def _job(stage: StageContext, info: DatasetInfo, name: str) -> Job:
         name,
         name,
         settings,
-        partial(_denoiser, network_of(settings, info), _corruption(settings)),
+        partial(_denoiser, network_builder(settings, info), _corruption(settings)),
         model_dir=stage.output / "model" / name,
     )
 
 
-def _denoiser(build: Callable[[], nn.Module], corruption: Corruption) -> Denoiser:
+def _denoiser(build: Callable[[], SavableModel], corruption: Corruption) -> Denoiser:
     return Denoiser(build(), corruption)
 
 
 def _corruption(settings: DenoiserParams) -> Corruption:
-    """What the images of an entry suffer."""
-    kinds = [CorruptionSpec(each.name, *each.ends, each.weight) for each in settings.corruption]
-    return Corruption(kinds, settings.clip)
+    """Return the corruption that an entry is trained to remove."""
+    specs = [CorruptionSpec(each.name, *each.ends, each.weight) for each in settings.corruption]
+    return Corruption(specs, settings.clip)
 
 
-def _judge(stage: StageContext, outcome: Outcome, validation: ImageSet) -> dict:
-    """The figures of a denoiser, and a picture of what it does."""
+def _evaluate(stage: StageContext, outcome: Outcome, validation: ImageSet) -> dict[str, Any]:
+    """Return the metrics of a denoiser; draw restored images and log the model."""
     model = load_model(Denoiser, stage.output / "model" / outcome.name)
     shown = validation.floats(slice(SHOWN))
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def _judge(stage: StageContext, outcome: Outcome, validation: ImageSet) -> dict:
     plot_rows(
         stage.plots / f"{outcome.name}.png",
         {"clean": shown, "corrupted": corrupted, "restored": restored},
-        f"{outcome.name}: validation images, corrupted and restored",
+        f"{outcome.name}: corrupted and restored validation images",
     )
     stage.run.log_model(stage.output / "model" / outcome.name, shown, restored, outcome.name)
     return {
@@ -87,7 +87,9 @@ def _judge(stage: StageContext, outcome: Outcome, validation: ImageSet) -> dict:
     }
 
 
-def _rows(outcomes: list[Outcome]) -> list[dict]:
-    """All histories in one table."""
-    rows = [{"denoiser": each.name} | record for each in outcomes for record in each.history]
+def _history_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """Return the histories of all denoisers as the rows of one table."""
+    rows: list[dict[str, Any]] = [
+        {"denoiser": outcome.name} | record for outcome in outcomes for record in outcome.history
+    ]
     return rows or [{"denoiser": ""}]

@@ -1,4 +1,4 @@
-"""fetch: the dataset named in `data`, checked, split, and written as arrays."""
+"""fetch: check the dataset named in `data`, split it and write it as arrays."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ SHOWN_CLASSES = 20
 
 
 def run(stage: StageContext) -> None:
-    """Write `train/`, `validation/`, `test/`, `dataset.json` and pictures of every class."""
+    """Write `train/`, `validation/`, `test/`, `dataset.json` and a plot of every class."""
     settings = stage.params.data
     raw = read_dataset(settings.name, settings.image_size, settings.channels, stage.project.data)
-    _refuse_unknown_classes(stage, raw.classes)
+    _check_walks(stage, raw.classes)
     splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
     for split, (images, labels) in splits.items():
         write_split(stage.output / split, images, labels)
@@ -46,7 +46,7 @@ def run(stage: StageContext) -> None:
         name: as_floats(torch.from_numpy(train_images[train_labels == index][:SHOWN_PER_CLASS]))
         for index, name in enumerate(info.classes[:SHOWN_CLASSES])
     }
-    plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images by class")
+    plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images of each class")
     stage.run.log_params({"data": settings.tree()})
     stage.run.log_dataset(info)
     stage.write_metrics(
@@ -58,13 +58,18 @@ def run(stage: StageContext) -> None:
     )
 
 
-def _refuse_unknown_classes(stage: StageContext, classes: Sequence[str]) -> None:
-    """Walks of `evaluate` between classes that there are not: known here, before anything runs."""
+def _check_walks(stage: StageContext, classes: Sequence[str]) -> None:
+    """Raise ParamsError if `evaluate.walks` names unknown classes; `evaluate` would find out late.
+
+    The classes are known only after the dataset has been read.
+    """
     walks = stage.params.evaluate.walks
-    unknown = {name for pair in walks if walks != "auto" for name in pair} - set(classes)
+    if walks == "auto":
+        return
+    unknown = {name for pair in walks for name in pair} - set(classes)
     if unknown:
         raise ParamsError(
-            f"{stage.project.params}: evaluate.walks names {', '.join(sorted(unknown))}, but the "
-            f"classes of {stage.params.data.name} are {', '.join(classes)}; "
-            "write names of these, or auto"
+            f"{stage.project.params}: evaluate.walks names classes that {stage.params.data.name} "
+            f"does not have: {', '.join(sorted(unknown))}. Allowed: auto, or pairs of "
+            f"{', '.join(classes)}"
         )

@@ -1,4 +1,4 @@
-"""train: the convolutional autoencoder, with what the search found."""
+"""train: the convolutional autoencoder, with the result of `search`."""
 
 from contextlib import suppress
 from functools import partial
@@ -28,13 +28,16 @@ SHOWN = 12
 
 
 def run(stage: StageContext) -> None:
-    """Write the model, its learning curve and reconstructions of validation images."""
+    """Write the model, its learning curve and reconstructions of validation images.
+
+    With `train.folds`, also cross-validate the same settings on the training split.
+    """
     info, validation = stage.load_info(), stage.load_split("validation")
-    training = _prepare_training(stage)
-    settings = training.settings
+    settings = resolved_params(stage.project, stage.params).train
+    training = _prepare_training(stage, settings, info)
     stage.run.log_params({"train": settings.tree()})
     stage.run.set_tags({"processes": training.group.world_size})
-    if settings.folds is not None:  # before hours of work
+    if settings.folds is not None:  # fail before a long training
         check_folds(stage.load_split("train").labels, settings.folds)
     with training.group.running():
         run_and_log(stage, training)
@@ -46,7 +49,7 @@ def run(stage: StageContext) -> None:
         training.history,
         {"train/mse": "training", "validation/mse": "validation"},
         "mean squared error per pixel",
-        f"autoencoder on {info.name}",
+        f"Autoencoder on {info.name}",
         training.best_epoch,
     )
     shown = validation.sample(SHOWN, stage.seed).floats(slice(SHOWN))
@@ -55,7 +58,7 @@ def run(stage: StageContext) -> None:
     plot_rows(
         stage.plots / "reconstructions.png",
         {"original": shown, "reconstructed": outputs},
-        f"validation images through {settings.model.latent_dim} dimensions",
+        f"Validation images reconstructed from {settings.model.latent_dim} latent dimensions",
     )
     stage.run.log_model(stage.output / "model", shown, outputs)
     metrics = {
@@ -71,22 +74,22 @@ def run(stage: StageContext) -> None:
 
 
 def run_worker_rank(stage: StageContext) -> None:
-    """Train with the process that runs the stage, and leave the rest to it."""
-    training = _prepare_training(stage)
+    """Train together with the main rank, which also writes and logs the results."""
+    info = load_info(stage.project.outputs("fetch"))
+    settings = resolved_params(stage.project, stage.params).train
+    training = _prepare_training(stage, settings, info)
     training.resume()
-    with training.group.running(), suppress(TrainingDiverged):  # the other says so
+    with training.group.running(), suppress(TrainingDiverged):  # the main rank reports it
         for _ in training.epochs():
             pass
 
 
-def _prepare_training(stage: StageContext) -> Training:
-    """The training of `train`, together with the other processes that `torchrun` started."""
-    info = load_info(stage.project.outputs("fetch"))
-    settings = resolved_params(stage.project, stage.params).train
+def _prepare_training(stage: StageContext, settings: TrainParams, info: DatasetInfo) -> Training:
+    """Return the training, which is shared with the other processes that `torchrun` started."""
     model = Autoencoder(Architecture.of(settings.model, info))
     group = ProcessGroup.init(stage.device)
     if not group.is_main:
-        torch.manual_seed(stage.seed + group.rank)  # other images need other dropout
+        torch.manual_seed(stage.seed + group.rank)  # each rank needs its own dropout
     return Training(
         model,
         settings,
@@ -102,7 +105,7 @@ def _prepare_training(stage: StageContext) -> Training:
 def _cross_validate(
     stage: StageContext, settings: TrainParams, folds: int, info: DatasetInfo
 ) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of the MSE on each part of the training split, held out."""
+    """Return the mean and standard deviation of the validation MSE over the folds."""
     labels = stage.load_split("train").labels
     jobs = [
         job_of(
@@ -111,10 +114,10 @@ def _cross_validate(
             f"fold-{number}",
             settings,
             partial(Autoencoder, Architecture.of(settings.model, info)),
-            train_indices=kept,
+            train_indices=train_indices,
             held_out=held_out,
         )
-        for number, (kept, held_out) in enumerate(
+        for number, (train_indices, held_out) in enumerate(
             stratified_folds(labels, folds, stage.seed), start=1
         )
     ]

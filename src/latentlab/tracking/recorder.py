@@ -1,4 +1,4 @@
-"""The process that tells MLflow what a stage did; see `run` for why it is one of its own."""
+"""The recorder: a separate process that logs a stage to MLflow. See `run` for the reason."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def serve(pipe: Connection) -> None:
-    """Do what comes through the pipe until "end", or until the stage is gone.
+    """Execute the commands that arrive through the pipe until "end" or until the stage is gone.
 
-    Each message is a method of `Recording` with its arguments. The first fault is sent back, and
-    nothing is recorded after it; "end" is answered by the fault or None. Ends its process.
+    A command is the name of a method of `Recording`, with its arguments. The first error is sent
+    back, and later commands are ignored. "end" is answered by that error or None. This function
+    ends the process.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the stage, which then says so
+        signal.signal(number, signal.SIG_IGN)  # the stage handles them and then sends "end"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    warnings.simplefilter("ignore")  # MLflow's, on how it might be used otherwise
+    warnings.simplefilter("ignore")  # MLflow's, which users cannot act on
     with startup.without_garbage_collection():
         _record(pipe, Recording())
     startup.exit_now(0)
 
 
 def _record(pipe: Connection, recording: Recording) -> None:
-    """Execute messages until "end" or until the pipe closes."""
+    """Execute commands until "end" or until the pipe closes."""
     error = None
     try:
         while True:
@@ -62,20 +63,26 @@ def _record(pipe: Connection, recording: Recording) -> None:
 
 
 class Recording:
-    """The MLflow runs of one stage execution: its own, under the name None, and nested ones."""
+    """The MLflow runs of one stage execution.
+
+    Its methods take the name of a nested run, or None for the run of the stage itself.
+    """
 
     def __init__(self) -> None:
         self._ids: dict[str | None, str] = {}
         self._experiment = ""
         self._epochs: dict[str | None, int] = {}
         """The last epoch logged, by run."""
-        self._told: dict[str | None, set[tuple[str, int, float]]] = {}
-        """Figures that a run had when it was continued: name, step, value."""
+        self._logged: dict[str | None, set[tuple[str, int, float]]] = {}
+        """Metrics that a resumed run already has: name, step, value."""
 
     def start(
         self, project: Project, stage: str, dataset: str, fingerprint: str, resume: bool
     ) -> None:
-        """Open the store, end what a killed process left running, start or continue the run."""
+        """Open the store, end abandoned runs, and start the run of the stage.
+
+        With `resume`, an interrupted run of the same fingerprint is continued instead.
+        """
         import mlflow
 
         self._experiment = connect(project, f"latentlab/{dataset}")
@@ -84,13 +91,13 @@ class Recording:
         if "DVC_EXP_NAME" in os.environ:
             tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
         tags["fingerprint"] = fingerprint
-        stopped = self._find(f"tags.fingerprint = '{fingerprint}'") if resume else None
-        if stopped is None:
+        interrupted = self._find(f"tags.fingerprint = '{fingerprint}'") if resume else None
+        if interrupted is None:
             active = mlflow.start_run(experiment_id=self._experiment, run_name=stage, tags=tags)
             self._ids[None] = active.info.run_id
         else:
-            mlflow.start_run(run_id=stopped)
-            self._continue(None, stopped)
+            mlflow.start_run(run_id=interrupted)
+            self._resume(None, interrupted)
 
     def log_params(self, run: str | None, params: dict[str, Any]) -> None:
         """Log flat parameters."""
@@ -99,21 +106,21 @@ class Recording:
         mlflow.log_params(params, run_id=self._ids[run])
 
     def log_metrics(self, run: str | None, metrics: dict[str, float], step: int) -> None:
-        """Log figures at a step, except those that are there."""
+        """Log metrics at a step, except those that are logged already."""
         import mlflow
 
-        told = self._told.get(run, set())
-        news = {name: value for name, value in metrics.items() if (name, step, value) not in told}
-        mlflow.log_metrics(news, step=step, run_id=self._ids[run])
+        logged = self._logged.get(run, set())
+        new = {name: value for name, value in metrics.items() if (name, step, value) not in logged}
+        mlflow.log_metrics(new, step=step, run_id=self._ids[run])
 
     def log_epoch(self, run: str | None, metrics: dict[str, float], epoch: int) -> None:
-        """Log the figures of an epoch, unless they are there."""
+        """Log the metrics of an epoch, unless it is logged already."""
         if epoch > self._epochs.get(run, 0):
             self.log_metrics(run, metrics, epoch)
             self._epochs[run] = epoch
 
     def set_tags(self, run: str | None, tags: dict[str, Any]) -> None:
-        """Tag a run."""
+        """Set tags of a run."""
         import mlflow
 
         client = mlflow.MlflowClient()
@@ -121,7 +128,7 @@ class Recording:
             client.set_tag(self._ids[run], key, value)
 
     def log_files(self, run: str | None, path: Path) -> None:
-        """Keep a file, or a folder under its name."""
+        """Log a file, or a folder under its own name, as artifacts."""
         import mlflow
 
         if path.is_dir():
@@ -130,26 +137,28 @@ class Recording:
             mlflow.log_artifact(str(path), run_id=self._ids[run])
 
     def log_dataset(self, run: str | None, name: str, digest: str, files: str) -> None:
-        """Log the dataset as an input of a run."""
+        """Log the dataset as an input of a run; `files` are the names of its raw files."""
         import mlflow
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
 
         source = CodeDatasetSource(tags={"files": files})
-        # MLflow takes digests of at most 36 characters
-        dataset = MetaDataset(source, name=name, digest=digest[:36])._to_mlflow_entity()
+        # MLflow accepts digests of at most 36 characters, and leaves `profile` abstract by mistake
+        dataset = MetaDataset(source, name=name, digest=digest[:36])  # type: ignore[abstract]
         context = [InputTag("mlflow.data.context", "training")]
-        mlflow.MlflowClient().log_inputs(self._ids[run], [DatasetInput(dataset, context)])
+        mlflow.MlflowClient().log_inputs(
+            self._ids[run], [DatasetInput(dataset._to_mlflow_entity(), context)]
+        )
 
     def log_model(
         self,
         name: str,
-        stored: Path,
+        model_dir: Path,
         example_shape: tuple[int, ...],
         output_shape: tuple[int, ...],
     ) -> None:
-        """Log a stored network with the code that loads it; shapes without the batch."""
+        """Log a saved network with the code that loads it; shapes without the batch dimension."""
         import mlflow.pyfunc
         import numpy as np
         from mlflow.models import ModelSignature
@@ -161,10 +170,10 @@ class Recording:
         mlflow.pyfunc.log_model(
             name=name,
             python_model=str(PACKAGE / "tracking" / "served_model.py"),
-            artifacts={"model": str(stored)},
+            artifacts={"model": str(model_dir)},
             code_paths=[str(PACKAGE)],
             signature=ModelSignature(spec(example_shape), spec(output_shape)),
-            # given, because MLflow otherwise starts a slow process to guess them
+            # otherwise MLflow starts a slow process to infer them
             pip_requirements=[
                 f"{package}=={version(package).split('+')[0]}"
                 for package in ("torch", "numpy", "safetensors")
@@ -172,16 +181,16 @@ class Recording:
         )
 
     def start_child(self, name: str) -> None:
-        """Start a nested run, or continue the one of this name."""
+        """Start a nested run, or resume the one with this name."""
         import mlflow
 
         parent = self._ids[None]
-        known = self._find(
+        existing = self._find(
             f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
         )
-        if known is not None:
-            mlflow.MlflowClient().update_run(known, status="RUNNING")
-            self._continue(name, known)
+        if existing is not None:
+            mlflow.MlflowClient().update_run(existing, status="RUNNING")
+            self._resume(name, existing)
             return
         tags = {"mlflow.parentRunId": parent} | process_tags()
         run = mlflow.MlflowClient().create_run(self._experiment, tags=tags, run_name=name)
@@ -194,29 +203,29 @@ class Recording:
         mlflow.MlflowClient().set_terminated(self._ids.pop(name), status)
 
     def _find(self, filter_string: str) -> str | None:
-        """The latest run that is not running."""
+        """Return the id of the latest matching run that is not running, or None."""
         import mlflow
 
         runs = mlflow.MlflowClient().search_runs([self._experiment], filter_string)
         return next((r.info.run_id for r in runs if r.info.status != "RUNNING"), None)
 
-    def _continue(self, name: str | None, run_id: str) -> None:
-        """Log to a run that was stopped, after the last epoch that it has."""
+    def _resume(self, name: str | None, run_id: str) -> None:
+        """Log further metrics to an interrupted run, without repeating those that it has."""
         import mlflow
 
         self._ids[name] = run_id
         self.set_tags(name, process_tags())
         client = mlflow.MlflowClient()
         if "reason" in client.get_run(run_id).data.tags:
-            client.delete_tag(run_id, "reason")  # why it stopped
+            client.delete_tag(run_id, "reason")  # of the interruption
         metrics = client.get_run(run_id).data.metrics
         points = [point for key in metrics for point in client.get_metric_history(run_id, key)]
-        self._told[name] = {(point.key, point.step, point.value) for point in points}
+        self._logged[name] = {(point.key, point.step, point.value) for point in points}
         per_epoch = [point.step for point in points if point.key.startswith("train/")]
         self._epochs[name] = max(per_epoch, default=0)
 
     def end(self, status: str, reason: str | None) -> None:
-        """End every run that is open, the stage's own last."""
+        """End all open runs, the run of the stage last; `reason` says why it did not finish."""
         import mlflow
 
         for name in [name for name in self._ids if name is not None]:
@@ -227,6 +236,7 @@ class Recording:
 
 
 def _git_commit(project: Project) -> dict[str, str]:
+    """Return tags with the commit of the checkout; none if it is not a Git repository."""
     command = ["git", "-C", str(project.root), "rev-parse", "HEAD"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=True)

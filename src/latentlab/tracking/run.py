@@ -1,9 +1,10 @@
-"""The run of a stage as stages see it; a second process, the recorder, tells MLflow.
+"""The MLflow run of a stage; a separate process, the recorder, does the logging.
 
-Importing MLflow and opening its store takes seconds, and every call a few milliseconds. On a core
-of its own that costs a training nothing, and a stage that is killed outright leaves somebody
-behind who says so. What is told here is recorded in the same order; a fault of the store is raised
-by the next call, or at the end.
+Importing MLflow and opening its store takes seconds, and every call takes milliseconds. In a
+separate process this does not delay a training, and if the stage is killed with SIGKILL, the
+recorder survives and marks the run as KILLED. Commands are executed in the order in which they are
+sent. An error of the store is raised by the next call, or at the end of the stage. MLflow's own
+asynchronous logging offers neither.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
 
 
-START_METHOD = "spawn"  # a fork of a process that computes with threads may hang
+START_METHOD = "spawn"
+"""How the recorder is started; a fork of a multi-threaded process may hang."""
+
+
+RECORDER_DIED = "the recorder process died"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A live MLflow run: that of the stage, or a nested one with the name `child`."""
+    """An active MLflow run: the run of the stage, or its nested run `child`."""
 
     recorder: Recorder | NullRecorder
     child: str | None = None
@@ -43,111 +48,122 @@ class Run:
         self.recorder.send("log_params", self.child, flatten(params))
 
     def log_epoch(self, record: dict[str, float]) -> None:
-        """Log the record of one epoch, with the epoch as its step; once, however often told."""
-        figures = {name: value for name, value in record.items() if name != "epoch"}
-        self.recorder.send("log_epoch", self.child, figures, int(record["epoch"]))
+        """Log the record of one epoch at its step; an epoch that is logged already is ignored."""
+        metrics = {name: value for name, value in record.items() if name != "epoch"}
+        self.recorder.send("log_epoch", self.child, metrics, int(record["epoch"]))
 
     def log_metrics(self, metrics: dict[str, Any], step: int) -> None:
-        """Log nested figures under names such as `test/mse`.
+        """Log nested metrics under names such as `test/mse`.
 
-        MLflow shows the value of the latest step: `step` is the last epoch, so that the figure of
-        the model that was kept stands in the table.
+        MLflow's table shows the value at the latest step. With the last epoch as `step`, that is
+        the value of the selected model.
         """
         self.recorder.send("log_metrics", self.child, flatten(metrics, separator="/"), step)
 
     def set_tags(self, tags: dict[str, Any]) -> None:
-        """Tag the run."""
+        """Set tags of the run."""
         self.recorder.send("set_tags", self.child, tags)
 
     def log_files(self, path: Path) -> None:
-        """Keep a file, or a folder under its name, among the run's artifacts."""
+        """Log a file, or a folder under its own name, as artifacts."""
         self.recorder.send("log_files", self.child, path)
 
     def log_dataset(self, info: DatasetInfo) -> None:
-        """Log what the run read: name, digest, sizes."""
+        """Log the dataset of the run: its name, digest, sizes and raw files."""
         self.set_tags({"dataset": info.name, "data_hash": info.digest})
         self.log_params({"dataset": info.sizes})
         files = ", ".join(info.sha256)
         self.recorder.send("log_dataset", self.child, info.name, info.digest, files)
 
-    def log_model(self, stored: Path, example: Tensor, output: Tensor, name: str = "model") -> None:
-        """Log a network that `save_model` wrote to `stored`, loadable and servable anywhere.
+    def log_model(
+        self, model_dir: Path, example: Tensor, output: Tensor, name: str = "model"
+    ) -> None:
+        """Log the network that `save_model` wrote to `model_dir`, as an MLflow model.
 
-        The safetensors go with the package's own code, so that no checkout is needed. `example`
-        and `output` show the shapes; the batch size stays free.
+        The package's code is logged with the weights, so the model can be loaded and served
+        without a checkout. `example` and `output`, [N, ...], give the shapes of its signature; the
+        batch size is left open.
         """
         shapes = [tuple(tensor.shape[1:]) for tensor in (example, output)]
-        self.recorder.send("log_model", name, stored, *shapes)
+        self.recorder.send("log_model", name, model_dir, *shapes)
 
     @contextmanager
-    def nested(self, name: str, fault: str | None = None) -> Iterator[Run]:
-        """A nested run in the same experiment; what leaves it open ends it with the stage.
+    def nested(self, name: str, error: str | None = None) -> Iterator[Run]:
+        """Open a nested run; it ends FINISHED, or FAILED with `error` as the reason.
 
-        It ends FINISHED, or FAILED where what it is about ended with a `fault`.
+        If the block raises, the nested run ends with the stage and gets its status.
         """
         self.recorder.send("start_child", name)
         yield Run(self.recorder, name)
-        if fault is None:
+        if error is None:
             self.recorder.send("end_child", name)
         else:
-            self.recorder.send("set_tags", name, {"reason": fault})
+            self.recorder.send("set_tags", name, {"reason": error})
             self.recorder.send("end_child", name, "FAILED")
 
 
 class NullRecorder:
-    """In the place of a recorder where nothing is to be recorded."""
+    """A recorder that records nothing."""
 
     def send(self, command: str, *arguments: Any) -> None:
-        """Forget it."""
+        """Ignore the command."""
 
 
 class Recorder:
-    """The process that tells MLflow, seen from the stage."""
+    """A handle on the recorder process."""
 
     def __init__(self, project: Project) -> None:
         context = multiprocessing.get_context(START_METHOD)
         self._store = store_uri(project)
         self._pipe, other_end = context.Pipe()
-        self._process = context.Process(target=serve, args=(other_end,), name="recorder")
+        # type stubs declare Process for the concrete contexts only
+        self._process = context.Process(  # type: ignore[attr-defined]
+            target=serve, args=(other_end,), name="recorder"
+        )
         self._process.start()
         other_end.close()
 
     def send(self, command: str, *arguments: Any) -> None:
-        """Have one command of `recorder.Recording` done; raises what went wrong before."""
+        """Send a command of `recorder.Recording`.
+
+        Raises EnvironmentProblem if an earlier command failed.
+        """
         if self._pipe.poll():
             self._raise(self._pipe.recv())
         try:
             self._pipe.send((command, arguments))
         except OSError:
-            self._raise("the recorder died")
+            self._raise(RECORDER_DIED)
 
     def end(self, status: str, reason: str | None) -> None:
-        """End every run that is open, wait until all is recorded, and raise what went wrong."""
+        """End all open runs and wait until everything is recorded.
+
+        Raises EnvironmentProblem if a command failed.
+        """
         try:
             self._pipe.send(("end", (status, reason)))
-            fault = self._pipe.recv()
+            error = self._pipe.recv()
         except (OSError, EOFError):
-            fault = "the recorder died"
+            error = RECORDER_DIED
         finally:
             self._pipe.close()
             self._process.join()
-        if fault:
-            self._raise(fault)
+        if error:
+            self._raise(error)
 
-    def _raise(self, fault: str) -> None:
+    def _raise(self, error: str) -> None:
         raise EnvironmentProblem(
-            f"the MLflow store {self._store} cannot be used: {fault}; see `latentlab doctor`"
+            f"the MLflow store {self._store} cannot be used: {error}; run `latentlab doctor` for "
+            "advice"
         )
 
 
 @contextmanager
 def track(project: Project, stage: str, dataset: str, fingerprint: str) -> Iterator[Run]:
-    """Open the run of a stage; it ends FINISHED, FAILED with the reason, or KILLED.
+    """Open the run of a stage; it ends FINISHED, or FAILED or KILLED with the reason.
 
-    `fingerprint` stands for all that decides the result. The run of an execution with the same fingerprint that
-    was stopped is continued where it left checkpoints.
-
-    Raises EnvironmentProblem where the store cannot be used.
+    If there are checkpoints of this fingerprint, the interrupted run that wrote them is continued.
+    Raises EnvironmentProblem if the store cannot be used.
     """
     recorder = Recorder(project)
     try:
@@ -158,8 +174,8 @@ def track(project: Project, stage: str, dataset: str, fingerprint: str) -> Itera
         status = "FAILED" if isinstance(reason, Exception) else "KILLED"
         try:
             recorder.end(status, brief(reason))
-        except EnvironmentProblem as fault:
+        except EnvironmentProblem as problem:
             if isinstance(reason, Exception):
-                raise fault from reason
+                raise problem from reason
         raise
     recorder.end("FINISHED", None)

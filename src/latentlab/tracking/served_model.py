@@ -1,15 +1,17 @@
-"""What MLflow loads and serves: a stored network as a function of arrays.
+"""A pyfunc model that loads a saved network and applies it to NumPy arrays.
 
-MLflow runs this file when a model is logged and when it is loaded, then with a copy of the package
-beside it; nothing here imports it. torch is imported where it is used: the recorder needs none.
+MLflow executes this file when a model is logged, and again when it is loaded, together with the
+copy of the package that was logged; no module of the package imports it. It imports torch inside
+functions, because the recorder does not need torch.
 """
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from latentlab.common.files import read_json
 
@@ -24,10 +26,10 @@ FAMILIES = {
 
 
 class ServedModel(PythonModel):
-    """A network in evaluation mode; see its own `forward` for what goes in and comes out."""
+    """A network in evaluation mode; inputs and outputs are those of its `forward`."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Rebuild the network from its safetensors and description."""
+        """Load the network from the logged artifacts."""
         from latentlab.models.io import load_model
 
         folder = Path(context.artifacts["model"])
@@ -35,13 +37,18 @@ class ServedModel(PythonModel):
         self.model = load_model(getattr(import_module(module), name), folder)
 
     def predict(
-        self, context: PythonModelContext, model_input: np.ndarray, params: dict | None = None
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,
+        params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """float32 inputs [N, ...] to float32 outputs [N, ...]."""
+        """Return the float32 outputs [N, ...] of float32 inputs [N, ...]."""
         import torch
+        from torch import Tensor
 
         with torch.inference_mode():
-            return self.model(torch.from_numpy(np.asarray(model_input, np.float32))).numpy()
+            outputs: Tensor = self.model(torch.from_numpy(np.asarray(model_input, np.float32)))
+        return outputs.numpy()
 
 
 mlflow.models.set_model(ServedModel())

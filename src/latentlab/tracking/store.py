@@ -1,6 +1,7 @@
-"""Where the runs are: MLflow's own default at the root, or what `MLFLOW_TRACKING_URI` names.
+"""The MLflow store: `MLFLOW_TRACKING_URI`, or else MLflow's default in the repository root.
 
-Experiments are called `latentlab/<dataset>`; artifacts of the default store are in `mlruns/`.
+The default is the database `mlflow.db` with artifacts in `mlruns/`. Each dataset has an experiment
+`latentlab/<dataset>`.
 """
 
 from __future__ import annotations
@@ -14,47 +15,47 @@ from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.processes import is_alive, this_process
 from latentlab.common.project import Project
 
-# read by MLflow when it is imported; a pipeline that runs offline phones nobody
+# MLflow reads these when it is imported; the pipeline works offline and never loads pickles
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-# a server that is not there is said within seconds, not minutes
+# report an unreachable server within seconds instead of minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
-MOST_COUNTED = 1000
+MAX_RUNS_COUNTED = 1000
 
 
 def store_uri(project: Project) -> str:
-    """The tracking store: what `MLFLOW_TRACKING_URI` says, else MLflow's default at the root."""
+    """Return the URI of the tracking store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.home / 'mlflow.db'}"
 
 
 def connect(project: Project, experiment: str) -> str:
-    """Choose the store and return the experiment's id, made if it is new."""
+    """Select the store and return the id of an experiment, which is created if it is missing."""
     import mlflow
 
-    _quieten()
+    _silence_logs()
     uri = store_uri(project)
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return found.experiment_id
-    # a server knows where its artifacts belong; our own store keeps them beside the database
+    existing = client.get_experiment_by_name(experiment)
+    if existing is not None:
+        if existing.lifecycle_stage == "deleted":
+            client.restore_experiment(existing.experiment_id)
+        return str(existing.experiment_id)
+    # a server chooses its own location; with SQLite, artifacts are next to the database
     artifacts = (project.home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
-    # opens on the view for training, not the one for language models
-    kind = {"mlflow.experimentKind": "custom_model_development"}
-    return client.create_experiment(experiment, artifact_location=artifacts, tags=kind)
+    # the UI then opens the view for model training instead of the one for language models
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(experiment, artifact_location=artifacts, tags=tags))
 
 
 def process_tags() -> dict[str, Any]:
-    """Who records a run, for `end_abandoned_runs` to see whether it still does."""
+    """Return tags that identify the process that records a run; see `end_abandoned_runs`."""
     return {name: str(value) for name, value in this_process().items()}
 
 
 def end_abandoned_runs(experiment: str) -> None:
-    """End as KILLED what a process on this host left RUNNING when it was killed outright."""
+    """Mark runs as KILLED that are RUNNING although their process on this host is gone."""
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -67,30 +68,35 @@ def end_abandoned_runs(experiment: str) -> None:
 
 
 def count_runs(project: Project) -> int:
-    """Number of runs in the store, at most 1,000; EnvironmentProblem where it cannot be used."""
+    """Return the number of runs in the store, at most 1,000.
+
+    Raises EnvironmentProblem if the store cannot be used.
+    """
     import mlflow
 
-    _quieten()
+    _silence_logs()
     uri = store_uri(project)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (project.home / "mlflow.db").exists():
         return 0
     try:
         client = mlflow.MlflowClient(uri)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        return len(client.search_runs(experiments, max_results=MOST_COUNTED)) if experiments else 0
-    except Exception as fault:
-        raise EnvironmentProblem(brief(fault)) from fault
+        return (
+            len(client.search_runs(experiments, max_results=MAX_RUNS_COUNTED)) if experiments else 0
+        )
+    except Exception as error:
+        raise EnvironmentProblem(brief(error)) from error
 
 
-def brief(fault: BaseException) -> str:
-    """The first line of an error that tells a cause, or its name where it says nothing."""
-    lines = [line for line in str(fault).splitlines() if line.strip()]
-    # SQLAlchemy says first what it was about, in brackets
-    telling = [line for line in lines if not line.startswith("(raised as a result of")]
-    return (telling or lines or [type(fault).__name__])[0].strip()[:500]
+def brief(error: BaseException) -> str:
+    """Return the first informative line of an error, or its type if it has no text."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # SQLAlchemy may start with a line on its own internals
+    informative = [line for line in lines if not line.startswith("(raised as a result of")]
+    return (informative or lines or [type(error).__name__])[0].strip()[:500]
 
 
-def _quieten() -> None:
-    """What MLflow and its migrations log is not for people: their errors are raised as well."""
+def _silence_logs() -> None:
+    """Hide the logs of MLflow and its migrations; their errors are raised as exceptions anyway."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
