@@ -16,7 +16,7 @@ from latentlab.params.geometry import Architecture
 from latentlab.params.load import load_params
 from latentlab.params.yaml_io import read_yaml
 from latentlab.search.space import draw
-from latentlab.stages.finetune import search
+from latentlab.stages import search
 from latentlab.stages.finetune import stage as finetune
 
 PROFILES = ["digits", "fashion-mnist", "mnist"]
@@ -120,14 +120,14 @@ def test_what_was_edited_by_hand_stays_where_the_profile_says_nothing(checkout):
 def test_entries_that_somebody_removed_are_not_brought_back(checkout):
     yaml = YAML()
     document = yaml.load(checkout.params)
-    del document["compare"]["optimizer"], document["denoise"]["skip"]
+    del document["compare"]["optimizer"], document["denoise"]["unet"]
     yaml.dump(document, checkout.params)
 
     apply_profile(checkout, "fashion-mnist")
 
     params = load_params(checkout.params)
     assert "optimizer" not in params.compare
-    assert "skip" not in params.denoise
+    assert "unet" not in params.denoise
     assert params.data.name == "fashion-mnist"
 
 

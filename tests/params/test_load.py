@@ -486,18 +486,18 @@ class TestDenoisers:
         ("changes", "told"),
         [
             (
-                {"denoise.skip.model": {"channels": [4]}},
-                "denoise.skip.model.hidden is missing; it must be",
+                {"denoise.unet.network": {"type": "autoencoder", "channels": [4]}},
+                "denoise.unet.network.hidden is missing",
             ),
-            ({"denoise.skip.skip": DELETED}, "write either `model`, an autoencoder, or `skip`"),
+            ({"denoise.unet.network": DELETED}, "denoise.unet.network is missing"),
             (
-                {"denoise.skip.skip.channels": [4, 4, 4]},
-                "denoise.skip.skip.channels: 3 scales halve the image 3 times, and 28 pixels are "
+                {"denoise.unet.network.channels": [4, 4, 4]},
+                "denoise.unet.network.channels: 3 scales halve the image 3 times, and 28 pixels are "
                 "no multiple of 8; write fewer channels",
             ),
             (
-                {"denoise.gaussian.model.channels": [4, 4, 4, 4, 4]},
-                "denoise.gaussian.model.channels: the image vanishes at convolution 5 of 5",
+                {"denoise.gaussian.network.channels": [4, 4, 4, 4, 4]},
+                "denoise.gaussian.network.channels: the image vanishes at convolution 5 of 5",
             ),
             ({"denoise.gaussian.corruption": []}, "denoise.gaussian.corruption"),
             (
@@ -509,7 +509,7 @@ class TestDenoisers:
                 "the severity of occlusion is a share of the image, at most 1",
             ),
             (
-                {"denoise.gaussian.corruption": [{"kind": "fog", "severity": 0.5}]},
+                {"denoise.gaussian.corruption": [{"name": "fog", "severity": 0.5}]},
                 "'gaussian', 'occlusion', 'salt_and_pepper' or 'blur'",
             ),
             ({"denoise.gaussian.learning_rate": "search"}, "only train takes what the study found"),
@@ -521,12 +521,12 @@ class TestDenoisers:
         assert told in refusal(changes)
 
     def test_a_number_is_a_range_of_one(self, params):
-        one, other = params.denoise["gaussian"].corruption[0], params.denoise["skip"].corruption[0]
+        one, other = params.denoise["gaussian"].corruption[0], params.denoise["unet"].corruption[0]
 
         assert one.ends == (0.3, 0.3)
         assert other.ends == (0.05, 0.55)
 
-    @pytest.mark.parametrize("name", ["autoencoder", "vae", "nothing", "wiener"])
+    @pytest.mark.parametrize("name", ["autoencoder", "vae", "identity", "wiener"])
     def test_a_name_under_which_other_figures_stand_is_taken(self, refusal, params, name):
         entry = params.tree()["denoise"]["gaussian"]
 

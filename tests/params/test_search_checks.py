@@ -32,7 +32,7 @@ class Study:
     section: str
 
     def write(self, space, **settings):
-        settings = {"trials": 3, "epochs": 2, "images": 100} | settings
+        settings = {"trials": 3, "epochs": 2, "max_train_images": 100} | settings
         entries = dedent(space).strip().replace("X.", f"{self.section}.")
         lines = [f"{name}: {value}" for name, value in settings.items()]
         lines.append(f"space:\n{indent(entries, '  ')}" if entries else "space: {}")

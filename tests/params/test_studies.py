@@ -9,7 +9,12 @@ INTEGERS = {"type": "int", "low": 1, "high": 4}
 FLOATS = {"type": "float", "low": 0.0, "high": 1.0}
 STEPS = {"type": "float", "low": 0.0, "high": 1.0, "step": 0.5}
 CHOICES = {"type": "categorical", "choices": ["adam", "sgd"]}
-SETTINGS = {"trials": 4, "epochs": 9, "images": 100, "space": {"train.batch_size": INTEGERS}}
+SETTINGS = {
+    "trials": 4,
+    "epochs": 9,
+    "max_train_images": 100,
+    "space": {"train.batch_size": INTEGERS},
+}
 POINTS = {"train.batch_size": INTEGERS, "train.l1": STEPS, "train.optimizer": CHOICES}
 TWO_OBJECTIVES = {"validation/mse": "minimize", "parameters": "minimize"}
 
@@ -47,10 +52,10 @@ class TestRungs:
     )
     @pytest.mark.parametrize("pruner", ["halving", "median"])
     def test_each_is_reduction_times_the_one_before_and_the_last_is_all(
-        self, pruner, epochs, min_epochs, reduction, rungs
+        self, pruner, epochs, min_epochs, reduction_factor, rungs
     ):
         settings = study(
-            epochs=epochs, min_epochs=min_epochs, reduction_factor=reduction, pruner=pruner
+            epochs=epochs, min_epochs=min_epochs, reduction_factor=reduction_factor, pruner=pruner
         )
         assert settings.rungs == rungs
 
@@ -173,7 +178,7 @@ class TestNumbers:
             {"trials": 2.0},
             {"trials": True},
             {"epochs": 0},
-            {"images": 0},
+            {"max_train_images": 0},
             {"batch": 0},
             {"min_epochs": 0},
             {"reduction_factor": 1},
