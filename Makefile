@@ -12,7 +12,7 @@ export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" 2>/dev/null && pwd || ec
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test test-all lint format gate ui bench results lock clean help
+.PHONY: env repro test test-all lint format gate ui bench results reference lock clean help
 
 env: $(READY)  ## build the environment (done by the others when needed)
 
@@ -55,6 +55,10 @@ bench:  ## compare speed with Lightning; builds its own environment
 results: $(READY)  ## record the metrics of the outputs in docs/results.json
 	python scripts/record_results.py
 
+reference: $(READY)  ## write the generated pages of docs/reference and params.schema.json
+	python scripts/generate_reference.py
+	latentlab schema
+
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
 	    --python-version 3.11 --no-header --no-annotate --upgrade -q -o requirements.lock
@@ -64,4 +68,4 @@ clean:  ## delete the environment and caches; keeps data, outputs and runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
