@@ -1,4 +1,4 @@
-"""The command line: parse, validate, launch. Nothing heavy is imported before a verb needs it."""
+"""The command line: parse, validate, print and launch; heavy packages are imported on demand."""
 
 import json
 import math
@@ -6,42 +6,43 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from latentlab import __version__
 from latentlab.common import startup
-from latentlab.common.errors import LatentlabError, ParamsError
+from latentlab.common.errors import (
+    BUG,
+    ENVIRONMENT,
+    EXIT_CODES,
+    INTERRUPTED,
+    REGRESSION,
+    SUCCESS,
+    TERMINATED,
+    LatentlabError,
+    ParamsError,
+)
 from latentlab.common.processes import rank
 from latentlab.common.project import FOREACH_STAGES, find_project
 
-if TYPE_CHECKING:
-    pass
-
 STAGES = {
-    "fetch": "Find, check and split the dataset named in params.yaml.",
-    "search": "Search the ranges in search.space for the parameters of train.",
+    "fetch": "Find, verify and split the dataset named in params.yaml.",
+    "search": "Search for hyperparameters of the autoencoder.",
     "train": "Train the convolutional autoencoder.",
-    "compare": "Train the autoencoder for each value of a comparison NAME.",
-    "denoise": "Train the networks that restore corrupted images.",
+    "compare": "Train the autoencoder for each value of the comparison NAME.",
+    "denoise": "Train the denoising networks.",
     "finetune": "Train a classifier on the trained encoder.",
-    "reference": "Train the classifier in whose features generated images are judged.",
+    "reference": "Train the classifier that is used to evaluate generated images.",
     "vae": "Train the variational autoencoder.",
     "gan": "Train the deep convolutional GAN.",
-    "evaluate": "Judge every model on the test split.",
+    "evaluate": "Evaluate every model on the test split.",
 }
+"""Help text of each stage."""
 
-
-INTERRUPTED = 130
-TERMINATED = 143
 SECONDS_TO_BE_ENDED = 30.0
 """How long a worker rank waits for `torchrun` to end it after the main rank has failed."""
 
-EPILOG = """\b
-Exit codes: 0 done; 1 the gate found a metric that got worse; 2 a mistake in params.yaml or on the
-command line; 3 data missing, corrupt or not to be fetched; 4 the tracking store, the disk, the
-device or an earlier stage's output is not usable; 130 interrupted; 143 terminated."""
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in EXIT_CODES)
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,23 +50,30 @@ device or an earlier stage's output is not usable; 130 interrupted; 143 terminat
 def cli() -> None:
     """Learn, compare and explain latent representations of images.
 
-    Most people type `dvc repro` and `mlflow ui`; a verb per stage runs that stage alone.
+    `dvc repro` runs all stages that are out of date, and `mlflow ui` shows their runs. The commands
+    below run a single stage, or examine its results.
     """
 
 
+# --- Stages ---------------------------------------------------------------------------------------
+
+
 def _add_stage(name: str, summary: str) -> None:
-    @click.option("--dry-run", is_flag=True, help="Validate, print the parameters, run nothing.")
-    def command(dry_run: bool, member: str = "", status: bool = False, json: bool = False) -> None:
+    @click.option("--dry-run", is_flag=True, help="Validate and print the parameters, then stop.")
+    def command(
+        dry_run: bool, entry: str = "", status: bool = False, as_json: bool = False
+    ) -> None:
         if status:
-            _print_status(json)
+            _print_study_status(as_json)
         else:
-            _run_stage(name, member, dry_run)
+            _run_stage(name, entry, dry_run)
 
     if name == "search":
-        command = click.option("--json", is_flag=True, help="With --status: as JSON.")(command)
-        command = click.option("--status", is_flag=True, help="Say how far the study is.")(command)
+        as_json = click.option("--json", "as_json", is_flag=True, help="With --status: print JSON.")
+        status = click.option("--status", is_flag=True, help="Print the progress of the study.")
+        command = status(as_json(command))
     if name in FOREACH_STAGES:
-        command = click.argument("member", metavar="NAME")(command)
+        command = click.argument("entry", metavar="NAME")(command)
     cli.command(name, help=summary)(command)
 
 
@@ -73,60 +81,57 @@ for _name, _summary in STAGES.items():
     _add_stage(_name, _summary)
 
 
-def _run_stage(verb: str, member: str, dry_run: bool) -> None:
+def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
+    """Run a stage, or one entry of it such as `compare.depth`; a dry run prints its parameters."""
     from latentlab.params.load import load_params
 
     project = find_project()
     params = load_params(project.params)
-    steered_by = "data" if verb == "fetch" else verb
-    section = params.tree()[steered_by]
-    if member:
-        if member not in section:
+    section_name = "data" if stage == "fetch" else stage
+    section = params.tree()[section_name]
+    if entry:
+        if entry not in section:
             raise ParamsError(
-                f"{project.params} has no {verb}.{member}; there are: {', '.join(section)}"
+                f"{project.params}: {stage}.{entry} does not exist. "
+                f"Allowed: {', '.join(section) or 'none'}"
             )
-        section = section[member]
+        section, section_name = section[entry], f"{section_name}.{entry}"
     if dry_run:
-        if verb == "fetch":
-            from latentlab.data.sources import find
+        if stage == "fetch":
+            from latentlab.data.sources import find_local
 
-            find(params.data.name, project.data)
-        shown = {"runtime": params.tree()["runtime"], f"{steered_by}.{member}".rstrip("."): section}
-        click.echo(json.dumps(shown, indent=2))
+            find_local(params.data.name, project.data)
+        _print_json({"runtime": params.tree()["runtime"], section_name: section})
         return
     from latentlab.pipeline.launch import run_stage
 
-    run_stage(project, f"{verb}@{member}" if member else verb, params)
+    run_stage(project, f"{stage}@{entry}" if entry else stage, params)
 
 
-def _print_status(as_json: bool) -> None:
-    """How far the studies are that params.yaml describes."""
-    from latentlab.commands.search_status import print_status, read_status
+def _print_study_status(as_json: bool) -> None:
+    from latentlab.commands.search_status import print_status, read_studies
     from latentlab.params.load import load_params
-    from latentlab.pipeline.fingerprint import study_folder
 
     project = find_project()
-    params = load_params(project.params)
-    studies = {
-        "search": ("search", params.search),
-        "finetune": ("finetune.search", params.finetune.search),
-    }
-    found = {
-        name: read_status(study_folder(project, name, section, params), settings)
-        for name, (section, settings) in studies.items()
-        if settings is not None
-    }
+    studies = read_studies(project, load_params(project.params))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        _print_json(studies)
         return
-    for name, status in found.items():
+    for name, status in studies.items():
         print_status(name, status)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+# --- Parameters and metrics -----------------------------------------------------------------------
 
 
 @cli.command()
 @click.argument("name")
 def profile(name: str) -> None:
-    """Merge profiles/NAME.yaml into params.yaml, keeping its comments."""
+    """Merge profiles/NAME.yaml into params.yaml, keeping comments."""
     from latentlab.commands.profile import apply_profile
 
     changes = apply_profile(find_project(), name)
@@ -136,19 +141,16 @@ def profile(name: str) -> None:
 
 
 @cli.command()
-@click.option("--accept", is_flag=True, help="Write the metrics at hand as the new baseline.")
-@click.option("--add", is_flag=True, help="With --accept: one more run for its mean and spread.")
-@click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
+@click.option("--accept", is_flag=True, help="Accept the current metrics as the new baseline.")
+@click.option("--add", is_flag=True, help="With --accept: add this run to the mean and deviation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 def gate(accept: bool, add: bool, as_json: bool) -> None:
-    """Compare the metrics at hand with the accepted baseline of the dataset.
-
-    Exit code 0 where all is well, 1 where a metric got worse, 2 where it cannot be judged.
-    """
+    """Compare the current metrics with the accepted baseline."""
     from latentlab.gate import gate as gate_module
     from latentlab.params.load import load_params
 
     if add and not accept:
-        raise click.UsageError("--add goes with --accept")
+        raise click.UsageError("--add requires --accept")
     project = find_project()
     dataset = load_params(project.params).data.name
     if accept:
@@ -159,18 +161,18 @@ def gate(accept: bool, add: bool, as_json: bool) -> None:
         click.echo(gate_module.as_json(verdicts))
     else:
         gate_module.print_table(dataset, verdicts)
-    sys.exit(1 if any(verdict.worse for verdict in verdicts) else 0)
+    sys.exit(REGRESSION if any(verdict.worse for verdict in verdicts) else SUCCESS)
 
 
 @cli.command()
 @click.argument("section", default="train")
 @click.option("--json", "as_json", is_flag=True, help="Print the layers as JSON.")
 def describe(section: str, as_json: bool) -> None:
-    """Print the network of a SECTION of params.yaml, layer by layer (train where none is named).
+    """Print the layers of a network, with parameters and operations.
 
-    SECTION is train, finetune, reference, vae, gan (its generator), discriminator, or an entry of
-    denoise.
-    Shapes are without the batch; an operation is one multiplication or one addition.
+    SECTION of params.yaml is train (the default), finetune, reference, vae, gan (its generator),
+    discriminator, or an entry of denoise. Shapes omit the batch dimension. One operation is one
+    multiplication or addition.
     """
     from latentlab.commands import describe as describe_module
     from latentlab.params.load import load_params
@@ -178,58 +180,79 @@ def describe(section: str, as_json: bool) -> None:
     project = find_project()
     layers = describe_module.describe(project, load_params(project.params), section)
     if as_json:
-        click.echo(json.dumps(describe_module.as_tree(layers), indent=2))
+        _print_json(describe_module.as_tree(layers))
     else:
         describe_module.print_layers(section, layers)
 
 
+# --- Latent spaces --------------------------------------------------------------------------------
+
 _MODEL = click.option(
-    "--model", default="autoencoder", help="autoencoder, vae, or a denoiser with a code."
+    "--model",
+    default="autoencoder",
+    show_default=True,
+    help="autoencoder, vae, or an entry of denoise that has latent codes.",
 )
 _FOLDER = click.option(
-    "--out", default="latent", type=click.Path(path_type=Path), help="Folder for the pictures."
+    "--out",
+    default="latent",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the plots.",
 )
 
 
 @cli.command()
 @_MODEL
-@click.option("--split", type=click.Choice(["train", "validation"]), default="validation")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation"]),
+    default="validation",
+    show_default=True,
+    help="Images to encode.",
+)
 @_FOLDER
-@click.option("--json", "as_json", is_flag=True, help="Print the figures on one line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics on one line.")
 def latent(model: str, split: str, out: Path, as_json: bool) -> None:
-    """Examine the latent space of a trained model: figures, maps, density, walks."""
+    """Compute metrics and plots of a trained model's latent space."""
     from latentlab.commands.explore import examine
     from latentlab.params.load import load_params
 
     project = find_project()
-    figures = examine(project, load_params(project.params), model, split, out)
-    click.echo(json.dumps(figures, indent=None if as_json else 2))
-    click.echo(f"pictures: {out}", err=True)
+    metrics = examine(project, load_params(project.params), model, split, out)
+    click.echo(json.dumps(metrics, indent=None if as_json else 2))
+    click.echo(f"plots: {out}", err=True)
 
 
 @cli.command()
 @_MODEL
-@click.option("--at", "points", multiple=True, required=True, help="A code: -3,2; or several.")
+@click.option(
+    "--at",
+    "points",
+    multiple=True,
+    required=True,
+    help="Coordinates of a latent code, such as -3,2; can be repeated.",
+)
 @_FOLDER
 def decode(model: str, points: tuple[str, ...], out: Path) -> None:
-    """Draw the image of a code, beside the training images whose codes are the nearest."""
+    """Plot decoded latent codes and their nearest training images."""
     from latentlab.commands import explore
     from latentlab.params.load import load_params
 
     project = find_project()
-    codes = [_coordinates(point) for point in points]
+    codes = [_parse_coordinates(point) for point in points]
     target = out / f"{model}_decoded.png"
     explore.decode(project, load_params(project.params), model, codes, target)
     click.echo(str(target))
 
 
-def _coordinates(point: str) -> list[float]:
+def _parse_coordinates(text: str) -> list[float]:
     try:
-        coordinates = [float(value) for value in point.split(",")]
+        coordinates = [float(value) for value in text.split(",")]
     except ValueError:
         coordinates = []
     if not coordinates or not all(map(math.isfinite, coordinates)):
-        raise ParamsError(f"--at '{point}': write numbers with commas, such as -3,2")
+        raise ParamsError(f"--at '{text}' is not a latent code. Write numbers, such as --at -3,2")
     return coordinates
 
 
@@ -237,38 +260,54 @@ def _coordinates(point: str) -> list[float]:
 @click.argument("start")
 @click.argument("end")
 @_MODEL
-@click.option("--steps", type=click.IntRange(min=3), default=10)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=3),
+    default=10,
+    show_default=True,
+    help="Number of images of the walk.",
+)
 @_FOLDER
 def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
-    """Walk from START to END: names of classes, or validation images by number, such as '#12'."""
+    """Interpolate in latent space from START to END.
+
+    Each of them is the name of a class (its mean code) or the number of a validation image, such as
+    '#12'.
+    """
     from latentlab.commands import explore
     from latentlab.params.load import load_params
 
     project = find_project()
-    figures = explore.walk(project, load_params(project.params), model, (start, end), steps, out)
-    click.echo(json.dumps(figures, indent=2))
-    click.echo(f"pictures: {out}", err=True)
+    metrics = explore.walk(project, load_params(project.params), model, (start, end), steps, out)
+    _print_json(metrics)
+    click.echo(f"plots: {out}", err=True)
+
+
+# --- Environment ----------------------------------------------------------------------------------
 
 
 @cli.command()
 def doctor() -> None:
-    """Say what is wrong with this checkout and machine, and how to mend it."""
+    """Check the environment and the repository, and suggest fixes."""
     from latentlab.commands.doctor import examine
 
     findings = examine(find_project())
     for finding in findings:
         click.echo(finding.line)
-    sys.exit(4 if any(finding.fatal for finding in findings) else 0)
+    sys.exit(ENVIRONMENT if any(finding.fatal for finding in findings) else SUCCESS)
+
+
+# --- Entry points ---------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Run the command line; errors a person can cause end in one message and an exit code."""
+    """Run the command line; an error that a user can cause becomes one message and an exit code."""
     startup.raise_on_termination()
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:
         if rank() > 0:
-            # what is wrong is wrong in all: the first says it, and torchrun then ends the others
+            # all ranks have the same error: the main rank prints it, then torchrun ends the others
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(SECONDS_TO_BE_ENDED)
         else:
@@ -280,7 +319,7 @@ def main() -> None:
     except OSError as error:
         where = f"{Path(error.filename)}: " if error.filename else ""
         click.echo(f"error: {where}{error.strerror or error}", err=True)
-        sys.exit(LatentlabError.exit_code)
+        sys.exit(ENVIRONMENT)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
     except startup.Terminated:
@@ -288,12 +327,15 @@ def main() -> None:
 
 
 def run() -> None:
-    """Run `main` as the console script, and exit without tearing down torch."""
-    status: int | str | None = 1
+    """Run `main` as the console script, then exit without tearing down torch.
+
+    Python prints the traceback of an unexpected exception, and the exit code is BUG.
+    """
+    status: int | str | None = BUG
     startup.exit_at_end(lambda: status)
     startup.limit_thread_spinning()
     try:
         main()
-        status = 0
-    except SystemExit as left:
-        status = left.code
+        status = SUCCESS
+    except SystemExit as request:
+        status = request.code

@@ -1,4 +1,4 @@
-"""The examination of a checkout and its machine."""
+"""`latentlab doctor`: checks of the repository and of the machine."""
 
 import importlib.metadata
 import json
@@ -13,41 +13,43 @@ from dataclasses import dataclass
 from latentlab.common.errors import LatentlabError
 from latentlab.common.project import Project
 
-FEWEST_FREE_BYTES = 2 << 30
+MIN_FREE_BYTES = 2 << 30
 PACKAGES = ("torch", "mlflow", "optuna", "dvc", "scikit-learn", "matplotlib", "safetensors")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `advice` is empty where all is well."""
+    """The result of one check; `advice` is empty if there is no problem."""
 
     subject: str
-    found: str
+    result: str
     advice: str = ""
     fatal: bool = False
 
     @property
     def line(self) -> str:
-        """For a person."""
+        """The finding as text, with the advice on a second line."""
         mark = "ok " if not self.advice else "BAD" if self.fatal else "?? "
-        return f"{mark} {self.subject}: {self.found}" + (
-            f"\n      {self.advice}" * bool(self.advice)
-        )
+        advice = f"\n      {self.advice}" if self.advice else ""
+        return f"{mark} {self.subject}: {self.result}{advice}"
 
 
 def examine(project: Project) -> list[Finding]:
-    """Look at everything a run needs; nothing is changed."""
-    looks = (_python, _packages, _device, _parameters, _data, _store, _disk, _git, _dvc)
+    """Check everything that the pipeline needs, without changing anything.
+
+    A check that fails to run becomes a fatal finding; the other checks still run.
+    """
+    checks = (_python, _packages, _device, _parameters, _data, _store, _disk, _git, _dvc)
     findings: list[Finding] = []
-    for look in looks:
+    for check in checks:
         try:
-            findings += look(project)
-        except ImportError as missing:
-            findings.append(Finding(look.__name__[1:], str(missing), "run `make`", fatal=True))
+            findings += check(project)
+        except ImportError as error:
+            findings.append(Finding(check.__name__[1:], str(error), "run `make`", fatal=True))
         except OSError as error:
-            said = f"{error.filename}: {error.strerror}"
-            advice = "have its owner let you read it"
-            findings.append(Finding(look.__name__[1:], said, advice, fatal=True))
+            result = f"{error.filename}: {error.strerror}"
+            advice = "ask the owner for read permission"
+            findings.append(Finding(check.__name__[1:], result, advice, fatal=True))
     return findings
 
 
@@ -69,16 +71,17 @@ def _packages(project: Project) -> Iterator[Finding]:
         yield Finding("packages", f"missing {', '.join(missing)}", "run `make`", fatal=True)
         return
     locked = _locked_versions(project)
-    others = [
-        f"{name} {found}, {locked[name]} in requirements.lock"
-        for name, found in versions.items()
-        if found.partition("+")[0] != locked.get(name, found)
+    different = [
+        f"{name} {installed}, {locked[name]} in requirements.lock"
+        for name, installed in versions.items()
+        if installed.partition("+")[0] != locked.get(name, installed)
     ]
-    if others:
-        advice = "run `touch requirements.lock && make`, or keep them if they are meant"
-        yield Finding("packages", "; ".join(others), advice)
+    if different:
+        advice = "run `touch requirements.lock && make`, or ignore this if it is intended"
+        yield Finding("packages", "; ".join(different), advice)
     else:
-        yield Finding("packages", ", ".join(f"{name} {found}" for name, found in versions.items()))
+        result = ", ".join(f"{name} {installed}" for name, installed in versions.items())
+        yield Finding("packages", result)
 
 
 def _locked_versions(project: Project) -> dict[str, str]:
@@ -95,13 +98,13 @@ def _device(project: Project) -> Iterator[Finding]:
     from latentlab.params.load import load_params
 
     try:
-        wanted = load_params(project.params).runtime.device
-    except LatentlabError:  # told below
-        wanted = "auto"
+        requested = load_params(project.params).runtime.device
+    except LatentlabError:  # the check of params.yaml reports it
+        requested = "auto"
     try:
-        device = select_device(wanted)
+        device = select_device(requested)
     except LatentlabError as error:
-        yield Finding("device", str(error), "write auto, or one that is there", fatal=True)
+        yield Finding("device", str(error), "set runtime.device to one of these", fatal=True)
         return
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     yield Finding("device", f"{name}, {available_cores()} cores")
@@ -113,26 +116,26 @@ def _parameters(project: Project) -> Iterator[Finding]:
     try:
         params = load_params(project.params)
     except LatentlabError as error:
-        yield Finding("params.yaml", str(error), "mend the lines above", fatal=True)
+        yield Finding("params.yaml", str(error), "correct these values", fatal=True)
     else:
         yield Finding("params.yaml", f"valid; dataset '{params.data.name}'")
         yield from _dataset(project, params.data.name)
 
 
 def _dataset(project: Project, name: str) -> Iterator[Finding]:
-    """Whether the dataset of params.yaml is there, or can be."""
+    """Check that the dataset of params.yaml is present and intact, or can be downloaded."""
     from latentlab.data.catalogue import KNOWN
-    from latentlab.data.sources import check_files, find
+    from latentlab.data.sources import check_files, find_local
 
     try:
-        found = find(name, project.data)
-        if found is not None and name in KNOWN:
-            check_files(name, found)
+        folder = find_local(name, project.data)
+        if folder is not None and name in KNOWN:
+            check_files(name, folder)
     except LatentlabError as error:
-        advice = "mend it, or name another dataset in data.name"
+        advice = "restore the dataset, or set data.name to another one"
         yield Finding("dataset", str(error), advice, fatal=True)
     else:
-        yield Finding("dataset", str(found or f"{name} will be downloaded"))
+        yield Finding("dataset", str(folder or f"{name} will be downloaded"))
 
 
 def _data(project: Project) -> Iterator[Finding]:
@@ -142,44 +145,46 @@ def _data(project: Project) -> Iterator[Finding]:
         yield Finding("data", f"{project.data} is missing", "run `dvc pull data.dvc`", fatal=True)
         return
     names = sorted(sub.name for sub in project.data.iterdir() if sub.is_dir())
-    elsewhere = os.environ.get("LATENTLAB_DATA")
-    if elsewhere and not os.path.isdir(elsewhere):
-        advice = "name a folder that exists, or unset it"
-        yield Finding("LATENTLAB_DATA", f"{elsewhere} is not a folder", advice, fatal=True)
-    note = f"; also looked for in {elsewhere}" if elsewhere else ""
-    data_dir = ", ".join(name for name in KNOWN if name not in names)
-    yield Finding("data", f"in data/: {', '.join(names)}; can be downloaded: {data_dir}{note}")
+    shared = os.environ.get("LATENTLAB_DATA")
+    if shared and not os.path.isdir(shared):
+        advice = "set it to an existing folder, or unset it"
+        yield Finding("LATENTLAB_DATA", f"{shared} is not a folder", advice, fatal=True)
+    note = f"; datasets are also read from {shared}" if shared else ""
+    remote = ", ".join(name for name in KNOWN if name not in names)
+    yield Finding("data", f"in data/: {', '.join(names)}; can be downloaded: {remote}{note}")
 
 
 def _store(project: Project) -> Iterator[Finding]:
-    from latentlab.tracking.store import MOST_COUNTED, count_runs, store_uri
+    from latentlab.tracking.store import MAX_RUNS_COUNTED, count_runs, store_uri
 
     uri = store_uri(project)
     try:
         count = count_runs(project)
-        at_least = "at least " if count == MOST_COUNTED else ""
+        at_least = "at least " if count == MAX_RUNS_COUNTED else ""
         yield Finding("MLflow store", f"{uri}, {at_least}{count} runs")
     except LatentlabError as error:
-        advice = "unset MLFLOW_TRACKING_URI, start its server, or move a broken mlflow.db away"
+        advice = (
+            "unset MLFLOW_TRACKING_URI, start its server, or move a damaged mlflow.db elsewhere"
+        )
         yield Finding("MLflow store", f"{uri}: {error}", advice, fatal=True)
 
 
 def _disk(project: Project) -> Iterator[Finding]:
     free = shutil.disk_usage(project.root).free
-    advice = "" if free > FEWEST_FREE_BYTES else "free some space; `dvc gc -w` drops old outputs"
+    advice = "" if free > MIN_FREE_BYTES else "free some space; `dvc gc -w` deletes old outputs"
     yield Finding("disk", f"{free / 2**30:.1f} GiB free", advice)
     if not os.access(project.root, os.W_OK):
-        advice = "work in a copy that is yours, or have its owner let you write"
-        yield Finding("folder", f"{project.root} cannot be written to", advice, fatal=True)
+        advice = "ask the owner for write permission, or work in your own copy"
+        yield Finding("folder", f"{project.root} is not writable", advice, fatal=True)
 
 
 def _git(project: Project) -> Iterator[Finding]:
-    """DVC finds its files by Git's, and runs are tagged with the commit."""
+    """Check the Git repository: DVC requires it, and runs are tagged with the commit."""
     if shutil.which("git") is None:
         yield Finding("Git", "not installed", "install git", fatal=True)
     elif not (project.root / ".git").exists():
-        advice = "clone the repository with Git; an unpacked archive is no repository"
-        yield Finding("Git", f"{project.root} is no repository", advice, fatal=True)
+        advice = "clone the repository with Git; DVC does not work in an unpacked archive"
+        yield Finding("Git", f"{project.root} is not a Git repository", advice, fatal=True)
 
 
 def _dvc(project: Project) -> Iterator[Finding]:
@@ -193,13 +198,14 @@ def _dvc(project: Project) -> Iterator[Finding]:
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     status = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
     if status.returncode != 0:
-        said = [line for line in status.stderr.splitlines() if line.strip()] or ["it says nothing"]
-        yield Finding("DVC pipeline", said[0], "mend what DVC says first", fatal=True)
+        lines = [line for line in status.stderr.splitlines() if line.strip()]
+        result = lines[0] if lines else f"`dvc status` failed with exit code {status.returncode}"
+        yield Finding("DVC pipeline", result, "correct what DVC reports", fatal=True)
     elif json.loads(status.stdout) == {}:
         yield Finding("DVC pipeline", "up to date")
     else:
         advice = (
-            "run `dvc repro`; plain `dvc pull` would complain of outputs that no remote has, "
-            "`dvc pull data.dvc` does not"
+            "run `dvc repro`; to restore the raw data alone, run `dvc pull data.dvc` (plain "
+            "`dvc pull` fails, because no remote contains the outputs)"
         )
         yield Finding("DVC pipeline", "has stages to run", advice)

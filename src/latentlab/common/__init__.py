@@ -1,1 +1,1 @@
-"""Infrastructure without knowledge of models: errors, files, processes, progress, paths."""
+"""Infrastructure that knows nothing of models: errors, files, processes, progress, paths."""

@@ -1,29 +1,42 @@
-"""Every error a person can cause, each with its documented exit code (see README)."""
+"""The errors that a user can cause, and the exit codes of the command line."""
+
+SUCCESS, REGRESSION, USAGE, DATA, ENVIRONMENT = 0, 1, 2, 3, 4
+BUG, INTERRUPTED, TERMINATED = 70, 130, 143
+
+EXIT_CODES: dict[int, str] = {
+    SUCCESS: "success",
+    REGRESSION: "the gate found a regression",
+    USAGE: "a mistake on the command line or in params.yaml, or the gate has no usable baseline",
+    DATA: "data is missing, damaged or not available for download",
+    ENVIRONMENT: "the tracking store, disk, device or output of an earlier stage is unusable",
+    BUG: "a bug in latentlab, shown with its traceback",
+    INTERRUPTED: "interrupted with Ctrl-C",
+    TERMINATED: "terminated by a signal",
+}
+"""Meaning of each exit code of the command line."""
 
 
 class LatentlabError(Exception):
-    """One clear message for a person; `exit_code` is what the command line returns."""
+    """Base class of errors with a message for the user; `exit_code` is one of EXIT_CODES."""
 
-    exit_code = 4
+    exit_code = ENVIRONMENT
 
 
 class ParamsError(LatentlabError):
-    """`params.yaml`, a profile or a command line that cannot be used."""
+    """A mistake in `params.yaml`, in a profile or on the command line."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class DataError(LatentlabError):
-    """Data that is missing, corrupt or not to be fetched."""
+    """Data that is missing, damaged or not available for download."""
 
-    exit_code = 3
+    exit_code = DATA
 
 
 class EnvironmentProblem(LatentlabError):
-    """The tracking store, the disk, the device or an earlier stage's output is not usable."""
-
-    exit_code = 4
+    """An unusable tracking store, disk, device or output of an earlier stage."""
 
 
 class TrainingDiverged(EnvironmentProblem):
-    """The loss became NaN or infinite."""
+    """A loss that is NaN or infinite."""

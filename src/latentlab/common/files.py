@@ -1,4 +1,7 @@
-"""Files written atomically: a reader sees the old file or the new one, never half of one."""
+"""Reading, hashing and atomic writing of files.
+
+A reader sees either the old or the new content of a file that is written atomically.
+"""
 
 import hashlib
 import json
@@ -11,9 +14,9 @@ from typing import Any
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it is synced and renamed over it."""
+    """Yield a temporary path next to `target`; sync and rename the file to `target` on success."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    # the suffix is kept: NumPy and Matplotlib choose a format by it
+    # same suffix: NumPy and Matplotlib derive the file format from it
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
         yield temporary
@@ -23,32 +26,32 @@ def atomic_path(target: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         temporary.replace(target)
-    except OSError as fault:
-        if fault.filename == str(temporary):  # a name that says nothing to a person
-            fault.filename = str(target)
+    except OSError as error:
+        if error.filename == str(temporary):  # the user knows only the name of the target
+            error.filename = str(target)
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` atomically, as UTF-8."""
+    """Write text atomically, as UTF-8."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write `value` as indented JSON; NaN and infinity are refused, JSON has neither."""
+    """Write indented JSON atomically; raise ValueError for NaN and infinity, which JSON lacks."""
     write_text(target, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(source: Path) -> Any:
-    """Read a JSON file."""
+    """Return the content of a JSON file."""
     return json.loads(source.read_text(encoding="utf-8"))
 
 
 def write_csv(target: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows that share their keys as a CSV file with a header."""
+    """Write rows with equal keys atomically, as a CSV file with a header."""
     import csv
 
     with atomic_path(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
@@ -58,13 +61,13 @@ def write_csv(target: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def sha256_of(source: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the SHA-256 digest of a file in hexadecimal."""
     with source.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def hash_tree(path: Path) -> list[str]:
-    """Return the name and SHA-256 of a file, or of every file in a folder but compiled code."""
+    """Return name and SHA-256 of a file, or of each file in a folder except compiled code."""
     files = [path] if path.is_file() else sorted(path.rglob("*"))
     return [
         f"{file.relative_to(path.parent).as_posix()} {sha256_of(file)}"

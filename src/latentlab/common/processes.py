@@ -1,4 +1,4 @@
-"""Work side by side: in processes of this machine, with torch imported once for all of them."""
+"""Executors that run functions in worker processes, and facts about processes of this machine."""
 
 import multiprocessing
 import os
@@ -17,22 +17,23 @@ import psutil
 from latentlab.common.errors import EnvironmentProblem
 
 PRELOADED = ["latentlab.training.jobs"]
-ATTEMPTS = 3
-"""How often work is begun whose process is killed."""
-CLOCKS_DIFFER = 2.0
-"""Seconds by which the start of a process may seem to move when the clock is set right."""
+"""Modules that the fork server imports once for all workers; the first imports torch."""
+MAX_ATTEMPTS = 3
+"""How often a function is started if its process is killed each time."""
+CLOCK_TOLERANCE_SECONDS = 2.0
+"""How far the start time of a process may appear to move when the system clock is adjusted."""
 
 
 class Killed(EnvironmentProblem):
-    """Work whose process was killed each time it was begun."""
+    """A function whose process was killed in every attempt."""
 
 
 class InlineExecutor(Executor):
-    """Does work in this process, one after the other: a GPU has room for one."""
+    """An executor that calls functions in this process, one at a time, as a GPU requires."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Do it now."""
-        future: Future = Future()
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call `fn` now and return a finished future."""
+        future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
@@ -41,60 +42,63 @@ class InlineExecutor(Executor):
 
 
 class LocalExecutor(Executor):
-    """Processes of this machine; work whose process is killed is done again in another one.
+    """An executor of local processes that repeats functions whose process is killed.
 
-    Each of its threads has a process of its own, so that a kill costs nothing but the work of the
-    one that was killed. Work that is killed ATTEMPTS times raises Killed.
+    Each of its threads owns one process, so that a kill affects a single function; a plain
+    `ProcessPoolExecutor` fails all pending ones. Raises Killed after MAX_ATTEMPTS attempts.
     """
 
     def __init__(self, workers: int) -> None:
         self._threads = ThreadPoolExecutor(workers)
-        self._own = threading.local()
+        self._local = threading.local()
         self._pools: list[ProcessPoolExecutor] = []
-        self._ended = False
+        self._terminated = threading.Event()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Do it when a process is free."""
-        return self._threads.submit(self._do, fn, *args, **kwargs)
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call `fn` as soon as a process is free."""
+        return self._threads.submit(self._call, fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let what runs come to its end."""
+        """Wait for the running functions, then end the processes."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         for pool in self._pools:
             pool.shutdown(wait)
 
     def terminate(self) -> None:
-        """End what runs."""
-        self._ended = True
-        for process in multiprocessing.active_children():  # the recorder ignores what ends these
+        """End all worker processes."""
+        self._terminated.set()
+        for process in multiprocessing.active_children():  # the MLflow recorder ignores SIGTERM
             process.terminate()
 
-    def _do(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        for _ in range(ATTEMPTS):
-            if self._ended:
+    def _call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        for _ in range(MAX_ATTEMPTS):
+            if self._terminated.is_set():
                 break
             try:
                 future = self._pool().submit(fn, *args, **kwargs)
-                if self._ended:  # in the meantime, so that nobody ended this process
+                if self._terminated.is_set():  # while this process was started
                     self.terminate()
                 return future.result()
             except BrokenProcessPool:
-                self._own.pool = None
-        raise Killed(f"its process was killed {ATTEMPTS} times, perhaps for want of memory")
+                self._local.pool = None
+        raise Killed(
+            f"the worker process was killed {MAX_ATTEMPTS} times. The machine may be out of "
+            "memory; free memory, or run fewer processes."
+        )
 
     def _pool(self) -> ProcessPoolExecutor:
-        """The process of this thread."""
-        pool = getattr(self._own, "pool", None)
+        """Return the pool of one process that this thread owns."""
+        pool: ProcessPoolExecutor | None = getattr(self._local, "pool", None)
         if pool is None:
-            pool = ProcessPoolExecutor(1, worker_context(), _watch_parent)
-            self._own.pool = pool
+            pool = ProcessPoolExecutor(1, worker_context(), _end_with_parent)
+            self._local.pool = pool
             self._pools.append(pool)
         return pool
 
 
 @contextmanager
 def processes(workers: int) -> Iterator[LocalExecutor]:
-    """A LocalExecutor; what leaves the block by an exception ends its processes."""
+    """Yield a LocalExecutor; an exception in the block ends its processes at once."""
     executor = LocalExecutor(workers)
     try:
         yield executor
@@ -107,9 +111,9 @@ def processes(workers: int) -> Iterator[LocalExecutor]:
 
 @contextmanager
 def background_process() -> Iterator[ProcessPoolExecutor]:
-    """One process beside this one, for work of another kind: it imports what that needs alone."""
+    """Yield an executor of one spawned process, which imports only what its functions need."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, _watch_parent) as executor:
+    with ProcessPoolExecutor(1, spawn, _end_with_parent) as executor:
         try:
             yield executor
         except BaseException:
@@ -118,9 +122,10 @@ def background_process() -> Iterator[ProcessPoolExecutor]:
 
 
 def worker_context() -> BaseContext:
-    """How to start processes: forked from a server that has computed nothing, else spawned.
+    """Return the start method of workers: fork from a server, or spawn where that is unavailable.
 
-    A fork of a process that has computed can hang in its threads.
+    The server imports torch once, and never computes: a fork of a process with running OpenMP
+    threads can hang.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -129,8 +134,8 @@ def worker_context() -> BaseContext:
     return context
 
 
-def warm_up() -> None:
-    """Start the server now, so that it imports torch while this process does."""
+def start_fork_server() -> None:
+    """Start the fork server, so that it imports torch while this process does the same."""
     if worker_context().get_start_method() == "forkserver":
         from multiprocessing.forkserver import ensure_running
 
@@ -138,7 +143,7 @@ def warm_up() -> None:
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others, later ones with the same number among them."""
+    """Return host, process id and start time, which together identify this process."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -147,34 +152,36 @@ def this_process() -> dict[str, Any]:
 
 
 def is_alive(pid: int, started: float | None = None) -> bool:
-    """Whether a process of this machine is there, and not a zombie that nobody waited for.
+    """Return whether a process of this machine is running; a zombie is not.
 
-    With `started`, in seconds since 1970, it must also be the one that started then.
+    With `started`, a start time in seconds since 1970, a later process with the same id does not
+    count.
     """
     try:
         process = psutil.Process(pid)
-        if started is not None and abs(process.create_time() - started) > CLOCKS_DIFFER:
-            return False
-        return process.status() != psutil.STATUS_ZOMBIE
+        moved = 0.0 if started is None else abs(process.create_time() - started)
+        return moved <= CLOCK_TOLERANCE_SECONDS and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # of somebody else
+    except psutil.AccessDenied:  # a process of another user
         return True
 
 
-def _watch_parent() -> None:
-    """Have this process end with the one that started it, which alone hears Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    """Make a worker end when its parent ends, and let only the parent react to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only workers call this"
+    parent.join()
     os._exit(1)
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -184,7 +191,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """Return the number of processes that `torchrun` started."""
+    """Return the number of processes that `torchrun` started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

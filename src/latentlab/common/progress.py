@@ -1,7 +1,7 @@
-"""Progress on stderr: a bar with rate and time left on a terminal, silence anywhere else.
+"""Progress bars on stderr, with rate and remaining time; hidden if stderr is not a terminal.
 
-The rate is the mean since the bar was shown: what is done in rounds, such as the trials of a study,
-ends several at a time, and then for minutes none.
+The rate is the mean since the bar was shown. A moving average would be misleading for work that
+ends in rounds, such as the trials of a study.
 """
 
 from __future__ import annotations
@@ -19,59 +19,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar on the screen, or nothing where nobody looks."""
+    """A progress bar."""
 
     progress: Progress
     task: TaskID
 
     def advance(self, amount: float, earlier: bool = False) -> None:
-        """Count units that were done: just now, or in an earlier run, which tells no pace."""
+        """Add completed units; those of an `earlier` run do not count for the rate."""
         before = self.progress.tasks[self.task].fields["before"]
         self.progress.update(self.task, advance=amount, before=before + amount * earlier)
 
-    def say(self, description: str) -> None:
-        """Show other words before the bar."""
+    def describe(self, description: str) -> None:
+        """Replace the text in front of the bar."""
         self.progress.update(self.task, description=description)
-
-    def expect(self, amount: float) -> None:
-        """Add units to the total."""
-        total = self.progress.tasks[self.task].total or 0
-        self.progress.update(self.task, total=total + amount)
 
 
 def note(text: str) -> None:
-    """Say something that a person should know, on stderr."""
+    """Print a message for the user on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress_bar(description: str, total: float | None, unit: str) -> Iterator[Bar]:
-    """Show a bar while the block runs; `total` None is for work whose size is told later."""
+def progress_bar(description: str, total: float, unit: str) -> Iterator[Bar]:
+    """Show a progress bar while the block runs."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.text import Text
 
-    class Pace(ProgressColumn):
+    class RateColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(pace(task, unit), style="progress.data.speed")
+            return Text(format_rate(task, unit), style="progress.data.speed")
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Pace())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total, before=0.0)
         yield Bar(progress, task)
 
 
-def pace(task: Task, unit: str) -> str:
-    """How fast it goes and, where the total is known, the time left: `2.5 epochs/s, 0:00:04 left`.
+def format_rate(task: Task, unit: str) -> str:
+    """Format the rate and the remaining time: `2.5 epochs/s, 0:00:04 left`.
 
-    Of what takes more than a second, how many seconds each takes.
+    Rates below one per second are shown as seconds per unit. Returns an empty text before the first
+    unit is complete.
     """
     done, seconds = task.completed - task.fields["before"], task.elapsed or 0.0
     if not done or not seconds:
         return ""
     rate = done / seconds
-    words = f"{rate:,.1f} {unit}/s" if rate >= 1 else f"{1 / rate:,.1f} s each"
-    if task.remaining is None:
-        return words
-    return f"{words}, {timedelta(seconds=round(task.remaining / rate))} left"
+    text = f"{rate:,.1f} {unit}/s" if rate >= 1 else f"{1 / rate:,.1f} s each"
+    return f"{text}, {timedelta(seconds=round((task.remaining or 0.0) / rate))} left"

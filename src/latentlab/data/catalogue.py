@@ -1,4 +1,4 @@
-"""The datasets known by name: their files, their SHA-256, their mirrors and their classes."""
+"""The datasets that are available by name: their files, SHA-256 digests, mirrors and classes."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class KnownDataset:
     """A dataset in gzipped IDX files.
 
-    `splits` maps a split to its (image file, label file); without "test" one is drawn.
-    `white` is the pixel value that stands for 1.0. `mirrors` are tried in their order.
+    `splits` maps the name of a split to its image file and label file; without "test", a test split
+    is drawn. `white` is the pixel value that becomes 1.0. `mirrors` are tried in order.
     """
 
     classes: tuple[str, ...]
@@ -21,7 +21,10 @@ class KnownDataset:
 def _mnist_like(
     classes: tuple[str, ...], mirrors: tuple[str, ...], sha256: tuple[str, str, str, str]
 ) -> KnownDataset:
-    """The layout of MNIST; `sha256` of train images, train labels, test images, test labels."""
+    """Return a dataset with the file names of MNIST.
+
+    `sha256` lists the digests of the train images, train labels, test images and test labels.
+    """
     train = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
     test = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
     digests = dict(zip(train + test, sha256, strict=True))

@@ -1,4 +1,4 @@
-"""Image folders: `<class>/*.png` or `.jpg`, grey or RGB, any size."""
+"""Image folders: `<class>/*.png` or `.jpg`, gray or RGB, of any size."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,73 +16,77 @@ from latentlab.common.files import sha256_of
 from latentlab.common.progress import progress_bar
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
-GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
-FEWEST_PER_CLASS = 5
-NAMED_FAILURES = 5
+GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
+MIN_IMAGES_PER_CLASS = 5
+MAX_LISTED_FAILURES = 5
 
 Result = TypeVar("Result")
 
 
 def list_classes(folder: Path) -> dict[str, list[Path]]:
-    """Image files by class name, both sorted; DataError when there is nothing to learn from."""
+    """Return the image files of each class, sorted by class name and file name.
+
+    Raises DataError if there are fewer than two classes, if a class has too few images, or if a
+    class has only files of other formats.
+    """
     members = {
-        # hidden files are not meant: macOS leaves `._x.png` beside x.png
+        # hidden files are ignored: macOS writes `._x.png` next to x.png
         sub.name: sorted(f for f in sub.iterdir() if not f.name.startswith("."))
         for sub in sorted(folder.iterdir())
         if sub.is_dir() and not sub.name.startswith(".")
     }
-    classes = {name: list(filter(_is_image, files)) for name, files in members.items()}
-    unread = [name for name, files in classes.items() if members[name] and not files]
-    if unread:
+    classes = {
+        name: [file for file in files if file.suffix.lower() in SUFFIXES]
+        for name, files in members.items()
+    }
+    unreadable = [name for name, files in classes.items() if members[name] and not files]
+    if unreadable:
         raise DataError(
-            f"{folder}: no .png or .jpg files in {', '.join(map(repr, unread))}, but others; "
-            "convert them, or move the folder away"
+            f"{folder}: no .png or .jpg files in class {', '.join(map(repr, unreadable))}, only "
+            "files of other formats. Convert them, or move the folder elsewhere."
         )
     classes = {name: files for name, files in classes.items() if files}
     if len(classes) < 2:
         raise DataError(
-            f"{folder}: found {len(classes)} classes with .png or .jpg files, at least 2 are "
-            f"needed; put the images into {folder}/<class>/"
+            f"{folder}: {len(classes)} classes with .png or .jpg files; at least 2 are needed. "
+            f"Put the images into {folder}/<class>/."
         )
-    small = [name for name, files in classes.items() if len(files) < FEWEST_PER_CLASS]
+    small = [name for name, files in classes.items() if len(files) < MIN_IMAGES_PER_CLASS]
     if small:
         raise DataError(
-            f"{folder}: too few images to split in class {', '.join(map(repr, small))}; "
-            f"at least {FEWEST_PER_CLASS} per class are needed"
+            f"{folder}: too few images in class {', '.join(map(repr, small))}; the splits need at "
+            f"least {MIN_IMAGES_PER_CLASS} images per class. Add images, or remove the class."
         )
     return classes
 
 
-def _is_image(file: Path) -> bool:
-    """By its name."""
-    return file.suffix.lower() in SUFFIXES
-
-
 def read_folder(
-    classes: dict[str, list[Path]], image_size: int, channels: int | str
+    classes: dict[str, list[Path]], image_size: int, channels: int | Literal["auto"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decode and resize every image: uint8 images [N, C, S, S] and int64 labels [N].
+    """Decode and resize all images: uint8 images [N, C, S, S] and int64 labels [N].
 
-    Images are cropped to a centred square, then resized. With channels="auto" the set is grey
-    only where every image is. DataError names the first files that cannot be read, and counts
-    the others.
+    Images are center-cropped to a square, then resized. With channels="auto", C is 1 if every
+    image is gray, otherwise 3. Raises DataError if files cannot be read; it names the first of
+    them and counts the others.
     """
     files = [file for members in classes.values() for file in members]
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
     if channels == "auto":
-        channels = 1 if all(_in_parallel("look at images", _is_grey, files)) else 3
+        depth = 1 if all(_map_files("inspect images", _is_gray, files)) else 3
+    else:
+        depth = channels
 
     def decode(file: Path) -> np.ndarray:
-        return decode_image(file, image_size, channels)
+        return decode_image(file, image_size, depth)
 
-    images = np.empty((len(files), channels, image_size, image_size), np.uint8)
-    for index, image in enumerate(_in_parallel("read images", decode, files)):
+    images = np.empty((len(files), depth, image_size, image_size), np.uint8)
+    for index, image in enumerate(_map_files("read images", decode, files)):
         images[index] = image
     return images, labels
 
 
 def digest_files(root: Path, files: list[Path]) -> dict[str, str]:
-    """One SHA-256 over all names and contents of a folder of images."""
+    """Return one SHA-256 digest of the names and contents of all files of a folder."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(root).as_posix()} {sha256_of(file)}\n".encode())
@@ -90,10 +94,10 @@ def digest_files(root: Path, files: list[Path]) -> dict[str, str]:
 
 
 def decode_image(file: Path, image_size: int, channels: int) -> np.ndarray:
-    """One image file as uint8 [C, S, S]; transparency is laid over white."""
+    """Read an image file as uint8 [C, S, S]; transparent pixels are composited over white."""
     with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip, not scale
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip instead of scaling
             image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
         elif image.has_transparency_data:
             image = image.convert("RGBA")
@@ -105,36 +109,39 @@ def decode_image(file: Path, image_size: int, channels: int) -> np.ndarray:
 
 
 def resize_images(images: np.ndarray, image_size: int) -> np.ndarray:
-    """Resize grey uint8 images [N, H, W] to [N, 1, S, S], bicubic, antialiased when shrinking."""
+    """Resize gray uint8 images [N, H, W] to [N, 1, S, S], bicubic with antialiasing."""
     if images.shape[1:] == (image_size, image_size):
         return images[:, None]
     size = (image_size, image_size)
     resized = [Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in images]
-    return np.stack(resized)[:, None]
+    return np.stack([np.asarray(image) for image in resized])[:, None]
 
 
-def _is_grey(file: Path) -> bool:
+def _is_gray(file: Path) -> bool:
     try:
         with Image.open(file) as image:
-            return image.mode in GREY_MODES
+            return image.mode in GRAY_MODES
     except Exception:
-        return True  # reported with all others when it is decoded
+        return True  # decoding the file reports the error, together with all others
 
 
-def _in_parallel(
+def _map_files(
     description: str, function: Callable[[Path], Result], files: list[Path]
 ) -> list[Result]:
-    """`function` of every file, on threads (Pillow decodes outside Python's lock)."""
+    """Apply `function` to every file, in threads: Pillow decodes without holding Python's lock.
+
+    Raises DataError after all files were tried if any of them failed.
+    """
     failures: list[str] = []
 
-    def attempt(file: Path) -> Result | None:
+    def attempt(file: Path) -> list[Result]:
         try:
-            return function(file)
-        except Exception as fault:  # Pillow lets through whatever its decoders stumble over
-            failures.append(f"{file}: {fault}")
-            return None
+            return [function(file)]
+        except Exception as error:  # Pillow's decoders raise errors of any type
+            failures.append(f"{file}: {error}")
+            return []
 
-    results = []
+    results: list[Result] = []
     with (
         warnings.catch_warnings(),
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -142,14 +149,14 @@ def _in_parallel(
     ):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for result in pool.map(attempt, files):
-            results.append(result)
+            results += result
             bar.advance(1)
     if failures:
         failures.sort()
-        others = len(failures) - NAMED_FAILURES
+        others = len(failures) - MAX_LISTED_FAILURES
         raise DataError(
             f"{len(failures)} of {len(files)} image files cannot be read, nothing was written:\n  "
-            + "\n  ".join(failures[:NAMED_FAILURES])
+            + "\n  ".join(failures[:MAX_LISTED_FAILURES])
             + (f"\n  and {others} others" if others > 0 else "")
             + "\nRepair or remove them."
         )

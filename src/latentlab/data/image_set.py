@@ -1,4 +1,4 @@
-"""The images of one split as the stages read them: memory-mapped uint8, float only in batches."""
+"""Image sets as the stages read them: memory-mapped uint8 pixels, converted to float in batches."""
 
 import math
 from collections.abc import Iterator
@@ -16,10 +16,11 @@ from latentlab.common.files import atomic_path, read_json, write_json
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset beside its pixels; `dataset.json` of `fetch`.
+    """Description of a dataset, stored in `dataset.json` by `fetch`.
 
-    `mean` and `std` are per channel over the training split, in [0, 1]; `sha256` is of the raw
-    files, `digest` of all of them and the settings of `data`.
+    `image_shape` is [C, S, S] and `sizes` the number of images per split. `mean` and `std` are per
+    channel over the training split, with pixels in [0, 1]. `sha256` maps raw files to digests;
+    `digest` covers all of them and the section `data` of `params.yaml`.
     """
 
     name: str
@@ -32,7 +33,7 @@ class DatasetInfo:
     digest: str
 
     def write(self, folder: Path) -> None:
-        """Write `dataset.json`."""
+        """Write `dataset.json` to `folder`."""
         write_json(folder / "dataset.json", asdict(self))
 
 
@@ -40,8 +41,8 @@ class DatasetInfo:
 class ImageSet:
     """Images [N, C, S, S] as uint8 and labels [N] as int64.
 
-    They are the `rows` [N] of `images`, or all of them: processes that take different images of one
-    file share what is mapped of it.
+    If `rows` [N] is given, the set consists of these rows of `images`. Processes that use different
+    images of one file thus share its memory mapping.
     """
 
     images: Tensor
@@ -53,31 +54,31 @@ class ImageSet:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """[C, S, S] of each image."""
+        """Shape [C, S, S] of each image."""
         return tuple(self.images.shape[1:])
 
     @property
     def pixels(self) -> int:
-        """Values of each image, C x S x S."""
+        """Number of values per image, C x S x S."""
         return math.prod(self.image_shape)
 
     def to(self, device: torch.device) -> "ImageSet":
-        """Hold the images on `device`; on the CPU they stay memory-mapped."""
+        """Return the set with its images on `device`; on the CPU they stay memory-mapped."""
         if device.type == "cpu":
             return self
         return ImageSet(self._pixels(slice(None)).to(device), self.labels.to(device))
 
     def take(self, indices: Tensor) -> "ImageSet":
-        """The images at `indices`, in that order."""
+        """Return the images at `indices` as a set, in that order."""
         rows = indices if self.rows is None else self.rows[indices]
         return ImageSet(self.images, self.labels[indices], rows)
 
     def sample(self, count: int, seed: int) -> "ImageSet":
-        """Some of the images, as `stratified_sample` draws them."""
+        """Return a stratified random sample of `count` images; see `stratified_sample`."""
         return self.take(stratified_sample(self.labels, count, seed))
 
     def floats(self, indices: Tensor | slice = slice(None)) -> Tensor:
-        """Images as float32 in [0, 1], channels last in memory."""
+        """Return images as float32 in [0, 1], in channels-last memory format."""
         return as_floats(self._pixels(indices))
 
     def _pixels(self, indices: Tensor | slice) -> Tensor:
@@ -86,7 +87,7 @@ class ImageSet:
     def batches(
         self, batch_size: int, order: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Float images [B, C, S, S] in [0, 1] with labels [B]: those at `order`, else all."""
+        """Yield float images [B, C, S, S] in [0, 1] and labels [B], in the given order."""
         if order is None:
             order = torch.arange(len(self))
         order = order.to(self.images.device)
@@ -96,21 +97,23 @@ class ImageSet:
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1], channels last in memory."""
+    """Convert uint8 images to float32 in [0, 1], in channels-last memory format."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def stratified_sample(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Sorted indices of `count` images: one of each class, the others by the shares of classes.
+    """Return the sorted indices of `count` images: one per class, the others in proportion.
 
-    More than `count` where there are more classes, all where there are fewer images.
+    Returns one index per class if there are more than `count` classes, and all indices if there are
+    fewer than `count` images. Hand-written because scikit-learn's `train_test_split` rejects
+    classes with a single image and samples without a rest.
     """
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(labels.numpy()[shuffled], kind="stable")]
     _, firsts = np.unique(labels.numpy()[by_class], return_index=True)
     others = np.delete(by_class, firsts)
     drawn = min(max(count - len(firsts), 0), len(others))
-    # evenly spaced over the classes in a row: each gets its share, to within one image
+    # evenly spaced over the images sorted by class, each class gets its share to within one image
     spaced = others[np.arange(drawn) * len(others) // max(drawn, 1)]
     return torch.from_numpy(np.sort(np.concatenate([by_class[firsts], spaced])))
 
@@ -123,33 +126,42 @@ def write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 def load_split(data_dir: Path, split: str) -> ImageSet:
-    """Open a split that `fetch` wrote, without reading its pixels yet."""
+    """Open a split that `fetch` wrote; its pixels are read when they are used.
+
+    Raises EnvironmentProblem if the files are missing or damaged.
+    """
     folder = data_dir / split
     try:
-        # copy-on-write: torch wants writable memory, the file stays as it is
+        # copy-on-write: torch requires writable memory, and the file must not change
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy", mmap_mode="c")
-    except (FileNotFoundError, EOFError, ValueError) as fault:
-        raise EnvironmentProblem(f"{folder}: {fault}; run `dvc repro fetch` first") from None
+    except (FileNotFoundError, EOFError, ValueError) as error:
+        raise EnvironmentProblem(f"{folder}: {error}. Run `dvc repro fetch` first.") from None
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def load_info(data_dir: Path) -> DatasetInfo:
-    """Read the `dataset.json` that `fetch` wrote."""
+    """Read the `dataset.json` that `fetch` wrote.
+
+    Raises EnvironmentProblem if the file is missing or damaged.
+    """
     source = data_dir / "dataset.json"
     try:
         return DatasetInfo(**read_json(source))
     except FileNotFoundError:
-        raise EnvironmentProblem(f"{source} is missing; run `dvc repro fetch` first") from None
-    except (ValueError, TypeError) as fault:
-        raise EnvironmentProblem(f"{source}: {fault}; run `dvc repro fetch` again") from None
+        raise EnvironmentProblem(f"{source} is missing. Run `dvc repro fetch` first.") from None
+    except (ValueError, TypeError) as error:
+        raise EnvironmentProblem(
+            f"{source}: not a description of a dataset ({error}). Run `dvc repro fetch` again."
+        ) from None
 
 
 class ShuffledBatches:
     """Batches of an image set in random order, one pass per epoch.
 
-    Iterating makes one pass; a pass can be saved with `state_dict` and continued in its middle.
-    Hand-written because the order of a `DataLoader` cannot be restored within an epoch.
+    Iterating yields the batches of one epoch. An interrupted epoch can be saved with `state_dict`
+    and continued in another process. Hand-written because the order of a `DataLoader` cannot be
+    restored within an epoch.
     """
 
     def __init__(self, images: ImageSet, batch_size: int, random: torch.Generator) -> None:
@@ -158,25 +170,26 @@ class ShuffledBatches:
         self._random = random
         self._start = random.get_state()
         self.step = 0
-        """Batches returned so far in this pass."""
+        """Number of batches yielded so far in this epoch."""
 
     @property
     def images(self) -> int:
-        """Number of images in a pass."""
+        """Number of images per epoch."""
         return len(self._images)
 
     @property
     def steps(self) -> int:
-        """Number of batches in a pass."""
+        """Number of batches per epoch."""
         return -(-len(self._images) // self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield float images [B, C, S, S] in [0, 1] with labels [B], starting where it stopped."""
+        """Yield the remaining float images [B, C, S, S] in [0, 1] and labels [B] of the epoch."""
         if self.step:
-            now = self._random.get_state()
+            # repeat the permutation of the interrupted epoch, then restore the generator
+            state = self._random.get_state()
             self._random.set_state(self._start)
             order = torch.randperm(len(self._images), generator=self._random)
-            self._random.set_state(now)
+            self._random.set_state(state)
         else:
             self._start = self._random.get_state()
             order = torch.randperm(len(self._images), generator=self._random)
@@ -186,11 +199,11 @@ class ShuffledBatches:
         self.step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the pass and the state of the generator."""
+        """Return the position in the epoch, and the generator's state now and at its start."""
         return {"step": self.step, "start": self._start, "random": self._random.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         self.step = state["step"]
         self._start = state["start"]
         self._random.set_state(state["random"])

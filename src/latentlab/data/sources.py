@@ -1,9 +1,10 @@
-"""Finding a dataset by name and reading it whole: files checked first, then decoded."""
+"""Locating a dataset by name, verifying its files and decoding them."""
 
 import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,25 +15,27 @@ from latentlab.data.download import download
 from latentlab.data.folders import digest_files, list_classes, read_folder, resize_images
 from latentlab.data.idx import read_idx
 
-LARGEST_FILE = 1 << 31
-"""Most bytes of pixels accepted from one IDX file."""
+MAX_IDX_BYTES = 1 << 31
+"""Largest number of pixels that is accepted in one IDX file."""
 
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A dataset as it came: uint8 images [N, C, S, S] and labels [N] per official split."""
+    """A dataset before it is split: uint8 images [N, C, S, S] and labels [N] per official split."""
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[np.ndarray, np.ndarray]]
     sha256: dict[str, str]
 
 
-def read_dataset(name: str, image_size: int, channels: int | str, data_folder: Path) -> RawDataset:
-    """Find, check and decode the dataset `name`.
+def read_dataset(
+    name: str, image_size: int, channels: int | Literal["auto"], data_folder: Path
+) -> RawDataset:
+    """Locate, verify and decode the dataset `name`.
 
-    Looked for in `data_folder/name`, `$LATENTLAB_DATA/name`, the per-user cache, then the
-    mirrors; your own images in `data_folder` alone. Raises DataError when it is nowhere, or when a
-    file is not what it should be.
+    A dataset of the catalogue is searched in `data_folder/name`, `$LATENTLAB_DATA/name` and the
+    per-user cache, and otherwise downloaded. An image folder must be in `data_folder`. Raises
+    DataError if the dataset is not found, or if a file is damaged or not the official one.
     """
     folder = locate(name, data_folder)
     if name in KNOWN:
@@ -44,8 +47,8 @@ def read_dataset(name: str, image_size: int, channels: int | str, data_folder: P
 
 
 def locate(name: str, data_folder: Path) -> Path:
-    """The folder that holds the dataset, after a download if need be."""
-    if (folder := find(name, data_folder)) is not None:
+    """Return the folder of the dataset, after downloading it to the per-user cache if necessary."""
+    if (folder := find_local(name, data_folder)) is not None:
         return folder
     import platformdirs
 
@@ -54,81 +57,89 @@ def locate(name: str, data_folder: Path) -> Path:
     return cache
 
 
-def find(name: str, data_folder: Path) -> Path | None:
-    """The folder of this machine that holds the dataset, None where it can be downloaded."""
-    places = [data_folder / name]
-    if elsewhere := os.environ.get("LATENTLAB_DATA"):  # an empty one: the working directory
-        places.append(Path(elsewhere) / name)
-    for place in places:
-        if place.is_dir():
-            if name not in KNOWN and place.parent != data_folder:
+def find_local(name: str, data_folder: Path) -> Path | None:
+    """Return the local folder of the dataset, or None if it is to be downloaded or in the cache.
+
+    Raises DataError if the dataset is neither found nor available for download.
+    """
+    candidates = [data_folder / name]
+    shared = os.environ.get("LATENTLAB_DATA")  # if empty, it would mean the working directory
+    if shared:
+        candidates.append(Path(shared) / name)
+    for folder in candidates:
+        if folder.is_dir():
+            if name not in KNOWN and folder.parent != data_folder:
                 raise DataError(
-                    f"data.name = '{name}': {place} holds your own images, and DVC would not see "
-                    f"them change there; move them to {places[0]} and type `dvc add data`"
+                    f"data.name = '{name}': {folder} contains your own images, and DVC does not "
+                    f"notice changes there. Move them to {candidates[0]} and run `dvc add data`."
                 )
-            return place
-    if elsewhere and not Path(elsewhere).is_dir():
-        raise DataError(f"LATENTLAB_DATA = '{elsewhere}' is no folder; name one, or unset it")
+            return folder
+    if shared and not Path(shared).is_dir():
+        raise DataError(
+            f"LATENTLAB_DATA = '{shared}' is not a folder. Set it to an existing folder, or unset "
+            "it."
+        )
     if name not in KNOWN:
-        raise _not_found(name, places)
+        raise _not_found(name, candidates)
     if not KNOWN[name].mirrors:
-        raise DataError(f"{places[0]} is missing; fetch it with `dvc pull data.dvc`")
+        raise DataError(f"{candidates[0]} is missing. Run `dvc pull data.dvc` to restore it.")
     return None
 
 
-def _not_found(name: str, places: list[Path]) -> DataError:
-    known = set(KNOWN)
-    for place in places:
-        if place.parent.is_dir():
-            known |= {sub.name for sub in place.parent.iterdir() if sub.is_dir()}
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    looked = ", ".join(str(place) for place in places)
+def _not_found(name: str, candidates: list[Path]) -> DataError:
+    available = set(KNOWN)
+    for folder in candidates:
+        if folder.parent.is_dir():
+            available |= {sub.name for sub in folder.parent.iterdir() if sub.is_dir()}
+    close = difflib.get_close_matches(name, sorted(available), n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
     return DataError(
-        f"data.name = '{name}': no such dataset; {hint}looked for {looked}; "
-        f"found {', '.join(sorted(known))}. "
-        f"For your own images, put them into {places[0]}/<class>/*.png"
+        f"data.name = '{name}': no such dataset in {' or '.join(map(str, candidates))}. "
+        f"Available: {', '.join(sorted(available))}.{hint} "
+        f"To use your own images, put them into {candidates[0]}/<class>/."
     )
 
 
 def _read_known(
-    name: str, dataset: KnownDataset, folder: Path, image_size: int, channels: int | str
+    name: str, dataset: KnownDataset, folder: Path, image_size: int, channels: int | Literal["auto"]
 ) -> RawDataset:
     if channels == 3:
-        raise DataError(f"data.channels = 3, but {name} is grey; allowed: auto, 1")
+        raise DataError(f"data.channels = 3, but the images of {name} are gray; allowed: auto, 1")
     check_files(name, folder)
     splits = {}
     for split, (image_file, label_file) in dataset.splits.items():
-        images = read_idx(folder / image_file, 3, LARGEST_FILE)
-        labels = read_idx(folder / label_file, 1, LARGEST_FILE)
-        _check_content(folder, image_file, images, label_file, labels, dataset)
-        images = resize_images(_scaled(images, dataset.white), image_size)
+        images = read_idx(folder / image_file, 3, MAX_IDX_BYTES)
+        labels = read_idx(folder / label_file, 1, MAX_IDX_BYTES)
+        _check_labels(folder, image_file, images, label_file, labels, dataset)
+        images = resize_images(_rescale(images, dataset.white), image_size)
         splits[split] = (images, labels.astype(np.int64))
     return RawDataset(dataset.classes, splits, dict(dataset.sha256))
 
 
 def check_files(name: str, folder: Path) -> None:
-    """DataError where the files of a known dataset are not the official ones."""
+    """Raise DataError if files of a dataset are missing or not the official ones."""
     dataset = KNOWN[name]
-    faults = []
+    errors = []
     for file_name, expected in dataset.sha256.items():
         path = folder / file_name
         if not path.is_file():
-            faults.append(f"{path}: missing")
-        elif (found := sha256_of(path)) != expected:
-            faults.append(f"{path}: SHA-256 is {found}, should be {expected}")
-    if faults:
-        mend = (
-            f"put those into {folder}, or delete that folder to have them downloaded"
+            errors.append(f"{path}: missing")
+        elif (actual := sha256_of(path)) != expected:
+            errors.append(f"{path}: SHA-256 is {actual}, expected {expected}")
+    if errors:
+        advice = (
+            f"Put the official files into {folder}, or delete the folder to download them again."
             if dataset.mirrors
-            else "`dvc checkout --force data.dvc` brings them back"
+            else "Run `dvc checkout --force data.dvc` to restore them."
         )
         raise DataError(
-            f"{name}: files are not the official ones; {mend}:\n  " + "\n  ".join(faults)
+            f"{name}: files are missing or not the official ones:\n  "
+            + "\n  ".join(errors)
+            + f"\n{advice}"
         )
 
 
-def _check_content(
+def _check_labels(
     folder: Path,
     image_file: str,
     images: np.ndarray,
@@ -148,8 +159,8 @@ def _check_content(
         )
 
 
-def _scaled(images: np.ndarray, white: int) -> np.ndarray:
-    """Stretch 0..white to 0..255; one to one, so nothing is lost."""
+def _rescale(images: np.ndarray, white: int) -> np.ndarray:
+    """Map 0..white to 0..255; different values stay different."""
     if white == 255:
         return images
     return np.round(images.astype(np.float32) * (255 / white)).astype(np.uint8)

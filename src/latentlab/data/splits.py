@@ -1,4 +1,4 @@
-"""Train, validation and test: the official test split where there is one, else stratified."""
+"""Stratified splits into training, validation and test images, and stratified folds."""
 
 from collections.abc import Iterator
 
@@ -9,70 +9,74 @@ from torch import Tensor
 from latentlab.common.errors import DataError
 from latentlab.data.sources import RawDataset
 
-FEWEST_HELD_OUT = 4
-"""Fewer images have no covariance on either half, which the floor of the generators needs."""
+MIN_HELD_OUT = 4
+"""Fewest held-out images: the real-data baseline of the generators needs a covariance per half."""
+
+Split = tuple[np.ndarray, np.ndarray]
+"""Images [N, C, S, S] and labels [N]."""
 
 
 def make_splits(
     raw: RawDataset, validation_fraction: float, test_fraction: float, seed: int
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images [N, C, S, S] and labels [N] of each split; every image lands in exactly one.
+) -> dict[str, Split]:
+    """Return the splits "train", "validation" and "test"; each image is in exactly one of them.
 
-    `validation_fraction` is of what is not test, `test_fraction` of all images and used only
-    where the dataset has no official test split.
+    The test split is the official one, or `test_fraction` of all images if there is none. The
+    validation split is `validation_fraction` of the other images. Raises DataError if there are too
+    few images.
     """
-    images, labels = raw.splits["train"]
+    train = raw.splits["train"]
     if "test" in raw.splits:
         test = raw.splits["test"]
     else:
-        images, labels, *test = _stratified(images, labels, test_fraction, seed, raw.classes)
-    images, labels, *validation = _stratified(
-        images, labels, validation_fraction, seed, raw.classes
-    )
-    return {"train": (images, labels), "validation": tuple(validation), "test": tuple(test)}
+        train, test = _hold_out(train, test_fraction, seed, raw.classes)
+    train, validation = _hold_out(train, validation_fraction, seed, raw.classes)
+    return {"train": train, "validation": validation, "test": test}
 
 
-def _stratified(
-    images: np.ndarray, labels: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Split off `fraction`; both parts have an image of every class, and keep the order."""
+def _hold_out(
+    split: Split, fraction: float, seed: int, classes: tuple[str, ...]
+) -> tuple[Split, Split]:
+    """Split into the rest and a held-out `fraction`, in order, each with images of every class."""
     from sklearn.model_selection import train_test_split
 
+    images, labels = split
     single = [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]
     if single:
         raise DataError(
-            f"too few images to split in class {', '.join(map(repr, single))}: one is left; "
-            "add images, or lower data.test_fraction"
+            f"too few images in class {', '.join(map(repr, single))}: only one is left for the "
+            "training and validation splits. Add images, or decrease data.test_fraction."
         )
-    taken = max(round(fraction * len(labels)), len(classes), FEWEST_HELD_OUT)
-    if taken > len(labels) - len(classes):
+    count = max(round(fraction * len(labels)), len(classes), MIN_HELD_OUT)
+    if count > len(labels) - len(classes):
         raise DataError(
-            f"{len(labels)} images in {len(classes)} classes are too few to split off {taken}"
+            f"{len(labels)} images in {len(classes)} classes are too few to hold out {count}. Add "
+            "images, or decrease data.test_fraction and data.validation_fraction."
         )
-    kept, held_out = train_test_split(
-        np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed
+    rest, held_out = train_test_split(
+        np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
     )
-    held_out, kept = _with_every_class(held_out, kept, labels)
-    kept, held_out = _with_every_class(kept, held_out, labels)
-    return images[kept], labels[kept], images[held_out], labels[held_out]
+    held_out, rest = _with_every_class(held_out, rest, labels)
+    rest, held_out = _with_every_class(rest, held_out, labels)
+    return (images[rest], labels[rest]), (images[held_out], labels[held_out])
 
 
 def _with_every_class(
     part: np.ndarray, rest: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move an image of each class that `part` lacks over from `rest`; both sorted.
+    """Move one image of each class that `part` lacks from `rest` to `part`; return both sorted.
 
-    A class much smaller than the others has less than half an image as its share.
+    A class much smaller than the others has a share of less than half an image.
     """
-    lacking = np.setdiff1d(labels[rest], labels[part])
-    moved = [rest[labels[rest] == label].min() for label in lacking]
+    missing = np.setdiff1d(labels[rest], labels[part])
+    moved = [rest[labels[rest] == label].min() for label in missing]
     return np.union1d(part, moved).astype(part.dtype), np.setdiff1d(rest, moved)
 
 
 def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of uint8 images [N, C, S, S], in [0, 1].
+    """Return the mean and standard deviation per channel of uint8 images [N, C, S, S], in [0, 1].
 
-    Exact, from the histogram of the 256 values, in constant memory.
+    They are computed from the histogram of the 256 values: exact, and in constant memory.
     """
     values = np.arange(256) / 255
     means, deviations = [], []
@@ -89,8 +93,9 @@ def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
 
 
 def check_folds(labels: Tensor, folds: int) -> None:
-    """Raise DataError where a class of labels [N] has fewer images than there are folds."""
-    fewest = int(labels.unique(return_counts=True)[1].min())
+    """Raise DataError if a class of labels [N] has fewer images than there are folds."""
+    counts = labels.bincount()
+    fewest = int(counts[counts > 0].min())
     if fewest < folds:
         raise DataError(
             f"folds = {folds}, but a class has only {fewest} training images; "
@@ -99,10 +104,10 @@ def check_folds(labels: Tensor, folds: int) -> None:
 
 
 def stratified_folds(labels: Tensor, folds: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Indices to train on and indices held out, for each of `folds` parts of labels [N]."""
+    """Yield the indices of the training and the held-out images of each fold of labels [N]."""
     from sklearn.model_selection import StratifiedKFold
 
     check_folds(labels, folds)
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
-    for kept, held_out in parts:
-        yield torch.from_numpy(kept), torch.from_numpy(held_out)
+    for training, held_out in parts:
+        yield torch.from_numpy(training), torch.from_numpy(held_out)

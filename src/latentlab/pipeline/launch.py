@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from latentlab.common import startup
 from latentlab.common.errors import ParamsError
-from latentlab.common.processes import rank, warm_up, world_size
+from latentlab.common.processes import rank, start_fork_server, world_size
 
 if TYPE_CHECKING:
     from latentlab.common.project import Project
@@ -28,7 +28,7 @@ def run_stage(project: Project, name: str, params: Params) -> None:
     from latentlab.tracking.run import track
 
     if _uses_worker_processes(verb, params):
-        warm_up()
+        start_fork_server()
     fingerprint = stage_fingerprint(project, name, params)
     if rank() > 0:
         _run_worker_rank(project, name, fingerprint, params)
