@@ -1,31 +1,105 @@
-from crafting import write_pictures
+import pytest
+import torch
+
 from latentlab.common.files import read_json
+from latentlab.params.load import load_params
+from latentlab.pipeline.context import StageContext, prepare_stage
+from latentlab.tracking.run import NullRecorder, Run
 
 
-def test_a_stage_says_its_first_figures_at_its_end_and_where_the_others_are(bench):
-    answer = bench.run("train")
+class LoggedCommands(NullRecorder):
+    """A recorder that remembers the commands it receives."""
 
-    judged = read_json(bench.project.outputs("train") / "metrics.json")["validation"]
-    figures = f"validation/mse {judged['mse']:.4g}, validation/psnr {judged['psnr']:.4g}, 4 more"
-    assert f"train: {figures}; outputs/train/metrics.json" in answer.err.splitlines()
+    def __init__(self):
+        self.commands = []
+
+    def send(self, command, *arguments):
+        self.commands.append((command, *arguments))
 
 
-def test_a_stage_that_judges_nothing_says_what_it_counted(bench):
-    for name in ("circles", "squares"):
-        write_pictures(bench.project.data / "shapes" / name, 20)
-    bench.edit({"data.name": "shapes"})
+@pytest.fixture
+def recorder():
+    return LoggedCommands()
 
-    answer = bench.run("fetch")
 
-    sizes = read_json(bench.project.outputs("fetch") / "dataset.json")["sizes"]
-    images = ", ".join(
-        f"images/{split} {sizes[split]}" for split in ("train", "validation", "test")
+@pytest.fixture
+def stage(checkout, recorder):
+    params = load_params(checkout.params)
+    return StageContext("train", "f" * 64, checkout, params, torch.device("cpu"), Run(recorder))
+
+
+def summary(stage, metrics, capsys):
+    stage.write_metrics(metrics)
+    return capsys.readouterr().err
+
+
+def test_a_stage_prints_its_first_held_out_metrics_and_how_many_it_leaves_out(stage, capsys):
+    metrics = {
+        "epochs": 12,
+        "train": {"mse": 0.3},
+        "validation": {"mse": 0.123456, "psnr": 9.0, "ssim": 0.5, "f1": 0.7, "recall": 0.1},
+    }
+
+    printed = summary(stage, metrics, capsys)
+
+    assert printed == (
+        "train: validation/mse 0.1235, validation/psnr 9, validation/ssim 0.5, validation/f1 0.7, "
+        "3 more; outputs/train/metrics.json\n"
     )
-    said = f"fetch: classes 2, {images}, 2 more; outputs/fetch/metrics.json"
-    assert said in answer.err.splitlines()
+    assert read_json(stage.output / "metrics.json") == metrics
 
 
-def test_a_stage_with_nothing_to_do_says_so(bench):
-    answer = bench.run("denoise")
+def test_a_stage_without_held_out_metrics_prints_its_first_metrics(stage, capsys):
+    metrics = {"classes": 2, "images": {"train": 1200, "validation": 300}}
 
-    assert "denoise: no figures; outputs/denoise/metrics.json" in answer.err.splitlines()
+    assert summary(stage, metrics, capsys) == (
+        "train: classes 2, images/train 1,200, images/validation 300; outputs/train/metrics.json\n"
+    )
+
+
+def test_a_stage_without_metrics_says_so(stage, capsys):
+    assert summary(stage, {}, capsys) == "train: no metrics; outputs/train/metrics.json\n"
+
+
+def test_metrics_are_logged_at_the_last_epoch_together_with_the_plots(stage, recorder):
+    stage.plots.mkdir(parents=True)
+
+    stage.write_metrics({"epochs": 12, "validation": {"mse": 0.5}})
+
+    logged = {"epochs": 12, "validation/mse": 0.5}
+    assert recorder.commands == [
+        ("log_metrics", None, logged, 12),
+        ("log_files", None, stage.plots),
+    ]
+
+
+def test_an_entry_of_a_foreach_stage_has_its_own_folder(stage):
+    entry = StageContext("compare@depth", *list(vars(stage).values())[1:])
+
+    assert entry.member == "depth"
+    assert entry.output == stage.project.root / "outputs" / "compare" / "depth"
+    assert stage.member == ""
+
+
+def test_deleting_checkpoints_leaves_those_of_other_stages(stage):
+    other = stage.project.checkpoints("vae", stage.fingerprint)
+    for folder in (other, stage.checkpoints):
+        folder.mkdir(parents=True)
+
+    stage.delete_checkpoints()
+
+    assert other.exists()
+    assert not stage.checkpoints.exists()
+
+
+def test_evaluate_always_runs_on_the_cpu(checkout, recorder, monkeypatch):
+    monkeypatch.setattr("latentlab.pipeline.context.prepare", lambda runtime: torch.device("meta"))
+    params = load_params(checkout.params)
+
+    devices = {
+        name: prepare_stage(name, "f" * 64, checkout, params, Run(recorder)).device.type
+        for name in ("train", "evaluate")
+    }
+
+    assert devices == {"train": "meta", "evaluate": "cpu"}
+    assert recorder.commands[-1] == ("set_tags", None, {"device": "cpu", "seed": 0})

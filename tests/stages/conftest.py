@@ -5,6 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from crafting import FOUND, write_random_splits
+from latentlab.common.files import write_text
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.io import save_model
 from latentlab.models.reference import ReferenceClassifier
@@ -13,14 +14,14 @@ COMPARISON = {"parameter": "train.optimizer", "values": ["adam", "adagrad"], "ep
 
 
 class Bench:
-    """A checkout with small random images, whose stages run in this process and are recorded."""
+    """A checkout with small random images; its stages run in this process and are logged."""
 
     def __init__(self, project, latentlab):
         self.project = project
         self.run = latentlab
 
     def edit(self, changes):
-        """Change values of params.yaml at dotted paths."""
+        """Change values of params.yaml at dotted paths; keep everything else."""
         yaml = YAML()
         document = yaml.load(self.project.params)
         for path, value in changes.items():
@@ -32,11 +33,11 @@ class Bench:
         yaml.dump(document, self.project.params)
 
     def runs(self):
-        """All runs by name, nested ones too."""
+        """Return all runs by name, nested runs included."""
         client = mlflow.MlflowClient(f"sqlite:///{self.project.home / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("latentlab/digits")
-        found = client.search_runs([experiment.experiment_id])
-        return {run.info.run_name: run for run in found}
+        runs = client.search_runs([experiment.experiment_id])
+        return {run.info.run_name: run for run in runs}
 
 
 @pytest.fixture
@@ -48,9 +49,7 @@ def bench(checkout, latentlab, empty_store, monkeypatch):
     sizes = {"train": 40, "validation": 24}
     info = DatasetInfo("digits", ["a", "b"], [1, 8, 8], sizes, [0.5], [0.3], {}, "0" * 64)
     info.write(data_dir)
-    found = checkout.outputs("search") / "best_params.yaml"
-    found.parent.mkdir(parents=True)
-    found.write_text(FOUND)
+    write_text(checkout.outputs("search") / "best_params.yaml", FOUND)
     save_model(
         ReferenceClassifier((1, 8, 8), [4, 6], 5, 2), checkout.outputs("reference") / "model"
     )
