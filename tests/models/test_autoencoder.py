@@ -16,7 +16,7 @@ def test_the_loss_is_the_mean_squared_error_per_pixel():
     torch.testing.assert_close(terms["mse"], terms["loss"])
 
 
-def test_reconstruction_is_decoding_the_code():
+def test_a_reconstruction_is_the_decoded_latent_code():
     model = Autoencoder(Architecture((3, 32, 32), [8, 16], 32, 5, activation="relu")).eval()
     images = torch.rand(2, 3, 32, 32)
 

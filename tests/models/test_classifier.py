@@ -2,30 +2,31 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from latentlab.data.augmentation import Augmentation
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.classifier import Classifier, ClassifierTrainingOptions, classifier_on
+from latentlab.models.classifier import Classifier, ClassifierTrainingOptions, build_classifier
 from latentlab.models.io import save_model
 from latentlab.params.classification import FinetuneParams
 from latentlab.params.geometry import Architecture
 
 
 @pytest.fixture
-def donor():
+def autoencoder():
     torch.manual_seed(0)
     return Autoencoder(Architecture((1, 28, 28), [8, 16, 32], 64, 8)).eval()
 
 
-@pytest.mark.parametrize("head", [[], [16], [30, 60]])
-def test_the_encoder_starts_as_the_donor_s(donor, head):
-    classifier = Classifier.from_autoencoder(donor, head, 10, freeze_encoder=False).eval()
+def test_the_encoder_starts_from_the_weights_of_the_autoencoder(autoencoder):
     images = torch.rand(4, 1, 28, 28)
+    for head in ([], [16], [30, 60]):
+        classifier = Classifier.from_autoencoder(autoencoder, head, 10, freeze_encoder=False).eval()
 
-    torch.testing.assert_close(classifier.encoder(images), donor.encode(images))
-    assert classifier(images).shape == (4, 10)
+        torch.testing.assert_close(classifier.encoder(images), autoencoder.encode(images))
+        assert classifier(images).shape == (4, 10)
 
 
-def test_a_frozen_encoder_is_not_trained(donor):
-    classifier = Classifier.from_autoencoder(donor, [16], 10, freeze_encoder=True)
+def test_a_frozen_encoder_is_not_trained(autoencoder):
+    classifier = Classifier.from_autoencoder(autoencoder, [16], 10, freeze_encoder=True)
 
     classifier.loss_terms(torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 3]))["loss"].backward()
 
@@ -33,8 +34,8 @@ def test_a_frozen_encoder_is_not_trained(donor):
     assert all(p.grad is not None for p in classifier.head.parameters())
 
 
-def test_the_loss_is_cross_entropy_and_accuracy_counts_hits(donor):
-    classifier = Classifier.from_autoencoder(donor, [], 10, freeze_encoder=False)
+def test_the_terms_are_cross_entropy_and_the_share_of_correct_predictions(autoencoder):
+    classifier = Classifier.from_autoencoder(autoencoder, [], 10, freeze_encoder=False)
     images = torch.rand(6, 1, 28, 28)
     labels = classifier(images).argmax(1)
     labels[0] = (labels[0] + 1) % 10
@@ -50,47 +51,50 @@ def images_and_labels(count=64):
     return torch.rand(count, 1, 28, 28, generator=random), torch.arange(count) % 10
 
 
-def test_a_frozen_encoder_learns_after_the_epoch_it_was_to_be_frozen_for(donor):
+def test_a_frozen_encoder_is_trained_after_unfreeze_after_epochs(autoencoder):
     classifier = Classifier.from_autoencoder(
-        donor, [], 10, True, ClassifierTrainingOptions(unfreeze_after=2)
+        autoencoder, [], 10, True, ClassifierTrainingOptions(unfreeze_after=2)
     )
-    learns = []
+    trained = []
     for epoch in (1, 2, 3):
         classifier.start_epoch(epoch)
         classifier.train()
         classifier.zero_grad()
         classifier.loss_terms(*images_and_labels())["loss"].backward()
-        learns.append(all(p.grad is not None for p in classifier.encoder.parameters()))
-        assert classifier.encoder.training == learns[-1]
+        trained.append(all(p.grad is not None for p in classifier.encoder.parameters()))
+        assert classifier.encoder.training == trained[-1]
 
-    assert learns == [False, False, True]
+    assert trained == [False, False, True]
 
 
-def test_taken_up_in_a_later_epoch_the_encoder_is_not_frozen_any_more(donor):
+def test_a_training_resumed_in_a_later_epoch_does_not_freeze_the_encoder(autoencoder):
     classifier = Classifier.from_autoencoder(
-        donor, [], 10, True, ClassifierTrainingOptions(unfreeze_after=2)
+        autoencoder, [], 10, True, ClassifierTrainingOptions(unfreeze_after=2)
     )
     classifier.start_epoch(5)
 
     assert all(p.requires_grad for p in classifier.parameters())
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_smoothed_labels_are_those_of_torch(donor, training):
-    """Held-out images are judged by what is minimised."""
-    smoothed = ClassifierTrainingOptions(label_smoothing=0.2)
-    classifier = Classifier.from_autoencoder(donor, [], 10, False, smoothed).train(training)
+def test_label_smoothing_is_that_of_torch_in_training_and_in_validation(autoencoder):
+    options = ClassifierTrainingOptions(label_smoothing=0.2)
+    classifier = Classifier.from_autoencoder(autoencoder, [], 10, False, options)
     images, labels = images_and_labels()
 
-    loss = classifier.loss_terms(images, labels)["loss"]
+    for training in (True, False):
+        loss = classifier.train(training).loss_terms(images, labels)["loss"]
 
-    expected = cross_entropy(classifier(images), labels, label_smoothing=0.2)
-    torch.testing.assert_close(loss, expected)
+        expected = cross_entropy(classifier(images), labels, label_smoothing=0.2)
+        torch.testing.assert_close(loss, expected)
 
 
-def test_images_are_augmented_in_training_alone(donor):
+def test_images_are_augmented_in_training_mode_only(autoencoder):
     classifier = Classifier.from_autoencoder(
-        donor, [], 10, False, ClassifierTrainingOptions(flip=True, shift=3)
+        autoencoder,
+        [],
+        10,
+        False,
+        ClassifierTrainingOptions(augmentation=Augmentation(flip=True, shift=3)),
     )
     images, labels = images_and_labels()
 
@@ -117,17 +121,17 @@ SETTINGS = {
 }
 
 
-def test_settings_say_what_becomes_of_a_stored_encoder(donor, tmp_path):
-    save_model(donor, tmp_path)
+def test_the_settings_of_finetune_define_a_classifier_on_a_saved_autoencoder(autoencoder, tmp_path):
+    save_model(autoencoder, tmp_path)
     settings = FinetuneParams.model_validate(SETTINGS)
     images = torch.rand(4, 1, 28, 28)
 
-    classifier = classifier_on(tmp_path, settings, 7).eval()
+    classifier = build_classifier(tmp_path, settings, 7).eval()
     assert classifier.config["freeze_encoder"]
     assert classifier.mirrored
-    torch.testing.assert_close(classifier.encoder(images), donor.encode(images))
+    torch.testing.assert_close(classifier.encoder(images), autoencoder.encode(images))
     torch.testing.assert_close(classifier(images), classifier(images.flip(3)))
     assert classifier(images).shape == (4, 7)
 
-    fresh = classifier_on(tmp_path, settings, 7, fresh=True).eval()
-    assert not torch.equal(fresh.encoder(images), donor.encode(images))
+    untrained = build_classifier(tmp_path, settings, 7, from_scratch=True).eval()
+    assert not torch.equal(untrained.encoder(images), autoencoder.encode(images))

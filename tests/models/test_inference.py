@@ -5,7 +5,7 @@ from latentlab.models.inference import Means
 
 
 def batches(seed=0):
-    """Batches of unequal size: a loss for every image, and how many there are."""
+    """Return the losses of the images in three batches of unequal size."""
     random = torch.Generator().manual_seed(seed)
     return [torch.rand(count, generator=random) for count in (16, 16, 5)]
 
@@ -21,23 +21,30 @@ def test_the_mean_is_over_images_not_over_batches():
 
     expected = torch.cat(batches()).mean().item()
 
-    assert means.take() == pytest.approx({"loss": expected, "half": expected / 2})
+    assert means.compute_and_reset() == pytest.approx({"loss": expected, "half": expected / 2})
 
 
-def test_taking_starts_anew():
+def test_computing_the_means_resets_them():
     means = Means()
     add(means, torch.tensor([1.0, 3.0]))
-    means.take()
+    means.compute_and_reset()
     add(means, torch.tensor([5.0]))
 
-    assert means.take() == {"loss": 5.0, "half": 2.5}
+    assert means.compute_and_reset() == {"loss": 5.0, "half": 2.5}
 
 
-def test_nothing_added_is_no_mean():
-    assert Means().take() == {}
+def test_sums_of_several_processes_are_reduced():
+    means = Means(all_reduce=lambda values: values * 2 + torch.tensor([1.0, 0.0, 0.0]))
+    add(means, torch.tensor([1.0, 3.0]))
+
+    assert means.compute_and_reset() == {"loss": 9 / 4, "half": 1.0}
 
 
-def test_no_graph_is_kept():
+def test_without_batches_there_are_no_means():
+    assert Means().compute_and_reset() == {}
+
+
+def test_sums_do_not_keep_the_autograd_graph():
     weight = torch.ones((), requires_grad=True)
     means = Means()
     means.add({"loss": weight * 2}, 3)
@@ -45,7 +52,7 @@ def test_no_graph_is_kept():
     assert not means.state_dict()["sums"]["loss"].requires_grad
 
 
-def test_another_goes_on_with_the_same_bits():
+def test_restored_sums_give_bit_identical_means():
     whole, first, second = Means(), Means(), Means()
     for losses in batches():
         add(whole, losses)
@@ -55,12 +62,12 @@ def test_another_goes_on_with_the_same_bits():
         add(second, losses)
         add(first, losses)
 
-    assert second.take() == first.take() == whole.take()
+    assert second.compute_and_reset() == first.compute_and_reset() == whole.compute_and_reset()
 
 
-def test_many_terms_of_little_precision_have_the_mean_that_each_has():
+def test_bfloat16_terms_are_summed_without_rounding():
     means = Means()
     for _ in range(2000):
         means.add({"score": torch.tensor(0.5, dtype=torch.bfloat16)}, 64)
 
-    assert means.take() == {"score": 0.5}
+    assert means.compute_and_reset() == {"score": 0.5}

@@ -5,6 +5,7 @@ import torch
 from safetensors import SafetensorError
 
 from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.files import sha256_of
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.gan import Generator
@@ -44,17 +45,17 @@ def make_models():
     yield Generator(SHAPE, 6, 4), torch.randn(2, 6)
 
 
-@pytest.mark.parametrize(("model", "inputs"), [*make_models()], ids=lambda v: type(v).__name__)
-def test_a_stored_model_comes_back_the_same(model, inputs, tmp_path):
-    save_model(model, tmp_path)
+def test_a_loaded_model_computes_the_same_as_the_saved_one(tmp_path):
+    for model, inputs in make_models():
+        save_model(model, tmp_path)
 
-    restored = load_model(type(model), tmp_path)
+        loaded = load_model(type(model), tmp_path)
 
-    assert not restored.training
-    assert torch.equal(restored(inputs), model.eval()(inputs))
+        assert not loaded.training
+        assert torch.equal(loaded(inputs), model.eval()(inputs)), type(model)
 
 
-def test_the_same_model_is_stored_as_the_same_bytes(tmp_path):
+def test_saving_a_model_twice_writes_identical_files(tmp_path):
     model = Autoencoder(PLAIN)
     for name in ("a", "b"):
         save_model(model, tmp_path / name)
@@ -63,61 +64,87 @@ def test_the_same_model_is_stored_as_the_same_bytes(tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_a_model_of_another_family_is_refused(tmp_path):
+def error_of_loading(folder):
+    with pytest.raises(EnvironmentProblem) as raised:
+        load_model(Autoencoder, folder)
+    return raised.value
+
+
+def test_a_model_of_another_family_is_rejected(tmp_path, message):
     save_model(Generator(SHAPE, 6, 4), tmp_path)
 
-    with pytest.raises(EnvironmentProblem, match="family 'generator', not 'autoencoder'"):
-        load_model(Autoencoder, tmp_path)
+    message("model/other family", error_of_loading(tmp_path))
 
 
-def test_a_missing_model_says_what_to_run(tmp_path):
-    with pytest.raises(EnvironmentProblem, match="run `dvc repro`"):
-        load_model(Autoencoder, tmp_path / "nowhere")
+def test_the_error_for_a_missing_model_says_what_to_run(tmp_path, message):
+    message("model/missing", error_of_loading(tmp_path / "missing"))
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
-def test_a_broken_model_says_what_to_do(tmp_path, name):
+def test_truncated_files_are_rejected(tmp_path, message):
+    for name in ("weights.safetensors", "model.json"):
+        save_model(Autoencoder(PLAIN), tmp_path)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+
+        message(f"model/truncated {name}", error_of_loading(tmp_path))
+
+
+def test_weights_with_a_single_changed_byte_are_rejected(tmp_path, message):
+    """The last byte belongs to a weight, so the file itself is still valid."""
     save_model(Autoencoder(PLAIN), tmp_path)
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    weights = tmp_path / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 0x01
+    weights.write_bytes(content)
 
-    with pytest.raises(EnvironmentProblem, match=r"is broken .*; delete the folder and run"):
-        load_model(Autoencoder, tmp_path)
+    message("model/wrong checksum", error_of_loading(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "description",
-    [
-        {},
-        {"family": "autoencoder"},
-        {"family": "autoencoder", "config": {"channels": [4]}},
-        {"family": "autoencoder", "config": Architecture(SHAPE, [4, 8], 16, 5).config},
-    ],
-    ids=["empty", "no config", "half a config", "other weights"],
-)
-def test_a_description_that_does_not_fit_says_what_to_do(tmp_path, description):
+def test_weights_that_are_no_safetensors_file_are_rejected_despite_their_checksum(tmp_path):
     save_model(Autoencoder(PLAIN), tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"nothing")
+    description = json.loads((tmp_path / "model.json").read_text())
+    description["sha256"] = sha256_of(tmp_path / "weights.safetensors")
     (tmp_path / "model.json").write_text(json.dumps(description))
 
-    with pytest.raises(EnvironmentProblem, match=r"is broken .*; delete the folder and run"):
-        load_model(Autoencoder, tmp_path)
+    assert "is corrupt" in str(error_of_loading(tmp_path))
 
 
-def test_a_full_disk_is_an_error_for_a_person(tmp_path, monkeypatch):
-    def refuse(weights, path):
+def test_descriptions_that_do_not_match_the_weights_are_rejected(tmp_path):
+    save_model(Autoencoder(PLAIN), tmp_path)
+    complete = json.loads((tmp_path / "model.json").read_text())
+    changes = {
+        "no family": {"family": None},
+        "no config": {"config": None},
+        "incomplete config": {"config": {"channels": [4]}},
+        "config of other weights": {"config": Architecture(SHAPE, [4, 8], 16, 5).config},
+        "no checksum": {"sha256": None},
+    }
+    for case, change in changes.items():
+        description = {k: v for k, v in (complete | change).items() if v is not None}
+        (tmp_path / "model.json").write_text(json.dumps(description))
+
+        assert "is corrupt" in str(error_of_loading(tmp_path)), case
+
+
+def test_a_full_disk_is_reported_and_leaves_no_files(tmp_path, monkeypatch, message):
+    def raise_disk_full(weights, path):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("safetensors.torch.save_file", refuse)
+    monkeypatch.setattr("safetensors.torch.save_file", raise_disk_full)
 
-    with pytest.raises(EnvironmentProblem, match=r"cannot be written: .*No space left"):
+    with pytest.raises(EnvironmentProblem) as raised:
         save_model(Autoencoder(PLAIN), tmp_path)
+    message("model/disk full", raised.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_description_is_plain_json(tmp_path):
-    save_model(Autoencoder(PLAIN), tmp_path)
+def test_the_description_holds_family_config_and_checksum(tmp_path):
+    model = Autoencoder(PLAIN)
+    save_model(model, tmp_path)
 
     description = json.loads((tmp_path / "model.json").read_text())
 
     assert description["family"] == "autoencoder"
     assert description["config"]["channels"] == [4, 8]
+    assert description["sha256"] == sha256_of(tmp_path / "weights.safetensors")

@@ -5,9 +5,11 @@ from torch.nn.functional import cross_entropy
 from latentlab.models.reference import ReferenceClassifier
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 36, 36)])
-@pytest.mark.parametrize("channels", [[4], [4, 6], [4, 6, 8, 10]])
-def test_any_image_becomes_features_and_logits(shape, channels):
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((1, 8, 8), [4]), ((1, 8, 8), [4, 6, 8, 10]), ((1, 28, 28), [4, 6]), ((3, 36, 36), [4, 6, 8])],
+)
+def test_it_maps_images_of_any_shape_to_features_and_logits(shape, channels):
     network = ReferenceClassifier(shape, channels, 9, 7).eval()
     images = torch.rand(3, *shape)
 
@@ -18,7 +20,7 @@ def test_any_image_becomes_features_and_logits(shape, channels):
     assert network(images).shape == (3, 7)
 
 
-def test_the_loss_is_the_cross_entropy_and_the_accuracy_that_of_the_largest_logit():
+def test_the_loss_is_cross_entropy_and_the_prediction_the_largest_logit():
     torch.manual_seed(0)
     network = ReferenceClassifier((1, 8, 8), [4, 6], 5, 3).eval()
     images, labels = torch.rand(20, 1, 8, 8), torch.arange(20) % 3
@@ -30,7 +32,7 @@ def test_the_loss_is_the_cross_entropy_and_the_accuracy_that_of_the_largest_logi
     assert terms["accuracy"] == (logits.argmax(1) == labels).float().mean()
 
 
-def test_dropout_is_of_training_alone():
+def test_dropout_is_active_in_training_mode_only():
     network = ReferenceClassifier((1, 8, 8), [4, 6], 5, 3, dropout=0.5).train()
     images = torch.rand(50, 1, 8, 8)
 
@@ -39,13 +41,13 @@ def test_dropout_is_of_training_alone():
     assert torch.equal(network(images), network(images))
 
 
-def test_mirrored_it_sees_both_sides_of_an_image_but_not_in_training():
+def test_mirrored_features_are_averaged_in_evaluation_mode_only():
     network = ReferenceClassifier((1, 8, 8), [4, 6], 5, 3, mirrored=True).eval()
     images = torch.rand(6, 1, 8, 8)
     plain = ReferenceClassifier((1, 8, 8), [4, 6], 5, 3).eval()
     plain.load_state_dict(network.state_dict())
 
-    both = (plain(images) + plain(images.flip(3))) / 2
-    torch.testing.assert_close(network(images), both)
+    average = (plain(images) + plain(images.flip(3))) / 2
+    torch.testing.assert_close(network(images), average)
     torch.testing.assert_close(network(images), network.to_logits(network.features(images)))
     torch.testing.assert_close(network.train()(images), plain.train()(images))

@@ -4,16 +4,16 @@ import torch
 from latentlab.models.unet import UNet
 
 
-@pytest.mark.parametrize("size", [28, 32, 64])
-@pytest.mark.parametrize("depth", [1, 3])
-@pytest.mark.parametrize("channels", [[4], [4, 6]])
-def test_what_comes_out_has_the_size_of_what_went_in(size, depth, channels):
+@pytest.mark.parametrize(
+    ("depth", "size", "channels"), [(1, 28, [4, 6]), (1, 32, [4]), (3, 64, [4, 6])]
+)
+def test_the_output_has_the_shape_of_the_input(size, depth, channels):
     images = torch.rand(2, depth, size, size)
 
     assert UNet([depth, size, size], channels, "silu")(images).shape == images.shape
 
 
-def test_more_scales_halve_the_image_more_often():
+def test_each_scale_halves_the_image_size():
     network = UNet([1, 32, 32], [2, 4, 6, 8], "relu")
     sizes = []
     for down in network.down:
@@ -23,24 +23,24 @@ def test_more_scales_halve_the_image_more_often():
     assert sizes == [(4, 8, 8), (6, 4, 4), (8, 2, 2)]
 
 
-def test_what_comes_out_is_an_image_whatever_goes_in():
-    restored = UNet([1, 28, 28], [4, 8], "silu")(100 * torch.randn(4, 1, 28, 28))
+def test_the_output_is_between_0_and_1_for_any_input():
+    denoised = UNet([1, 28, 28], [4, 8], "silu")(100 * torch.randn(4, 1, 28, 28))
 
-    assert float(restored.detach().min()) >= 0
-    assert float(restored.detach().max()) <= 1
+    assert float(denoised.detach().min()) >= 0
+    assert float(denoised.detach().max()) <= 1
 
 
-def test_an_untrained_network_is_as_bright_as_the_images():
+def test_the_output_of_an_untrained_network_has_the_given_brightness():
     torch.manual_seed(0)
     network = UNet([3, 16, 16], [4, 8], "silu", brightness=[0.1, 0.5, 0.8])
 
-    drawn = network(torch.rand(16, 3, 16, 16)).detach().mean((0, 2, 3))
+    brightness = network(torch.rand(16, 3, 16, 16)).detach().mean((0, 2, 3))
 
-    assert drawn.tolist() == pytest.approx([0.1, 0.5, 0.8], abs=0.05)
+    assert brightness.tolist() == pytest.approx([0.1, 0.5, 0.8], abs=0.05)
 
 
-def test_the_finest_scale_skips_the_coarser_ones():
-    """A change of one pixel is seen next to it though nothing comes from below."""
+def test_skip_connections_bypass_the_coarser_scales():
+    """A changed pixel changes the output nearby although the coarser scales contribute nothing."""
     network = UNet([1, 28, 28], [4, 8], "silu").eval()
     torch.nn.init.zeros_(network.up[0][0].weight)
     torch.nn.init.zeros_(network.up[0][0].bias)
@@ -53,17 +53,17 @@ def test_the_finest_scale_skips_the_coarser_ones():
     assert not changed[0, 0, :4].any()
 
 
-def test_every_weight_has_a_part_in_the_loss():
+def test_every_parameter_gets_a_gradient():
     network = UNet([3, 28, 28], [4, 8], "silu")
     network(torch.rand(2, 3, 28, 28)).square().mean().backward()
 
     assert all(float(p.grad.abs().sum()) > 0 for p in network.parameters())
 
 
-def test_it_is_built_again_of_its_configuration():
+def test_it_can_be_rebuilt_from_its_config():
     network = UNet([1, 32, 32], [4, 8, 8], "gelu")
-    again = UNet.from_config(network.config)
-    again.load_state_dict(network.state_dict())
+    rebuilt = UNet.from_config(network.config)
+    rebuilt.load_state_dict(network.state_dict())
 
     images = torch.rand(2, 1, 32, 32)
-    assert torch.equal(again(images), network(images))
+    assert torch.equal(rebuilt(images), network(images))

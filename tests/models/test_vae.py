@@ -20,7 +20,7 @@ def posterior():
     return torch.randn(6, 4), torch.randn(6, 4)
 
 
-def test_kl_equals_the_closed_form_of_torch(posterior):
+def test_kl_equals_the_closed_form_of_torch_distributions(posterior):
     mean, log_variance = posterior
     reference = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
 
@@ -37,11 +37,11 @@ def test_kl_equals_its_monte_carlo_estimate(posterior):
     assert abs(differences.mean() - gaussian_kl(mean, log_variance).sum(1)) < 4 * standard_error
 
 
-def test_kl_of_the_prior_is_zero():
+def test_the_kl_of_the_prior_to_itself_is_zero():
     assert gaussian_kl(torch.zeros(3, 4), torch.zeros(3, 4)).abs().max() == 0
 
 
-def test_the_gaussian_likelihood_equals_the_one_of_torch():
+def test_the_gaussian_likelihood_equals_that_of_torch_distributions():
     vae = make_vae()
     images, outputs = torch.rand(3, 1, 28, 28), torch.rand(3, 1, 28, 28)
     reference = Normal(outputs, vae.log_scale.exp()).log_prob(images).flatten(1).sum(1)
@@ -58,7 +58,7 @@ def test_a_fixed_scale_is_not_learned():
     assert not any("scale" in name for name, _ in vae.named_parameters())
 
 
-def test_the_bernoulli_likelihood_equals_the_one_of_torch():
+def test_the_bernoulli_likelihood_equals_that_of_torch_distributions():
     vae = make_vae("bernoulli")
     images, outputs = torch.rand(3, 1, 28, 28).round(), torch.rand(3, 1, 28, 28)
     reference = Bernoulli(outputs).log_prob(images).flatten(1).sum(1)
@@ -66,7 +66,7 @@ def test_the_bernoulli_likelihood_equals_the_one_of_torch():
     torch.testing.assert_close(vae.log_likelihood(outputs, images), reference)
 
 
-def test_bernoulli_pixels_are_drawn_afresh_in_training_and_alike_in_evaluation():
+def test_binary_pixels_are_redrawn_in_training_and_fixed_in_evaluation_mode():
     vae, images = make_vae("bernoulli"), torch.full((200, 1, 28, 28), 0.3)
 
     first, second = vae.observed(images), vae.observed(images)
@@ -77,13 +77,13 @@ def test_bernoulli_pixels_are_drawn_afresh_in_training_and_alike_in_evaluation()
     assert torch.equal(vae.observed(images), vae.observed(images))
 
 
-def test_other_likelihoods_are_of_the_images_themselves():
+def test_other_likelihoods_observe_the_images_unchanged():
     images = torch.rand(3, 1, 28, 28)
 
     assert make_vae().observed(images) is images
 
 
-def test_the_squared_error_is_the_likelihood_of_a_gaussian_of_variance_one_half():
+def test_squared_error_is_a_gaussian_likelihood_of_variance_one_half():
     vae = make_vae("squared_error")
     images, outputs = torch.rand(3, 1, 28, 28), torch.rand(3, 1, 28, 28)
     likelihood = vae.log_likelihood(outputs, images)
@@ -95,8 +95,7 @@ def test_the_squared_error_is_the_likelihood_of_a_gaussian_of_variance_one_half(
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "squared_error"])
-def test_the_elbo_is_that_of_the_distributions_of_torch(likelihood):
-    """By the same noise, from the posterior as the encoder gives it."""
+def test_the_elbo_equals_that_of_torch_distributions_for_the_same_noise(likelihood):
     vae, images = make_vae(likelihood), torch.rand(5, 1, 28, 28)
     torch.manual_seed(7)
     terms = vae.loss_terms(images, torch.zeros(5))
@@ -112,15 +111,15 @@ def test_the_elbo_is_that_of_the_distributions_of_torch(likelihood):
     torch.testing.assert_close(terms["elbo"], (log_likelihood - kl).mean())
 
 
-def test_codes_and_reconstructions_are_of_the_pixels_that_are_observed():
+def test_codes_and_reconstructions_use_the_binary_pixels():
     vae, images = make_vae("bernoulli").eval(), torch.rand(5, 1, 28, 28)
-    drawn = vae.observed(images)
+    binary = vae.observed(images)
 
-    assert torch.equal(vae.means(images), vae.encode(drawn)[0])
-    assert torch.equal(vae(images), vae.decode(vae.encode(drawn)[0]))
+    assert torch.equal(vae.means(images), vae.encode(binary)[0])
+    assert torch.equal(vae(images), vae.decode(vae.encode(binary)[0]))
 
 
-def test_probabilities_near_one_survive_low_precision():
+def test_pixels_near_1_are_not_rounded_in_bfloat16():
     vae = make_vae("bernoulli").eval()
     with torch.no_grad():
         vae.decoder[-2][0].bias.fill_(7.0)
@@ -131,17 +130,17 @@ def test_probabilities_near_one_survive_low_precision():
     assert 0.998 < float(outputs.max()) < 1
 
 
-@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
-def test_the_loss_is_reconstruction_plus_beta_times_kl(beta):
-    vae = make_vae(beta=beta)
+def test_the_loss_is_reconstruction_plus_beta_times_kl():
+    for beta in (0.0, 1.0, 4.0):
+        vae = make_vae(beta=beta)
 
-    terms = vae.loss_terms(torch.rand(8, 1, 28, 28), torch.zeros(8))
+        terms = vae.loss_terms(torch.rand(8, 1, 28, 28), torch.zeros(8))
 
-    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + beta * terms["kl"])
-    torch.testing.assert_close(terms["elbo"], -(terms["reconstruction"] + terms["kl"]))
+        torch.testing.assert_close(terms["loss"], terms["reconstruction"] + beta * terms["kl"])
+        torch.testing.assert_close(terms["elbo"], -(terms["reconstruction"] + terms["kl"]))
 
 
-def test_beta_rises_in_equal_steps_and_is_whole_in_evaluation():
+def test_beta_increases_linearly_over_the_warmup_and_is_constant_in_evaluation_mode():
     vae, images = make_vae(beta=2.0, warmup_epochs=4), torch.rand(8, 1, 28, 28)
 
     for epoch, beta in ((1, 0.5), (2, 1.0), (4, 2.0), (9, 2.0)):
@@ -153,14 +152,14 @@ def test_beta_rises_in_equal_steps_and_is_whole_in_evaluation():
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 2.0 * terms["kl"])
 
 
-def test_free_bits_are_not_paid_for_dimension_by_dimension():
+def test_free_bits_bound_the_penalty_of_each_dimension_from_below():
     divergence = torch.tensor([[0.1, 2.0, 0.5], [0.3, 4.0, 0.5]])
 
     assert KlSchedule(free_bits=0.4).penalty(divergence).item() == pytest.approx(0.4 + 3.0 + 0.5)
     assert KlSchedule().penalty(divergence).item() == pytest.approx(0.2 + 3.0 + 0.5)
 
 
-def test_every_weight_gets_a_gradient_through_the_sampled_code():
+def test_every_parameter_gets_a_gradient_through_the_sampled_code():
     vae = make_vae()
     vae.loss_terms(torch.rand(8, 1, 28, 28), torch.zeros(8))["loss"].backward()
 
@@ -169,15 +168,15 @@ def test_every_weight_gets_a_gradient_through_the_sampled_code():
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_samples_are_seeded_and_lie_between_black_and_white():
+def test_samples_are_reproducible_images_between_0_and_1():
     vae = make_vae().eval()
     with torch.inference_mode():
         first = vae.sample(5, torch.Generator().manual_seed(3))
-        again = vae.sample(5, torch.Generator().manual_seed(3))
+        same = vae.sample(5, torch.Generator().manual_seed(3))
         other = vae.sample(5, torch.Generator().manual_seed(4))
 
     assert first.shape == (5, 1, 28, 28)
     assert first.min() >= 0
     assert first.max() <= 1
-    assert torch.equal(first, again)
+    assert torch.equal(first, same)
     assert not torch.equal(first, other)

@@ -1,4 +1,4 @@
-"""What any device trains is what the CPU trains in float32, within the precision of bfloat16."""
+"""Training on any device agrees with training on the CPU in float32, up to bfloat16 rounding."""
 
 import pytest
 import torch
@@ -13,12 +13,12 @@ from latentlab.training.optimization import OPTIMIZERS, Optimization
 ACCELERATORS = [
     pytest.param(
         "cuda",
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here"),
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is not available"),
     ),
     pytest.param(
         "mps",
         marks=pytest.mark.skipif(
-            not torch.backends.mps.is_available(), reason="there is no MPS here"
+            not torch.backends.mps.is_available(), reason="MPS is not available"
         ),
     ),
 ]
@@ -26,18 +26,18 @@ DEVICES = [*ACCELERATORS, "cpu"]
 
 
 def waves(count, seed):
-    """Smooth images, which a network of few numbers can learn."""
+    """Smooth images, which a small network can learn."""
     random = torch.Generator().manual_seed(seed)
     phase = torch.rand(count, 2, 1, 1, 1, generator=random) * 6
-    places = torch.arange(8.0)
-    down = torch.sin(phase[:, 0] + places[:, None])
-    right = torch.sin(phase[:, 1] + places[None, :])
-    pixels = ((down + right) * 60 + 127).to(torch.uint8)
+    positions = torch.arange(8.0)
+    vertical = torch.sin(phase[:, 0] + positions[:, None])
+    horizontal = torch.sin(phase[:, 1] + positions[None, :])
+    pixels = ((vertical + horizontal) * 60 + 127).to(torch.uint8)
     return ImageSet(pixels, torch.arange(count) % 2)
 
 
 def curve_on(device, precision="auto"):
-    """The validation MSE of each epoch of a training there."""
+    """Train on a device and return the validation MSE of each epoch."""
     torch.manual_seed(0)
     network = Autoencoder(Architecture([1, 8, 8], [8, 16], 32, 4))
     settings = optimization_settings(
@@ -48,7 +48,7 @@ def curve_on(device, precision="auto"):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_device_trains_as_the_cpu_does(device):
+def test_every_device_trains_like_the_cpu(device):
     curve = curve_on(device)
 
     assert curve[-1] < 0.5 * curve[0]
@@ -56,7 +56,7 @@ def test_a_device_trains_as_the_cpu_does(device):
 
 
 def weights_after_steps(name, device):
-    """Where an optimiser takes a network in three steps."""
+    """Return the weights of a network after three steps of an optimizer."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 1)
@@ -73,16 +73,16 @@ def weights_after_steps(name, device):
 
 @pytest.mark.parametrize("device", ACCELERATORS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_steps_on_a_device_as_on_the_cpu(name, device):
+def test_every_optimizer_takes_the_same_steps_as_on_the_cpu(name, device):
     torch.testing.assert_close(
         weights_after_steps(name, device), weights_after_steps(name, "cpu"), rtol=1e-2, atol=1e-3
     )
 
 
 @needs_bfloat16
-def test_a_cpu_trains_in_bfloat16_as_in_float32():
-    curve, precise = curve_on("cpu", "bfloat16"), curve_on("cpu", "float32")
+def test_a_cpu_trains_in_bfloat16_like_in_float32():
+    curve, reference = curve_on("cpu", "bfloat16"), curve_on("cpu", "float32")
 
-    assert curve != precise
-    assert curve == pytest.approx(precise, rel=0.1)
-    assert curve_on("cpu") == precise
+    assert curve != reference
+    assert curve == pytest.approx(reference, rel=0.1)
+    assert curve_on("cpu") == reference

@@ -1,5 +1,6 @@
 import itertools
 import math
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -31,20 +32,20 @@ def settings(**changes):
 
 
 def network():
-    """Weights of four, two and one axes."""
+    """Return a network whose parameters have four, two and one dimensions."""
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.Flatten(), nn.Linear(144, 3)
     return nn.Sequential(*layers)
 
 
 def backward(model, step):
-    """Leave the gradients of a batch of its own for each step in the model."""
+    """Compute gradients for a batch that depends on `step`."""
     random = torch.Generator().manual_seed(step)
     outputs = model(torch.rand(8, 1, 8, 8, generator=random))
     nn.functional.cross_entropy(outputs, torch.arange(8) % 3).backward()
 
 
-def same(first, second):
+def identical(first, second):
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     return all(torch.equal(one, other) for one, other in pairs)
 
@@ -55,19 +56,19 @@ def rates(chosen, steps_per_epoch):
 
 
 def rates_of(make_scheduler, steps):
-    """What one of torch's schedulers sets before each step."""
+    """Return the learning rates that a scheduler of torch sets before each step."""
     optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=RATE)
     scheduler = make_scheduler(optimizer)
-    found = []
+    values = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        values.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return values
 
 
 def reference(name, parameters, decay):
-    """Torch's own optimisers, set up by hand."""
+    """Create the optimizers of torch directly."""
     common = {"lr": RATE, "weight_decay": decay}
     if name == "muon":
         matrices = [p for p in parameters if p.ndim == 2]
@@ -88,12 +89,12 @@ def reference(name, parameters, decay):
     return [kind(parameters, **common, **options)]
 
 
-def test_every_optimizer_of_the_schema_exists():
+def test_every_optimizer_of_the_parameters_exists():
     assert set(OPTIMIZERS) == set(get_args(Optimizer))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_lowers_a_convex_loss(name):
+def test_every_optimizer_reduces_a_convex_loss(name):
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
     inputs, targets = torch.randn(64, 3), torch.randn(64, 1)
@@ -110,42 +111,43 @@ def test_every_optimizer_lowers_a_convex_loss(name):
     assert all(math.isfinite(loss) for loss in losses)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_step_is_that_of_torch_bit_by_bit(name, decay):
-    ours, theirs = network(), network()
-    optimization = Optimization(settings(optimizer=name, weight_decay=decay), ours, 10)
-    optimizers = reference(name, list(theirs.parameters()), decay)
+def test_every_step_is_bit_identical_to_that_of_torch(name):
+    for decay in (0.0, 0.1):
+        ours, theirs = network(), network()
+        optimization = Optimization(settings(optimizer=name, weight_decay=decay), ours, 10)
+        optimizers = reference(name, list(theirs.parameters()), decay)
 
-    for step in range(5):
-        backward(ours, step)
-        optimization.step()
-        backward(theirs, step)
-        for optimizer in optimizers:
+        for step in range(5):
+            backward(ours, step)
+            optimization.step()
+            backward(theirs, step)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+            assert identical(ours, theirs)
+
+
+def test_momentum_and_nesterov_are_those_of_sgd():
+    for nesterov in (False, True):
+        ours, theirs = network(), network()
+        chosen = settings(optimizer="sgd", momentum=0.5, nesterov=nesterov)
+        optimization = Optimization(chosen, ours, 10)
+        options = {"momentum": 0.5, "nesterov": nesterov, "fused": True}
+        optimizer = optim.SGD(theirs.parameters(), RATE, **options)
+
+        for step in range(3):
+            backward(ours, step)
+            optimization.step()
+            backward(theirs, step)
             optimizer.step()
             optimizer.zero_grad()
 
-        assert same(ours, theirs)
+        assert identical(ours, theirs)
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_momentum_and_nesterov_are_those_of_sgd(nesterov):
-    ours, theirs = network(), network()
-    chosen = settings(optimizer="sgd", momentum=0.5, nesterov=nesterov)
-    optimization = Optimization(chosen, ours, 10)
-    optimizer = optim.SGD(theirs.parameters(), RATE, momentum=0.5, nesterov=nesterov, fused=True)
-
-    for step in range(3):
-        backward(ours, step)
-        optimization.step()
-        backward(theirs, step)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    assert same(ours, theirs)
-
-
-def test_muon_moves_matrices_and_adamw_the_others():
+def test_muon_updates_matrices_and_adamw_the_other_parameters():
     model = network()
     muon, adamw = Optimization(settings(optimizer="muon"), model, 10).optimizers
 
@@ -165,7 +167,7 @@ def test_a_step_clears_the_gradients():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_not_updated():
     model = network()
     model[0].requires_grad_(False)
     before = model[0].weight.clone()
@@ -174,12 +176,14 @@ def test_frozen_parameters_are_left_out():
     backward(model, 0)
     optimization.step()
 
-    held = [p for optimizer in optimization.optimizers for p in optimizer.param_groups[0]["params"]]
-    assert len(held) == 4
+    updated = [
+        p for optimizer in optimization.optimizers for p in optimizer.param_groups[0]["params"]
+    ]
+    assert len(updated) == 4
     assert torch.equal(model[0].weight, before)
 
 
-def test_the_gradient_of_l1_is_that_of_autograd():
+def test_the_l1_gradient_equals_that_of_autograd():
     ours, theirs = network(), network()
     backward(ours, 0)
     backward(theirs, 0)
@@ -190,7 +194,7 @@ def test_the_gradient_of_l1_is_that_of_autograd():
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-7)
 
 
-def test_l1_is_part_of_a_step():
+def test_l1_is_applied_in_each_step():
     ours, theirs = network(), network()
     optimization = Optimization(settings(optimizer="sgd", l1=0.3), ours, 10)
     optimizer = optim.SGD(theirs.parameters(), RATE, momentum=0.9, fused=True)
@@ -201,10 +205,10 @@ def test_l1_is_part_of_a_step():
     add_l1_gradient(list(theirs.parameters()), 0.3)
     optimizer.step()
 
-    assert same(ours, theirs)
+    assert identical(ours, theirs)
 
 
-def test_gradients_are_clipped_as_torch_does():
+def test_gradients_are_clipped_like_in_torch():
     ours, theirs = network(), network()
     optimization = Optimization(settings(optimizer="sgd", clip_norm=0.01), ours, 10)
     optimizer = optim.SGD(theirs.parameters(), RATE, momentum=0.9, fused=True)
@@ -215,11 +219,11 @@ def test_gradients_are_clipped_as_torch_does():
     assert nn.utils.clip_grad_norm_(theirs.parameters(), 0.01) > 0.01
     optimizer.step()
 
-    assert same(ours, theirs)
+    assert identical(ours, theirs)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_another_goes_on_identically_from_its_state(name, tmp_path):
+def test_restored_optimizers_continue_bit_identically(name, tmp_path):
     chosen = settings(optimizer=name, weight_decay=0.1, schedule="one_cycle", epochs=1)
     first, second = network(), network()
     one = Optimization(chosen, first, 6)
@@ -237,45 +241,43 @@ def test_another_goes_on_identically_from_its_state(name, tmp_path):
             backward(model, step)
             optimization.step()
 
-    assert same(first, second)
+    assert identical(first, second)
     assert one.learning_rate == other.learning_rate
 
 
-@pytest.mark.parametrize("steps_per_epoch", [1, 7, 100])
-@pytest.mark.parametrize("warmup_fraction", [None, 0.1, 0.5, 0.9])
-def test_one_cycle_is_that_of_torch(warmup, steps_per_epoch):
-    chosen = settings(schedule="one_cycle", warmup_fraction=warmup, epochs=20)
-    steps = 20 * steps_per_epoch
+def test_one_cycle_equals_one_cycle_lr_of_torch():
+    for steps_per_epoch, warmup in itertools.product((1, 7, 100), (None, 0.1, 0.5, 0.9)):
+        chosen = settings(schedule="one_cycle", warmup_fraction=warmup, epochs=20)
+        steps = 20 * steps_per_epoch
+        make_scheduler = partial(
+            optim.lr_scheduler.OneCycleLR,
+            max_lr=RATE,
+            total_steps=steps,
+            pct_start=warmup or 0.3,
+            cycle_momentum=False,
+        )
+        expected = rates_of(make_scheduler, steps)
 
-    expected = rates_of(
-        lambda optimizer: optim.lr_scheduler.OneCycleLR(
-            optimizer, RATE, steps, pct_start=warmup or 0.3, cycle_momentum=False
-        ),
-        steps,
-    )
-
-    assert rates(chosen, steps_per_epoch) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("steps_per_epoch", [1, 7])
-def test_cosine_is_that_of_torch(steps_per_epoch):
-    steps = 10 * steps_per_epoch
-    expected = rates_of(
-        lambda optimizer: optim.lr_scheduler.CosineAnnealingLR(optimizer, steps), steps
-    )
-
-    assert rates(settings(schedule="cosine"), steps_per_epoch) == pytest.approx(expected)
+        assert rates(chosen, steps_per_epoch) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("steps_per_epoch", [1, 7])
-def test_step_is_that_of_torch(steps_per_epoch):
+def test_cosine_equals_cosine_annealing_lr_of_torch():
+    for steps_per_epoch in (1, 7):
+        steps = 10 * steps_per_epoch
+        expected = rates_of(partial(optim.lr_scheduler.CosineAnnealingLR, T_max=steps), steps)
+
+        assert rates(settings(schedule="cosine"), steps_per_epoch) == pytest.approx(expected)
+
+
+def test_step_equals_step_lr_of_torch():
     chosen = settings(schedule="step", step_epochs=3, step_factor=0.2)
-    expected = rates_of(
-        lambda optimizer: optim.lr_scheduler.StepLR(optimizer, 3 * steps_per_epoch, 0.2),
-        10 * steps_per_epoch,
-    )
+    for steps_per_epoch in (1, 7):
+        make_scheduler = partial(
+            optim.lr_scheduler.StepLR, step_size=3 * steps_per_epoch, gamma=0.2
+        )
+        expected = rates_of(make_scheduler, 10 * steps_per_epoch)
 
-    assert rates(chosen, steps_per_epoch) == pytest.approx(expected)
+        assert rates(chosen, steps_per_epoch) == pytest.approx(expected)
 
 
 def test_constant_is_constant():
@@ -283,26 +285,26 @@ def test_constant_is_constant():
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_the_warm_up_rises_linearly_to_the_peak(schedule):
-    found = rates(settings(schedule=schedule, warmup_fraction=0.2, epochs=5), 10)
-    warm, after = found[:10], found[10:]
-    rises = [later - earlier for earlier, later in itertools.pairwise([0.0, *warm, RATE])]
+def test_the_warmup_increases_linearly_to_the_peak(schedule):
+    values = rates(settings(schedule=schedule, warmup_fraction=0.2, epochs=5), 10)
+    warmup, after = values[:10], values[10:]
+    increases = [later - earlier for earlier, later in itertools.pairwise([0.0, *warmup, RATE])]
 
-    assert rises == pytest.approx([RATE / 11] * 11)
+    assert increases == pytest.approx([RATE / 11] * 11)
     assert after[0] == RATE
-    assert max(found) == RATE
+    assert max(values) == RATE
 
 
-def test_a_schedule_is_defined_however_short_the_training():
+def test_schedules_are_defined_for_very_short_trainings():
     for schedule, warmup, epochs in itertools.product(
         ("one_cycle", "cosine", "step", "constant"), (None, 0.0, 0.3, 0.99), (1, 2, 3)
     ):
-        found = rates(settings(schedule=schedule, warmup_fraction=warmup, epochs=epochs), 1)
+        values = rates(settings(schedule=schedule, warmup_fraction=warmup, epochs=epochs), 1)
 
-        assert all(0 < rate <= RATE for rate in found), (schedule, warmup, epochs, found)
+        assert all(0 < rate <= RATE for rate in values), (schedule, warmup, epochs, values)
 
 
-def test_the_rate_of_a_record_is_that_of_the_last_step():
+def test_the_recorded_learning_rate_is_that_of_the_last_step():
     model = network()
     optimization = Optimization(settings(schedule="cosine"), model, 10)
 
