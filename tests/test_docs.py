@@ -1,0 +1,266 @@
+"""The documentation agrees with the repository: links, commands, options, paths and keys exist."""
+
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from dvc.cli import DvcParserError
+from dvc.cli.parser import get_main_parser
+
+from latentlab.cli import cli
+from latentlab.gate.gate import Policy
+from latentlab.params.fields import flatten
+from latentlab.params.schema import Params
+from latentlab.params.yaml_io import read_plain
+
+ROOT = Path(__file__).parents[1]
+LISTED = subprocess.run(
+    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+)
+PAGES = [ROOT / name for name in sorted(LISTED.stdout.split("\0")) if (ROOT / name).is_file()]
+DECISIONS = [path for path in PAGES if re.match(r"\d{4}-", path.name)]
+WITH_OLD_NAMES = {ROOT / "CHANGELOG.md", *DECISIONS}
+"""Pages that may name keys and paths that no longer exist."""
+CREATED_IN_GUIDES = {"models/sparse.py", "stages/sparse.py", "models/test_sparse.py"}
+"""Files that a reader of the how-to guides creates."""
+
+REFERENCE = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))
+MAX_LINES_README = 150
+MAX_LINES_DECISION = 25
+
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+PLACEHOLDER = re.compile(r"<[^>]+>")
+
+
+def text_of(page):
+    """Return a page without its code blocks."""
+    return BLOCK.sub("", page.read_text())
+
+
+def shell_commands(page):
+    """Return the commands of the shell blocks of a page as lists of words."""
+    blocks = [body for language, body in BLOCK.findall(page.read_text()) if language == "sh"]
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in re.split(r"&&|\|| & ?$", _without_comment(line))]
+    return [words for part in parts if (words := shlex.split(PLACEHOLDER.sub("x", part)))]
+
+
+def _without_comment(line):
+    return re.sub(r"(^|\s)#.*$", "", line)
+
+
+def inline_commands(page):
+    """Return the commands in the text of a page as lists of words."""
+    texts = [PLACEHOLDER.sub("x", text) for text in INLINE.findall(text_of(page))]
+    commands = [part for text in texts for part in text.split("&&")]
+    return [shlex.split(text) for text in commands if re.match(r" *(latentlab|dvc|make) \S", text)]
+
+
+def commands_of(program):
+    """Return (page, words after the program, whether from a shell block) for every command."""
+    found = []
+    for page in PAGES:
+        for commands, in_block in ((shell_commands(page), True), (inline_commands(page), False)):
+            for words in commands:
+                if words[0] == "torchrun" and "latentlab" in words:
+                    words = words[words.index("latentlab") :]
+                if words[0] == program:
+                    found.append((page.relative_to(ROOT), words[1:], in_block))
+    return found
+
+
+def anchors(page):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = [re.sub(r"[^\w\- ]", "", h.lower()) for h in HEADING.findall(text_of(page))]
+    return {heading.replace(" ", "-") for heading in headings}
+
+
+def test_every_relative_link_and_anchor_resolves():
+    broken = []
+    for page in PAGES:
+        for link in LINK.findall(text_of(page)):
+            path, _, anchor = link.partition("#")
+            if path.startswith(("http://", "https://")):
+                continue
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+
+    assert broken == []
+
+
+def test_every_latentlab_command_exists_with_its_options():
+    wrong = []
+    commands = commands_of("latentlab")
+    for page, words, in_block in commands:
+        if words[0] in ("--help", "--version", "-h"):
+            continue
+        try:
+            command = cli.commands[words[0]]
+            if in_block:
+                command.make_context(words[0], list(words[1:]))
+            else:  # the text may leave arguments out
+                context = click.Context(command, resilient_parsing=True)
+                command.make_parser(context).parse_args(list(words[1:]))
+        except (KeyError, click.UsageError) as error:
+            wrong.append(f"{page}: latentlab {shlex.join(words)}: {error}")
+
+    assert len(commands) > 40
+    assert wrong == []
+
+
+def test_every_dvc_command_exists_with_its_options(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dvc"])  # DVC's parser reads it
+    parser = get_main_parser()
+    wrong = []
+    commands = commands_of("dvc")
+    for page, words, _ in commands:
+        try:
+            parser.parse_args(words)
+        except DvcParserError as error:
+            wrong.append(f"{page}: dvc {shlex.join(words)}: {error}")
+
+    assert len(commands) > 30
+    assert wrong == []
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    missing = [
+        f"{page}: make {word}"
+        for page, words, _ in commands_of("make")
+        for word in words
+        if "=" not in word and word not in targets
+    ]
+
+    assert missing == []
+
+
+def test_every_path_in_the_text_exists():
+    folders = {"src", "docs", "tests", "scripts", "profiles", "baselines", "benchmarks", ".github"}
+    package = ROOT / "src" / "latentlab"
+    packages = {path.name for path in package.iterdir() if path.is_dir()}
+    missing = []
+    for page in PAGES:
+        for token in INLINE.findall(text_of(page)):
+            first = token.partition("/")[0]
+            if not re.fullmatch(r"[\w./-]+", token) or "/" not in token:
+                continue
+            in_package = first in packages and token.endswith(".py")
+            if page in WITH_OLD_NAMES or token in CREATED_IN_GUIDES:
+                continue
+            base = package if in_package else ROOT
+            if (in_package or first in folders) and not (base / token).exists():
+                missing.append(f"{page.relative_to(ROOT)}: {token}")
+
+    assert missing == []
+
+
+SCHEMA = Params.model_json_schema()
+
+
+def is_parameter(path):
+    """Return whether a dotted path is a parameter or a section of params.yaml."""
+    nodes = [SCHEMA]
+    for name in path.split("."):
+        nodes = [found for node in nodes for found in _below(node, name.partition("[")[0])]
+    return bool(nodes)
+
+
+def _below(node, name):
+    if "$ref" in node:
+        yield from _below(SCHEMA["$defs"][node["$ref"].rpartition("/")[2]], name)
+    for alternative in [*node.get("anyOf", []), *node.get("oneOf", []), *node.get("allOf", [])]:
+        yield from _below(alternative, name)
+    if name in node.get("properties", {}):
+        yield node["properties"][name]
+    else:  # a mapping with keys of any name
+        values = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+        yield from (value for value in values if isinstance(value, dict))
+
+
+def test_every_parameter_in_the_text_and_in_commands_exists():
+    sections = "|".join(Params.model_fields)
+    key = re.compile(rf"(?:{sections})\.(?!py\b|dvc\b|yaml\b|db\b|md\b|json\b)[\w.<>\[\]]+")
+    missing = []
+    for page in set(PAGES) - WITH_OLD_NAMES:
+        names = [token.partition(":")[0] for token in INLINE.findall(text_of(page))]
+        names += re.findall(r"-S '?([\w.]+)=", page.read_text())
+        missing += [
+            f"{page.relative_to(ROOT)}: {name}"
+            for name in names
+            if key.fullmatch(name) and not is_parameter(name)
+        ]
+
+    assert sorted(missing) == []
+
+
+def test_the_readme_and_decisions_are_short():
+    lengths = {
+        path: len(path.read_text().splitlines()) for path in [ROOT / "README.md", *DECISIONS]
+    }
+    limits = dict.fromkeys(DECISIONS, MAX_LINES_DECISION) | {ROOT / "README.md": MAX_LINES_README}
+
+    assert {path.name: n for path, n in lengths.items() if n > limits[path]} == {}
+
+
+def test_every_decision_has_its_three_parts_and_is_listed():
+    listed = (ROOT / "docs" / "adr" / "README.md").read_text()
+    sections = ["Context", "Decision", "Consequences"]
+
+    assert len(DECISIONS) > 50
+    for path in DECISIONS:
+        title, *found = HEADING.findall(path.read_text())
+        assert found == sections, path.name
+        assert f"| [{path.name[:4]}]({path.name}) | {title[6:]} |" in listed
+
+
+def test_generated_pages_are_current():
+    for path, text in REFERENCE["pages"]().items():
+        assert path.read_text() == text, f"{path.name}: run `make reference`"
+
+
+def test_every_artifact_of_the_pipeline_is_described_and_no_other():
+    files = {
+        path
+        for declared in REFERENCE["declared_stages"]().values()
+        for _, path in REFERENCE["declared_files"](declared)
+    }
+
+    assert files == set(REFERENCE["TEXTS"]["artifacts"])
+
+
+def metrics_of_the_outputs():
+    files = sorted((ROOT / "outputs").rglob("metrics.json"))
+    for path in files:
+        folder = path.parent.relative_to(ROOT / "outputs").as_posix()
+        yield from flatten(json.loads(path.read_text()), f"{folder}/", "/")
+
+
+def metrics_of_the_gate():
+    policy = Policy.model_validate(read_plain(ROOT / "gate.yaml"))
+    yield from policy.metrics
+    for path in sorted((ROOT / "baselines").glob("*.json")):
+        yield from json.loads(path.read_text())["metrics"]
+
+
+@pytest.mark.parametrize("names", [metrics_of_the_outputs, metrics_of_the_gate])
+def test_every_metric_is_described_by_exactly_one_row(names):
+    metrics = REFERENCE["METRICS"]
+    counts = {name: sum(metric.matches(name) for metric in metrics) for name in names()}
+
+    assert counts
+    assert {name: count for name, count in counts.items() if count != 1} == {}
