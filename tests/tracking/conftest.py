@@ -16,7 +16,7 @@ def project(tmp_path, monkeypatch, empty_store):
 
 
 class Runs:
-    """The runs of the dataset `shapes` as they are in the store of a project."""
+    """The runs of the dataset `shapes` in the store of a project."""
 
     def __init__(self, project):
         self._uri = f"sqlite:///{project.home / 'mlflow.db'}"
@@ -26,12 +26,12 @@ class Runs:
         return mlflow.MlflowClient(self._uri)
 
     def all(self):
-        """Newest first; none before the recorder has made the experiment."""
+        """Return all runs, newest first; none before the recorder has created the experiment."""
         experiment = self.client.get_experiment_by_name("latentlab/shapes")
         return self.client.search_runs([experiment.experiment_id]) if experiment else []
 
     def __getitem__(self, name):
-        """The run of that name; an error where there is not exactly one."""
+        """Return the only run with this name."""
         (run,) = [run for run in self.all() if run.info.run_name == name]
         return run
 
@@ -44,11 +44,11 @@ class Runs:
         return [point.step for point in history]
 
     def wait_until(self, expected, seconds=60):
-        """Poll until the statuses are the expected ones."""
+        """Poll until the runs have the expected statuses."""
         deadline = time.monotonic() + seconds
-        while (found := self.statuses) != expected and time.monotonic() < deadline:
+        while (statuses := self.statuses) != expected and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert found == expected
+        assert statuses == expected
 
 
 @pytest.fixture

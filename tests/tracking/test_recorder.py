@@ -16,7 +16,7 @@ from pathlib import Path
 from latentlab.common.project import Project
 from latentlab.tracking.run import track
 
-with track(Project(*[Path(sys.argv[1])] * 2), "search", "shapes", "key") as run:
+with track(Project(*[Path(sys.argv[1])] * 2), "search", "shapes", "fingerprint") as run:
     run.log_epoch({"epoch": 1, "train/loss": 1.0})
     with run.nested("trial 0") as nested:
         nested.log_epoch({"epoch": 1, "train/loss": 2.0})
@@ -26,7 +26,7 @@ with track(Project(*[Path(sys.argv[1])] * 2), "search", "shapes", "key") as run:
 
 @pytest.fixture
 def stage(project, runs):
-    """A stage in a process of its own, in the middle of its work."""
+    """A stage in a separate process, in the middle of its work."""
     process = subprocess.Popen([sys.executable, "-c", STAGE, str(project.root)])
     try:
         runs.wait_until({"search": "RUNNING", "trial 0": "RUNNING"})
@@ -36,7 +36,7 @@ def stage(project, runs):
         process.wait()
 
 
-def test_a_stage_that_is_killed_outright_is_ended_within_moments(stage, runs):
+def test_the_runs_of_a_stage_are_marked_killed_soon_after_sigkill(stage, runs):
     stage.kill()
 
     runs.wait_until({"search": "KILLED", "trial 0": "KILLED"}, seconds=20)
@@ -45,74 +45,75 @@ def test_a_stage_that_is_killed_outright_is_ended_within_moments(stage, runs):
     assert runs["trial 0"].data.metrics == {"train/loss": 2.0}
 
 
-def test_where_the_recorder_is_killed_too_the_next_stage_ends_their_runs(stage, project, runs):
+def test_if_the_recorder_is_killed_too_the_next_stage_marks_the_runs_killed(stage, project, runs):
     os.kill(int(runs["search"].data.tags["pid"]), signal.SIGKILL)
     stage.kill()
     stage.wait()
     assert runs.statuses == {"search": "RUNNING", "trial 0": "RUNNING"}
 
-    with track(project, "train", "shapes", "key"):
+    with track(project, "train", "shapes", "fingerprint"):
         pass
 
     assert runs.statuses == {"search": "KILLED", "trial 0": "KILLED", "train": "FINISHED"}
     assert runs["search"].data.tags["reason"] == "its process was killed"
 
 
-def test_a_run_that_is_alive_is_left_running(stage, project, runs):
-    for number in (signal.SIGINT, signal.SIGTERM):  # as from a terminal, to stage and recorder
+def test_the_runs_of_a_live_stage_stay_running(stage, project, runs):
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal also signals the recorder
         os.kill(int(runs["search"].data.tags["pid"]), number)
 
-    with track(project, "train", "shapes", "key"):
+    with track(project, "train", "shapes", "fingerprint"):
         pass
 
     assert runs.statuses == {"search": "RUNNING", "trial 0": "RUNNING", "train": "FINISHED"}
 
 
-def tell(run, epochs):
+def log(run, epochs):
+    """Log parameters and epochs as a stage does."""
     run.log_params({"train": {"l1": 0.5}})
     for epoch in range(1, epochs + 1):
         run.log_epoch({"epoch": epoch, "learning_rate": 0.1, "train/loss": 1 / epoch})
 
 
-def execute(project, stage, key, epochs, interrupted=False):
-    """A stage with two folds; it may be interrupted in the middle of the first."""
-    with track(project, stage, "shapes", key) as run:
-        tell(run, epochs)
+def run_stage(project, stage, fingerprint, epochs, interrupted=False):
+    """Log a stage with two folds, perhaps interrupted during the first fold."""
+    with track(project, stage, "shapes", fingerprint) as run:
+        log(run, epochs)
         with run.nested("fold 1") as nested:
-            tell(nested, epochs)
+            log(nested, epochs)
             if interrupted:
                 raise KeyboardInterrupt
         with run.nested("fold 2") as nested:
-            tell(nested, epochs)
+            log(nested, epochs)
 
 
-def test_a_stopped_run_is_continued_where_there_are_checkpoints(project, runs):
+def test_an_interrupted_run_is_continued_if_there_are_checkpoints(project, runs):
     with pytest.raises(KeyboardInterrupt):
-        execute(project, "train", "key", epochs=2, interrupted=True)
-    stopped = {name: runs[name].info.run_id for name in ("train", "fold 1")}
+        run_stage(project, "train", "fingerprint", epochs=2, interrupted=True)
+    interrupted = {name: runs[name].info.run_id for name in ("train", "fold 1")}
     assert runs.statuses == {"train": "KILLED", "fold 1": "KILLED"}
-    project.checkpoints("train", "key").mkdir(parents=True)
+    project.checkpoints("train", "fingerprint").mkdir(parents=True)
 
-    execute(project, "train", "key", epochs=4)
+    run_stage(project, "train", "fingerprint", epochs=4)
 
     assert runs.statuses == dict.fromkeys(["train", "fold 1", "fold 2"], "FINISHED")
-    assert {name: runs[name].info.run_id for name in stopped} == stopped
+    assert {name: runs[name].info.run_id for name in interrupted} == interrupted
     for name in ("train", "fold 1", "fold 2"):
         assert runs.steps(name, "train/loss") == [1, 2, 3, 4]
         assert runs[name].data.metrics["train/loss"] == 0.25
-    assert "reason" not in runs["train"].data.tags  # it did end well
+    assert "reason" not in runs["train"].data.tags
 
 
-def test_a_stopped_run_stays_as_it_is_where_nothing_is_continued(project, runs):
+def test_an_interrupted_run_is_left_alone_without_checkpoints_of_its_fingerprint(project, runs):
     with pytest.raises(KeyboardInterrupt):
-        execute(project, "train", "key", epochs=1, interrupted=True)
+        run_stage(project, "train", "fingerprint", epochs=1, interrupted=True)
 
-    execute(project, "train", "key", epochs=1)  # there are no checkpoints
-    project.checkpoints("train", "key").mkdir(parents=True)
-    execute(project, "train", "other", epochs=1)
-    execute(project, "vae", "key", epochs=1)
+    run_stage(project, "train", "fingerprint", epochs=1)  # there are no checkpoints yet
+    project.checkpoints("train", "fingerprint").mkdir(parents=True)
+    run_stage(project, "train", "other", epochs=1)
+    run_stage(project, "vae", "fingerprint", epochs=1)
 
-    ended = sorted((run.info.run_name, run.info.status) for run in runs.all())
+    statuses = sorted((run.info.run_name, run.info.status) for run in runs.all())
     finished = [(name, "FINISHED") for name in ("train", "train", "vae")]
     folds = [(f"fold {number}", "FINISHED") for number in (1, 2)] * 3
-    assert ended == sorted([("train", "KILLED"), ("fold 1", "KILLED"), *finished, *folds])
+    assert statuses == sorted([("train", "KILLED"), ("fold 1", "KILLED"), *finished, *folds])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentlab.data.corruption import Corruption, Kind
+from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
@@ -35,7 +35,7 @@ IMAGES = (1, 8, 8)
 MODELS = [
     (Autoencoder(ARCHITECTURE), IMAGES),
     (Classifier(ARCHITECTURE, [5], 3, freeze_encoder=False), IMAGES),
-    (Denoiser(Autoencoder(ARCHITECTURE), Corruption([Kind("blur", 1.0, 1.0)])), IMAGES),
+    (Denoiser(Autoencoder(ARCHITECTURE), Corruption([CorruptionSpec("blur", 1.0, 1.0)])), IMAGES),
     (Vae(ARCHITECTURE, "gaussian"), IMAGES),
     (Generator(IMAGES, 6, 4), (6,)),
     (ReferenceClassifier(IMAGES, [4, 6], 5, 3), IMAGES),
@@ -44,28 +44,28 @@ MODELS = [
 
 @pytest.fixture
 def module():
-    """Imported by a test, because MLflow warns when it is."""
+    """The module, imported within a test because MLflow warns on import."""
     return import_module("latentlab.tracking.served_model")
 
 
 def predictions(model, shape):
-    """Seven inputs and what the network makes of them."""
+    """Return seven inputs and the outputs of the network."""
     inputs = torch.rand(7, *shape)
     with torch.inference_mode():
         return inputs, model.eval()(inputs)
 
 
-def test_every_family_can_be_served(module, repository):
+def test_every_model_family_can_be_served(module, repository):
     sources = (repository / "src" / "latentlab" / "models").glob("*.py")
     families = re.findall(r'^    family = "(\w+)"', "".join(map(Path.read_text, sources)), re.M)
 
-    families.remove("unet")  # a part of a denoiser
+    families.remove("unet")  # served as part of a denoiser
     assert sorted(module.FAMILIES) == sorted(families)
     assert sorted(families) == sorted(model.family for model, _ in MODELS)
 
 
 @pytest.mark.parametrize(("model", "shape"), MODELS, ids=[model.family for model, _ in MODELS])
-def test_a_served_network_predicts_what_it_did(model, shape, tmp_path, module):
+def test_a_served_network_gives_the_same_outputs(model, shape, tmp_path, module):
     inputs, outputs = predictions(model, shape)
     save_model(model, tmp_path)
     served = module.ServedModel()
@@ -75,11 +75,13 @@ def test_a_served_network_predicts_what_it_did(model, shape, tmp_path, module):
     np.testing.assert_allclose(served.predict(None, inputs.numpy()), outputs, atol=1e-6)
 
 
-def test_the_logged_model_needs_no_checkout_and_no_pickle(project, runs, tmp_path):
+def test_a_logged_model_can_be_loaded_without_a_checkout_and_without_pickle(
+    project, runs, tmp_path
+):
     model, shape = MODELS[0]
     inputs, outputs = predictions(model, shape)
     save_model(model, tmp_path / "stored")
-    with track(project, "train", "shapes", "key") as run:
+    with track(project, "train", "shapes", "fingerprint") as run:
         run.log_model(tmp_path / "stored", inputs[:2], outputs[:2])
     np.savez(tmp_path / "arrays.npz", inputs=inputs, outputs=outputs)
     code = f"""
@@ -88,8 +90,8 @@ mlflow.set_tracking_uri("sqlite:///{project.home / "mlflow.db"}")
 model = mlflow.pyfunc.load_model("runs:/{runs["train"].info.run_id}/model")
 arrays = np.load("arrays.npz")
 for rows in (slice(0, 7), slice(0, 1)):
-    found = model.predict(arrays["inputs"][rows])
-    np.testing.assert_allclose(found, arrays["outputs"][rows], atol=1e-6)
+    outputs = model.predict(arrays["inputs"][rows])
+    np.testing.assert_allclose(outputs, arrays["outputs"][rows], atol=1e-6)
 schemas = (model.metadata.signature.inputs, model.metadata.signature.outputs)
 assert [schema.inputs[0].shape for schema in schemas] == [(-1, 1, 8, 8)] * 2
 import latentlab
