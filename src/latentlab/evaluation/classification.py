@@ -1,67 +1,75 @@
-"""How well a classifier does."""
+"""Metrics of classifiers."""
 
 import re
 
 import numpy as np
 
-BINS = 15
+CALIBRATION_BINS = 15
 
 
-def classification_metrics(counts: np.ndarray) -> dict[str, float]:
-    """Accuracy and macro-averaged F1 from counts [actual, predicted].
+def confusion_counts(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return the confusion matrix [actual, predicted] of class indices [N] and [N]."""
+    from sklearn.metrics import confusion_matrix
 
-    F1 of a class is 2 hits / (actual + predicted); of one that is neither it is 0 and not counted.
+    counts: np.ndarray = confusion_matrix(actual, predicted, labels=range(classes))
+    return counts
+
+
+def classification_metrics(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return accuracy and macro-averaged F1 of class indices [N] and [N].
+
+    The average is over the classes that occur among `actual` or `predicted`.
     """
-    hits, occurrences = counts.diagonal(), counts.sum(0) + counts.sum(1)
-    present = occurrences > 0
+    from sklearn.metrics import accuracy_score, f1_score
+
     return {
-        "accuracy": float(hits.sum() / counts.sum()),
-        "f1_macro": float((2 * hits[present] / occurrences[present]).mean()),
+        "accuracy": float(accuracy_score(actual, predicted)),
+        "f1_macro": float(f1_score(actual, predicted, average="macro")),
     }
 
 
-def as_key(name: str) -> str:
-    """The name of a class as part of the name of a metric, in which few signs are allowed."""
-    return re.sub(r"[^\w.\- ]", "-", name)
+def class_metrics(
+    actual: np.ndarray, predicted: np.ndarray, classes: list[str]
+) -> dict[str, dict[str, float]]:
+    """Return precision and recall of each class, by the name of the class.
 
-
-def class_metrics(counts: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
-    """Precision and recall of each class from counts [actual, predicted].
-
-    0 where nothing is, or is taken for, that class.
+    The precision of a class that is never predicted is 0, as is the recall of a class without
+    images.
     """
-    hits = counts.diagonal()
-    shares = {
-        "precision": hits / np.maximum(counts.sum(0), 1),
-        "recall": hits / np.maximum(counts.sum(1), 1),
-    }
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, _, _ = precision_recall_fscore_support(
+        actual, predicted, labels=range(len(classes)), average=None, zero_division=0
+    )
+    keys = [metric_key(name) for name in classes]
     return {
-        term: {as_key(name): float(value) for name, value in zip(classes, values, strict=True)}
-        for term, values in shares.items()
+        "precision": dict(zip(keys, precision.tolist(), strict=True)),
+        "recall": dict(zip(keys, recall.tolist(), strict=True)),
     }
+
+
+def metric_key(class_name: str) -> str:
+    """Return a class name as a part of a metric name, without characters that MLflow rejects."""
+    return re.sub(r"[^\w.\- ]", "-", class_name)
 
 
 def calibration_error(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """Expected calibration error of probabilities [N, classes] in 15 bins (Guo et al. 2017).
+    """Return the expected calibration error of probabilities [N, K] (Guo et al. 2017).
 
-    The mean distance of confidence and accuracy, over bins of confidence.
+    It is the mean of |confidence - accuracy| over 15 bins of equal width in confidence, weighted by
+    the number of images in a bin. Hand-written, because scikit-learn has no calibration error.
     """
-    confidences, hits = probabilities.max(1), probabilities.argmax(1) == actual
-    bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, confidences - hits, minlength=BINS)
+    confidences, correct = probabilities.max(1), probabilities.argmax(1) == actual
+    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, confidences - correct, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(actual))
 
 
-def confusion_counts(predicted: np.ndarray, actual: np.ndarray, classes: int) -> np.ndarray:
-    """Counts [actual, predicted] of class indices [N]."""
-    return np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
 def confusion_rows(
-    predicted: np.ndarray, actual: np.ndarray, classes: list[str]
+    actual: np.ndarray, predicted: np.ndarray, classes: list[str]
 ) -> list[dict[str, str]]:
-    """One row per image with the names of both classes, for DVC's confusion template."""
+    """Return one row per image with the names of both classes, for DVC's confusion template."""
     return [
-        {"actual": classes[truth], "predicted": classes[guess]}
-        for truth, guess in zip(actual, predicted, strict=True)
+        {"actual": classes[true_index], "predicted": classes[predicted_index]}
+        for true_index, predicted_index in zip(actual, predicted, strict=True)
     ]

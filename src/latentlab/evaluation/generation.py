@@ -1,7 +1,7 @@
-"""How close generated images are to real ones, in the features of the project's own classifier.
+"""Distances between generated and real images, in the features of the reference classifier.
 
-The distances have the form of FID and KID but are not comparable with those: their features are
-those of Inception, trained on photographs.
+The distances have the form of FID and KID but are not comparable with published values, which use
+the features of an Inception network trained on photographs.
 """
 
 import numpy as np
@@ -13,15 +13,16 @@ Array = NDArray[np.float64]
 
 NEIGHBORS = 5
 KERNEL_SUBSETS = 50
-KERNEL_SUBSET = 500
-AT_ONCE = 1000
-"""Rows of a matrix of distances in memory."""
+KERNEL_SUBSET_SIZE = 500
+DISTANCE_ROWS = 1000
+"""Rows of a distance matrix that are in memory at a time."""
 
 
 def frechet_distance(first: Array, second: Array) -> float:
-    """Fréchet distance between Gaussians fitted to features [N, F] and [M, F].
+    """Return the Fréchet distance between Gaussians fitted to features [N, F] and [M, F].
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Dowson and Landau 1982. Few samples make it larger.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Dowson and Landau 1982. It is biased upwards for
+    few samples.
     """
     means = first.mean(0) - second.mean(0)
     covariance_1 = np.atleast_2d(np.cov(first, rowvar=False))
@@ -34,13 +35,13 @@ def frechet_distance(first: Array, second: Array) -> float:
 
 
 def kernel_distance(first: Array, second: Array, seed: int) -> dict[str, float]:
-    """Squared maximum mean discrepancy of features [N, F] and [M, F], without bias.
+    """Return the unbiased squared maximum mean discrepancy of features [N, F] and [M, F].
 
-    Mean and standard deviation over subsets, with the kernel (x.y / F + 1)^3 (Binkowski et al.
-    2018); it may be a little below zero.
+    Mean and standard deviation over random subsets, with the kernel (x.y / F + 1)^3 (Binkowski et
+    al. 2018). An unbiased estimate of a small distance can be negative.
     """
     random = np.random.default_rng(seed)
-    size = min(KERNEL_SUBSET, len(first), len(second))
+    size = min(KERNEL_SUBSET_SIZE, len(first), len(second))
     distances = [
         _discrepancy(
             first[random.choice(len(first), size, replace=False)],
@@ -52,102 +53,114 @@ def kernel_distance(first: Array, second: Array, seed: int) -> dict[str, float]:
 
 
 def _discrepancy(first: Array, second: Array) -> float:
+    """Return the unbiased squared maximum mean discrepancy of features [N, F] and [N, F]."""
+    from sklearn.metrics.pairwise import polynomial_kernel
+
     count, width = first.shape
+    kernel = {"degree": 3, "gamma": 1 / width, "coef0": 1}
 
-    def kernel(one: Array, other: Array) -> Array:
-        return (one @ other.T / width + 1) ** 3
+    def mean_within(values: Array) -> float:
+        similarities = polynomial_kernel(values, **kernel)
+        return float((similarities.sum() - np.trace(similarities)) / (count * (count - 1)))
 
-    def among(values: Array) -> float:
-        each = kernel(values, values)
-        return (each.sum() - np.trace(each)) / (count * (count - 1))
-
-    return float(among(first) + among(second) - 2 * kernel(first, second).mean())
+    between = polynomial_kernel(first, second, **kernel).mean()
+    return float(mean_within(first) + mean_within(second) - 2 * between)
 
 
 def neighbor_metrics(samples: Array, real: Array) -> dict[str, float]:
-    """How samples [N, F] and real images [M, F] lie among each other, by their 5 nearest.
+    """Return precision, recall, density and coverage of samples [N, F] and real images [M, F].
 
-    A ball around each point reaches its fifth nearest of its own kind, the farthest of fewer.
-    `precision` is the share of samples within a ball of a real one, `recall` that of real ones
-    within a ball of a sample (Kynkäänniemi et al. 2019); `density` counts the balls that a sample
-    is in, over 5, and `coverage` is the share of real balls with a sample in them (Naeem et al.
-    2020).
+    The ball of a point reaches to its 5th nearest neighbor in its own set (to the farthest one in a
+    smaller set). `precision` is the share of samples in the ball of a real image and `recall` the
+    share of real images in the ball of a sample (Kynkäänniemi et al. 2019). `density` is the mean
+    number of real balls around a sample, divided by 5, and `coverage` the share of real balls that
+    contain a sample (Naeem et al. 2020). Hand-written, because scikit-learn has none of them.
     """
     real_radii, sample_radii = _radii(real), _radii(samples)
-    in_real = np.zeros(len(samples))
+    balls_per_sample = np.zeros(len(samples))
     covered = np.zeros(len(real), bool)
     within_samples = np.zeros(len(real), bool)
-    for start in range(0, len(samples), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
+    for start in range(0, len(samples), DISTANCE_ROWS):
+        rows = slice(start, start + DISTANCE_ROWS)
         distances = _distances(samples[rows], real)
         inside = distances <= real_radii
-        in_real[rows] = inside.sum(1)
+        balls_per_sample[rows] = inside.sum(1)
         covered |= inside.any(0)
         within_samples |= (distances <= sample_radii[rows, None]).any(0)
     return {
-        "precision": float((in_real > 0).mean()),
+        "precision": float((balls_per_sample > 0).mean()),
         "recall": float(within_samples.mean()),
-        "density": float(in_real.mean() / _nearest(real)),
+        "density": float(balls_per_sample.mean() / _neighbors(real)),
         "coverage": float(covered.mean()),
     }
 
 
-def _nearest(points: Array) -> int:
+def _neighbors(points: Array) -> int:
     return min(NEIGHBORS, len(points) - 1)
 
 
 def _radii(points: Array) -> Array:
-    """The distance of each point to its fifth nearest other."""
-    radii, nearest = np.empty(len(points)), _nearest(points)
-    for start in range(0, len(points), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        # the nearest is the point itself
-        radii[rows] = np.partition(_distances(points[rows], points), nearest, axis=1)[:, nearest]
+    """Return the distance of each point [N, F] to its 5th nearest neighbor, [N]."""
+    radii, neighbors = np.empty(len(points)), _neighbors(points)
+    for start in range(0, len(points), DISTANCE_ROWS):
+        rows = slice(start, start + DISTANCE_ROWS)
+        # index 0 is the point itself
+        distances = _distances(points[rows], points)
+        radii[rows] = np.partition(distances, neighbors, axis=1)[:, neighbors]
     return radii
 
 
 def _distances(first: Array, second: Array) -> Array:
-    """Euclidean distances [N, M]."""
+    """Return the Euclidean distances [N, M] of points [N, F] and [M, F].
+
+    Hand-written, because those of scikit-learn differ in the last digit between (x, y) and (y, x),
+    which would exclude points that lie exactly on the radius of a ball.
+    """
     squared = (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
-    return np.sqrt(squared.clip(min=0))
+    distances: Array = np.sqrt(squared.clip(min=0))
+    return distances
 
 
 def diversity(samples: Array, real: Array, seed: int) -> float:
-    """Mean distance between two samples [N, F] over that between two real images [M, F].
+    """Return the mean distance between samples [N, F], relative to real images [M, F].
 
-    0 where a generator returns one image only.
+    It is 1 for samples as diverse as real images, and 0 for a generator that always returns the
+    same image.
     """
     return _mean_distance(samples, seed) / max(_mean_distance(real, seed), 1e-12)
 
 
 def diversity_in_classes(samples: Features, real: Features, seed: int) -> float:
-    """The same of two of one class, over all samples whose class has another.
+    """Return the mean distance between samples of the same class, relative to real images.
 
-    0 where a generator returns one image of each class.
+    It is 0 for a generator that returns one image of each class.
     """
-    ours, theirs = (_mean_distance_in_classes(each, seed) for each in (samples, real))
-    return ours / max(theirs, 1e-12)
+    of_samples, of_real = (_mean_distance_in_classes(each, seed) for each in (samples, real))
+    return of_samples / max(of_real, 1e-12)
 
 
 def _mean_distance_in_classes(points: Features, seed: int) -> float:
-    members = [np.flatnonzero(points.classes == each) for each in np.unique(points.classes)]
-    several = [each for each in members if len(each) > 1]
-    distances = [_mean_distance(points.values[each], seed) for each in several]
-    return float(np.average(distances, weights=list(map(len, several)))) if several else 0.0
+    """Return the mean distance within classes, over the points of classes with at least two."""
+    members = [np.flatnonzero(points.classes == index) for index in np.unique(points.classes)]
+    members = [indices for indices in members if len(indices) > 1]
+    if not members:
+        return 0.0
+    distances = [_mean_distance(points.values[indices], seed) for indices in members]
+    return float(np.average(distances, weights=[len(indices) for indices in members]))
 
 
 def _mean_distance(points: Array, seed: int) -> float:
-    """Of every point to another drawn at random."""
+    """Return the mean distance between each point [N, F] and another one chosen at random."""
     order = np.random.default_rng(seed).permutation(len(points))
     return float(np.linalg.norm(points[order] - points[np.roll(order, 1)], axis=1).mean())
 
 
 def class_shares(classes: NDArray[np.int64], count: int) -> Array:
-    """The share of each of `count` classes among the classes [N] of samples."""
+    """Return the share of each of `count` classes among class indices [N]."""
     return np.bincount(classes, minlength=count) / len(classes)
 
 
 def entropy(shares: Array) -> float:
-    """Entropy in nats of shares; log(classes) where all are even."""
+    """Return the entropy of class shares [K] in nats; it is log K for equal shares."""
     present = shares[shares > 0]
     return float(-(present * np.log(present)).sum())

@@ -1,9 +1,9 @@
-"""A look at a generator while it trains: how close to real images it is, and if it collapsed."""
+"""Evaluation of a generator during training: its distance to real images, and mode collapse."""
 
 import torch
 
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.features import features_of, features_of_set, in_parts
+from latentlab.evaluation.features import extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
     class_shares,
     diversity,
@@ -12,16 +12,20 @@ from latentlab.evaluation.generation import (
     frechet_distance,
 )
 from latentlab.models.gan import Generator
+from latentlab.models.inference import in_batches
 from latentlab.models.reference import ReferenceClassifier
 
 FRECHET = "validation/classifier_frechet_distance"
-COLLAPSED = 0.5
-"""Share of the diversity of real images, of all or of those of one class, or of the entropy of
-their classes, below which samples are called collapsed."""
+COLLAPSE_THRESHOLD = 0.5
+"""A generator counts as collapsed if the diversity of its samples, their diversity within classes
+or the entropy of their classes is below this share of the value of real images."""
 
 
 class GeneratorMonitor:
-    """Judges a generator by samples of the same noise, in the features of a classifier."""
+    """Computes metrics of a generator from samples of fixed noise, relative to validation images.
+
+    `metric` is the metric that decides which epoch is the best; lower is better.
+    """
 
     metric = FRECHET
 
@@ -34,37 +38,44 @@ class GeneratorMonitor:
         device: torch.device,
     ) -> None:
         self._classifier = classifier.to(device).eval()
-        self._real = features_of_set(self._classifier, validation)
+        self._real = extract_features(self._classifier, in_batches(validation))
         self._samples = samples
         self._seed = seed
         self._image_shape = validation.image_shape
 
     def real_baseline(self, real: ImageSet) -> dict[str, float]:
-        """Fréchet distance of as many other real images, and how many stand on each side."""
-        seen = features_of_set(self._classifier, real.sample(self._samples, self._seed))
+        """Return the Fréchet distance of other real images, and the number of images compared.
+
+        As many of them as a generator is asked for; a smaller set is used as a whole.
+        """
+        sample = real.sample(self._samples, self._seed)
+        features = extract_features(self._classifier, in_batches(sample))
         return {
-            "classifier_frechet_distance": frechet_distance(seen.values, self._real.values),
-            "samples": len(seen),
+            "classifier_frechet_distance": frechet_distance(features.values, self._real.values),
+            "samples": len(features),
             "real_samples": len(self._real),
         }
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
-        """Fréchet distance, diversities and class entropy of samples; `collapsed` is 0 or 1."""
+        """Return Fréchet distance, diversities and class entropy; `collapsed` is 0 or 1."""
         random = torch.Generator().manual_seed(self._seed)
-        drawn = in_parts(
+        batches = sample_in_batches(
             lambda count: generator.sample(count, random), self._samples, self._image_shape
         )
-        seen = features_of(self._classifier, drawn)
+        features = extract_features(self._classifier, batches)
         classes = self._classifier.classes
-        spread = diversity(seen.values, self._real.values, self._seed)
-        within = diversity_in_classes(seen, self._real, self._seed)
-        even = entropy(class_shares(seen.classes, classes))
-        usual = entropy(class_shares(self._real.classes, classes))
-        collapsed = min(spread, within) < COLLAPSED or even < COLLAPSED * usual
+        overall = diversity(features.values, self._real.values, self._seed)
+        within_classes = diversity_in_classes(features, self._real, self._seed)
+        class_entropy = entropy(class_shares(features.classes, classes))
+        real_entropy = entropy(class_shares(self._real.classes, classes))
+        collapsed = (
+            min(overall, within_classes) < COLLAPSE_THRESHOLD
+            or class_entropy < COLLAPSE_THRESHOLD * real_entropy
+        )
         return {
-            FRECHET: frechet_distance(seen.values, self._real.values),
-            "validation/diversity": spread,
-            "validation/diversity_in_classes": within,
-            "validation/class_entropy": even,
+            FRECHET: frechet_distance(features.values, self._real.values),
+            "validation/diversity": overall,
+            "validation/diversity_in_classes": within_classes,
+            "validation/class_entropy": class_entropy,
             "validation/collapsed": float(collapsed),
         }

@@ -1,4 +1,4 @@
-"""Whether generated images are training images."""
+"""Memorization: whether generated images are copies of training images."""
 
 import numpy as np
 import torch
@@ -7,45 +7,48 @@ from torch import Tensor
 from latentlab.data.image_set import ImageSet
 from latentlab.models.inference import in_batches
 
-COPIED_WITHIN = 0.25
-"""A sample is a copy where its nearest training image is closer than this share of what is usual
-for real images that were not trained on."""
-ALARM = 0.05
-"""Share of copies from which samples are called memorised."""
+COPY_DISTANCE = 0.25
+"""A sample counts as a copy if its nearest training image is closer than this share of the median
+distance between unseen real images and their nearest training images."""
+MEMORIZED_SHARE = 0.05
+"""Share of copies above which a generator counts as memorizing."""
 
 
 @torch.inference_mode()
 def nearest_training_images(images: Tensor, train: ImageSet) -> tuple[Tensor, Tensor]:
-    """Of images [N, C, S, S] the distance in pixels to the nearest in `train`, and which it is.
+    """Return the distance to the nearest training image, and its index, for images [N, C, S, S].
 
-    Euclidean distances [N] and indices [N].
+    Euclidean distances [N] of pixel values, and indices [N]. Hand-written, because
+    `sklearn.neighbors` computes in float64, which changes the last digits and the memory needed.
     """
     flat = images.flatten(1)
-    best = torch.full((len(flat),), torch.inf)
-    which = torch.zeros(len(flat), dtype=torch.int64)
+    nearest_distances = torch.full((len(flat),), torch.inf)
+    nearest_indices = torch.zeros(len(flat), dtype=torch.int64)
     start = 0
     for batch in in_batches(train):
         distances, indices = torch.cdist(flat, batch.flatten(1)).min(1)
-        closer = distances < best
-        best[closer], which[closer] = distances[closer], indices[closer] + start
+        closer = distances < nearest_distances
+        nearest_distances[closer] = distances[closer]
+        nearest_indices[closer] = indices[closer] + start
         start += len(batch)
-    return best, which
+    return nearest_distances, nearest_indices
 
 
 def memorization_metrics(of_samples: Tensor, of_real: Tensor) -> dict[str, float]:
-    """Whether samples are copies, by distances [N] and [M] to the nearest training images.
+    """Return memorization metrics from distances [N] and [M] to the nearest training images.
 
-    `of_real` are those of real images that were not trained on. `nearest_ratio` is the quotient of
-    the medians (blurred samples lie below 1 and are no copies), `copied` the share of samples
-    within a quarter of the median of real images, and `memorized` 1 where that is above a
-    twentieth, and above twice the share of real images that have a twin among those trained on.
+    `of_real` are the distances of unseen real images. `nearest_ratio` is the quotient of the
+    medians; blurred samples are below 1 without being copies. `copied` is the share of samples
+    within a quarter of the median of real images. `memorized` is 1 if that share is above 5%, and
+    above twice the share of unseen real images that are as close to a training image.
     """
-    usual = max(float(np.median(of_real)), 1e-12)
-    copied, twins = (
-        float((d < COPIED_WITHIN * usual).float().mean()) for d in (of_samples, of_real)
+    typical = max(float(np.median(of_real)), 1e-12)
+    copied, copied_real = (
+        float((distances < COPY_DISTANCE * typical).float().mean())
+        for distances in (of_samples, of_real)
     )
     return {
-        "nearest_ratio": float(np.median(of_samples)) / usual,
+        "nearest_ratio": float(np.median(of_samples)) / typical,
         "copied": copied,
-        "memorized": float(copied > max(ALARM, 2 * twins)),
+        "memorized": float(copied > max(MEMORIZED_SHARE, 2 * copied_real)),
     }

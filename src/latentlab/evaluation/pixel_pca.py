@@ -1,4 +1,4 @@
-"""The linear autoencoder that a learnt one has to beat: principal components of the pixels."""
+"""The linear baseline of an autoencoder: principal components of the pixels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from latentlab.data.image_set import ImageSet
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
-MOST_PIXELS = 4096
-"""Of images whose covariance is decomposed exactly."""
+MAX_PIXELS = 4096
+"""Values per image up to which the covariance matrix is decomposed exactly."""
 
 
 class PixelPca:
-    """Images [N, C, S, S] to the first principal components of their pixels [N, L], and back."""
+    """A projection of images [N, C, S, S] on the principal components of their pixels [N, L]."""
 
     def __init__(self, fitted: PCA, image_shape: tuple[int, ...]) -> None:
         self._fitted = fitted
@@ -25,12 +25,12 @@ class PixelPca:
 
     @classmethod
     def fit(cls, images: ImageSet, dimensions: int, seed: int) -> PixelPca:
-        """Fit it to images; of fewer dimensions where they have no more."""
+        """Fit the components to images; fewer than `dimensions` if there are not as many."""
         from sklearn.decomposition import PCA
         from threadpoolctl import threadpool_limits
 
         pixels = images.floats().flatten(1).numpy()
-        exact = pixels.shape[1] <= MOST_PIXELS
+        exact = pixels.shape[1] <= MAX_PIXELS
         with threadpool_limits(1):
             fitted = PCA(
                 min(dimensions, *pixels.shape),
@@ -41,18 +41,18 @@ class PixelPca:
 
     @property
     def explained_variance(self) -> float:
-        """Share of the variance of the pixels that is in the codes."""
+        """Share of the variance of the pixels that the components explain."""
         return float(self._fitted.explained_variance_ratio_.sum())
 
     def encode(self, images: Tensor) -> Tensor:
-        """Codes [N, L]."""
+        """Map images [N, C, S, S] to codes [N, L]."""
         return torch.from_numpy(self._fitted.transform(images.flatten(1).numpy()))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Images [N, C, S, S]."""
+        """Map codes [N, L] to images [N, C, S, S]."""
         pixels = torch.from_numpy(self._fitted.inverse_transform(codes.numpy()))
         return pixels.float().view(-1, *self._image_shape)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Reconstructions [N, C, S, S]."""
+        """Reconstruct images [N, C, S, S] from their codes."""
         return self.decode(self.encode(images))

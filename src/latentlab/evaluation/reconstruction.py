@@ -1,4 +1,4 @@
-"""How close restored images are to what they were before they were corrupted."""
+"""Reconstruction and restoration errors: how close outputs are to the clean images."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,12 +10,27 @@ from latentlab.data.image_set import ImageSet
 from latentlab.models.inference import apply_in_batches, in_batches
 
 Restore = Callable[[Tensor], Tensor]
+"""A function of images [N, C, S, S] that returns restored images [N, C, S, S]."""
+
+
+def reconstruction_metrics(model: Restore, images: ImageSet) -> dict[str, float]:
+    """Return MSE over pixels in [0, 1] and PSNR in dB of an autoencoder.
+
+    PSNR = 10 log10(1 / MSE) of each image, averaged over images.
+    """
+
+    def error_per_image(batch: Tensor) -> Tensor:
+        return (model(batch) - batch).square().flatten(1).mean(1)
+
+    mse = apply_in_batches(error_per_image, in_batches(images)).double()
+    psnr = -10 * torch.log10(mse.clamp_min(1e-10))
+    return {"mse": float(mse.mean()), "psnr": float(psnr.mean())}
 
 
 def corrupted_batches(
     images: ImageSet, corruption: Corruption, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clean and corrupted images [B, C, S, S] in order; the same seed spoils them the same."""
+    """Yield clean and corrupted images [B, C, S, S] in order; the same seed corrupts alike."""
     random = torch.Generator().manual_seed(seed)
     for clean in in_batches(images):
         yield clean, corruption(clean, random)
@@ -25,11 +40,14 @@ def corrupted_batches(
 def restoration_metrics(
     restore: Restore, images: ImageSet, corruption: Corruption, seed: int
 ) -> dict[str, float]:
-    """MSE per pixel to the clean images: of the restored ones, and of the corrupted ones."""
+    """Return the MSE per pixel to the clean images, before and after restoration.
+
+    `mse` is the error of restored images, `corrupted_mse` that of the corrupted images.
+    """
     errors = {"mse": 0.0, "corrupted_mse": 0.0}
     for clean, corrupted in corrupted_batches(images, corruption, seed):
-        for name, made in (("mse", restore(corrupted)), ("corrupted_mse", corrupted)):
-            errors[name] += _squared_error(made, clean)
+        errors["mse"] += _squared_error(restore(corrupted), clean)
+        errors["corrupted_mse"] += _squared_error(corrupted, clean)
     values = len(images) * images.pixels
     return {name: error / values for name, error in errors.items()}
 
@@ -37,26 +55,25 @@ def restoration_metrics(
 @torch.inference_mode()
 def robustness(
     methods: Mapping[str, Restore],
-    classify: Restore,
+    classify: Callable[[Tensor], Tensor],
     images: ImageSet,
     corruption: Corruption,
     seed: int,
 ) -> dict[str, dict[str, float]]:
-    """For each method MSE per pixel to the clean images, and accuracy on what it makes of them.
+    """Return MSE per pixel to the clean images and classification accuracy for each method.
 
-    `classify` gives logits [N, classes] of images.
+    The accuracy is that of `classify`, which maps images to logits [N, K], on restored images.
     """
     errors = dict.fromkeys(methods, 0.0)
     hits = dict.fromkeys(methods, 0)
-    batches = corrupted_batches(images, corruption, seed)
     start = 0
-    for clean, corrupted in batches:
+    for clean, corrupted in corrupted_batches(images, corruption, seed):
         labels = images.labels[start : start + len(clean)]
         start += len(clean)
         for name, restore in methods.items():
-            made = restore(corrupted)
-            errors[name] += _squared_error(made, clean)
-            hits[name] += int((classify(made).argmax(1) == labels).sum())
+            restored = restore(corrupted)
+            errors[name] += _squared_error(restored, clean)
+            hits[name] += int((classify(restored).argmax(1) == labels).sum())
     values = len(images) * images.pixels
     return {
         name: {"mse": errors[name] / values, "accuracy": hits[name] / len(images)}
@@ -64,19 +81,5 @@ def robustness(
     }
 
 
-def _squared_error(made: Tensor, clean: Tensor) -> float:
-    return float((made - clean).square().sum(dtype=torch.float64))
-
-
-def reconstruction_metrics(model: Callable[[Tensor], Tensor], images: ImageSet) -> dict[str, float]:
-    """MSE over pixels in [0, 1] and PSNR in dB of a model that returns what it was given.
-
-    PSNR = 10 log10(1 / MSE) of each image, averaged over images.
-    """
-
-    def error(batch: Tensor) -> Tensor:
-        return (model(batch) - batch).square().flatten(1).mean(1)
-
-    mse = apply_in_batches(error, in_batches(images)).double()
-    psnr = -10 * torch.log10(mse.clamp_min(1e-10))
-    return {"mse": float(mse.mean()), "psnr": float(psnr.mean())}
+def _squared_error(output: Tensor, clean: Tensor) -> float:
+    return float((output - clean).square().sum(dtype=torch.float64))

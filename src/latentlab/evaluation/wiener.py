@@ -1,4 +1,4 @@
-"""The optimal linear filter, the line that a denoiser has to beat."""
+"""The Wiener filter: the optimal linear denoiser, the baseline of the denoising networks."""
 
 import json
 import math
@@ -14,21 +14,24 @@ from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.reconstruction import corrupted_batches
 from latentlab.models.inference import in_batches
 
-MOST_PIXELS = 4096
-"""Of an image that a filter is fitted to: it has a weight for each pair of them."""
+MAX_PIXELS = 4096
+"""Values per image up to which a filter is fitted; it has one weight for each pair of values."""
 PAIRS_PER_PIXEL = 10
-"""A filter of fewer pairs of clean and corrupted images learns the noise of those it saw."""
-MOST_PRODUCTS = 1e10
-"""Pairs of pixels, times pairs of images, beyond which images are not corrupted again: seconds."""
+"""Pairs of clean and corrupted images per value of an image; a filter of fewer pairs overfits."""
+MAX_PRODUCTS = 1e10
+"""Pairs of values times pairs of images above which no more images are corrupted (seconds)."""
 RIDGE = 1e-5
-"""Share of the mean variance of a pixel added to each: a corner that is always black has none."""
+"""Share of the mean variance of a pixel that is added to the variance of each pixel.
+
+A pixel that is always black has no variance, which would make the covariance singular.
+"""
 
 
 class LinearFilter:
-    """The Wiener filter of an image as a whole: E[x] + Cov(x, y) Cov(y)^-1 (y - E[y]).
+    """The Wiener filter of whole images: E[x] + Cov(x, y) Cov(y)^-1 (y - E[y]).
 
-    No linear function of corrupted images y has a lower mean squared error to the clean ones x
-    (Kay 1993, chapter 12).
+    It has the lowest mean squared error to clean images x of all linear functions of corrupted
+    images y (Kay 1993, chapter 12).
     """
 
     def __init__(self, mean_x: Tensor, mean_y: Tensor, cov_xy: Tensor, cov_y: Tensor) -> None:
@@ -39,12 +42,13 @@ class LinearFilter:
         self._offset = (mean_x - mean_y @ weights).float()
 
     def __call__(self, corrupted: Tensor) -> Tensor:
-        """Restored images [N, C, S, S]."""
-        return (corrupted.flatten(1) @ self._weights + self._offset).view(corrupted.shape)
+        """Restore corrupted images [N, C, S, S]."""
+        restored: Tensor = corrupted.flatten(1) @ self._weights + self._offset
+        return restored.view(corrupted.shape)
 
 
 class LinearFilters:
-    """The filter of each corruption, fitted to the same images and once only."""
+    """The Wiener filters of several corruptions, each fitted once to the same images."""
 
     def __init__(self, images: ImageSet, seed: int) -> None:
         self._images = images
@@ -53,8 +57,8 @@ class LinearFilters:
         self._fitted: dict[str, LinearFilter] = {}
 
     def of(self, corruption: Corruption) -> LinearFilter | None:
-        """That of one corruption; None for images of more than 4,096 pixels."""
-        if self._pixels > MOST_PIXELS:
+        """Return the filter of a corruption, or None for images of more than 4,096 values."""
+        if self._pixels > MAX_PIXELS:
             return None
         key = json.dumps(corruption.config)
         if key not in self._fitted:
@@ -62,40 +66,41 @@ class LinearFilters:
         return self._fitted[key]
 
     def _fit(self, corruption: Corruption) -> LinearFilter:
-        """From the moments of noise where they are known, else from images corrupted here."""
+        """Fit from the variance of the noise if it is known, else from corrupted images."""
         variance = corruption.noise_variance
         if variance is None:
             return LinearFilter(*_moments(self._pairs(corruption), self._pixels))
-        mean, covariance = self._clean
+        mean, covariance = self._clean_moments
         return LinearFilter(mean, mean, covariance, covariance + variance * torch.eye(self._pixels))
 
     @cached_property
-    def _clean(self) -> tuple[Tensor, Tensor]:
-        """Mean and covariance of the clean images."""
+    def _clean_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean [D] and covariance [D, D] of the clean images."""
         mean, _, _, covariance = _moments(
             ((clean, clean) for clean in in_batches(self._images)), self._pixels
         )
         return mean, covariance
 
     def _pairs(self, corruption: Corruption) -> Iterator[tuple[Tensor, Tensor]]:
-        """Clean and corrupted images; few of them several times, each time corrupted anew."""
-        wanted = min(PAIRS_PER_PIXEL * self._pixels, MOST_PRODUCTS / self._pixels**2)
-        rounds = 1 if corruption.repeats_itself else math.ceil(wanted / len(self._images))
+        """Yield clean and corrupted images; a small set several times, each time with new noise."""
+        wanted = min(PAIRS_PER_PIXEL * self._pixels, MAX_PRODUCTS / self._pixels**2)
+        rounds = 1 if corruption.is_deterministic else math.ceil(wanted / len(self._images))
         return chain.from_iterable(
-            corrupted_batches(self._images, corruption, self._seed + each) for each in range(rounds)
+            corrupted_batches(self._images, corruption, self._seed + number)
+            for number in range(rounds)
         )
 
 
 def _moments(
     pairs: Iterator[tuple[Tensor, Tensor]], pixels: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """E[x], E[y], Cov(x, y) and Cov(y) of batches of images x and y."""
+    """Return E[x], E[y], Cov(x, y) and Cov(y) of batches of images x and y."""
     sums = torch.zeros(2, pixels, dtype=torch.float64)
     xy = torch.zeros(pixels, pixels, dtype=torch.float64)
     yy = torch.zeros(pixels, pixels, dtype=torch.float64)
     count = 0
     for clean, corrupted in pairs:
-        # the rounding of float32 is as large as what blur leaves of some directions
+        # in float64: a blur reduces some directions to the size of float32 rounding errors
         x, y = clean.flatten(1).double(), corrupted.flatten(1).double()
         sums += torch.stack([x.sum(0), y.sum(0)])
         xy += x.T @ y

@@ -1,13 +1,11 @@
-"""What stages that train a classifier write of it."""
+"""Outputs shared by the stages that train a classifier, `reference` and `finetune`."""
 
 from typing import Any
-
-from torch import nn
 
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
 from latentlab.models.inference import apply_in_batches, in_batches
-from latentlab.models.io import save_model
+from latentlab.models.io import TrainableModel, save_model
 from latentlab.pipeline.context import StageContext
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
@@ -17,13 +15,16 @@ from latentlab.training.pruning import sparsity
 
 def write_classifier(
     stage: StageContext,
-    model: nn.Module,
-    training: Training,
+    model: TrainableModel,
+    training: Training[Any],
     validation: ImageSet,
     info: DatasetInfo,
-    called: str,
+    title: str,
 ) -> dict[str, Any]:
-    """Write the model, its learning curves and its confusion of validation images; its figures."""
+    """Write a trained classifier, its learning curves and its confusion matrix.
+
+    Logs the model to MLflow and returns its metrics on the validation split.
+    """
     save_model(model, stage.output / "model")
     for term, ylabel in (("loss", "cross-entropy (nats)"), ("accuracy", "accuracy")):
         plot_history(
@@ -31,17 +32,20 @@ def write_classifier(
             training.history,
             {f"train/{term}": "training", f"validation/{term}": "validation"},
             ylabel,
-            f"{called}, {info.name}",
+            f"{title} on {info.name}",
             training.best_epoch,
         )
     logits = apply_in_batches(model, in_batches(validation))
-    predicted, actual = logits.argmax(1).numpy(), validation.labels.numpy()
-    counts = confusion_counts(predicted, actual, len(info.classes))
-    title = f"{info.name}, validation split"
-    plot_confusion(stage.plots / "confusion.png", counts, info.classes, title)
+    actual, predicted = validation.labels.numpy(), logits.argmax(1).numpy()
+    plot_confusion(
+        stage.plots / "confusion.png",
+        confusion_counts(actual, predicted, len(info.classes)),
+        info.classes,
+        f"Confusion matrix, {info.name} validation split",
+    )
     stage.run.log_model(stage.output / "model", validation.floats(slice(1)), logits[:1])
     return {
-        "validation": classification_metrics(counts),
+        "validation": classification_metrics(actual, predicted),
         "epochs": len(training.history),
         "best_epoch": training.best_epoch,
         "sparsity": sparsity(model),

@@ -1,5 +1,6 @@
-"""What a latent space looks like and what it knows."""
+"""Evaluation of a latent space: metrics, maps, density and interpolations, with their plots."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,166 +9,182 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.classification import as_key
+from latentlab.evaluation.classification import metric_key
 from latentlab.evaluation.latent.density import Axes
-from latentlab.evaluation.latent.maps import (
-    map_metrics,
-    maps_of_embeddings,
-    own_axes,
-    principal_components,
-)
-from latentlab.evaluation.latent.metrics import (
-    class_metrics_of_codes,
-    cluster_metrics,
-    collapsed_share,
-)
-from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
-from latentlab.evaluation.latent.walks import (
+from latentlab.evaluation.latent.interpolation import (
     linear_interpolation,
-    pairs_to_walk,
+    nearest_and_farthest_classes,
     smoothness,
     spherical_interpolation,
 )
+from latentlab.evaluation.latent.maps import latent_axes_map, map_metrics, pca_maps, tsne_maps
+from latentlab.evaluation.latent.metrics import cluster_metrics, collapsed_share, probe_accuracies
+from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
 from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.params.schema import EvaluateParams
-from latentlab.plots.images import plot_grid, plot_plane, plot_rows, save_animation
+from latentlab.plots.images import plot_grid, plot_latent_grid, plot_rows, save_animation
 from latentlab.plots.maps import plot_density_maps, plot_histograms, plot_latent_map
 
-DRAWN = 64
-GRID = 15
-MIDDLE = (2, 98)
-"""Percentiles of the codes between which the plane is decoded."""
+DENSITY_SAMPLES = 64
+"""Images drawn from the density in a plot."""
+GRID_SIZE = 15
+GRID_PERCENTILES = (2, 98)
+"""Percentiles of the codes between which the latent grid is decoded."""
 
 
-def examine(
-    view: EncodedProbe,
-    embedded: dict[int, np.ndarray],
+def evaluate_latent_space(
+    probe: EncodedProbe,
+    embeddings: dict[int, np.ndarray],
     settings: EvaluateParams,
     folder: Path,
     name: str,
 ) -> dict[str, Any]:
-    """All figures of a latent space; its maps, density and walks go to `folder` under `name`.
+    """Return all metrics of a latent space and write its plots to `folder`.
 
-    `embedded` are the codes of the view as `tsne_embeddings` has them.
+    `embeddings` is the result of `tsne_embeddings` for the codes of the probe. File names start
+    with `name`.
     """
     return (
-        probe_metrics(view)
-        | draw_maps(view, embedded, folder / name)
-        | draw_density(view, folder / name)
-        | {"walks": walk_between_classes(view, settings, folder / f"{name}_walk")}
+        code_metrics(probe)
+        | plot_maps(probe, embeddings, folder / name)
+        | plot_density(probe, folder / name)
+        | {"walks": interpolate_between_classes(probe, settings, folder / f"{name}_walk")}
     )
 
 
-def probe_metrics(view: EncodedProbe) -> dict[str, Any]:
-    """What the codes say of the classes, and how they use their dimensions."""
+def code_metrics(probe: EncodedProbe) -> dict[str, Any]:
+    """Return what the codes say about the classes, and the share of collapsed dimensions."""
     return (
-        class_metrics_of_codes(view.train_codes, view.train_labels, view.codes, view.labels)
-        | cluster_metrics(view.codes, view.labels, view.seen.seed)
-        | {"collapsed_share": collapsed_share(view.codes)}
+        probe_accuracies(probe.train_codes, probe.train_labels, probe.codes, probe.labels)
+        | cluster_metrics(probe.codes, probe.labels, probe.source.seed)
+        | {"collapsed_share": collapsed_share(probe.codes)}
     )
 
 
-def evaluate_pixel_pca(seen: ProbeImages, dimensions: int, images: ImageSet) -> dict[str, Any]:
-    """The line to beat: principal components of the pixels, as many as a space has dimensions.
+def evaluate_pixel_pca(source: ProbeImages, dimensions: int, images: ImageSet) -> dict[str, Any]:
+    """Return the metrics of the linear baseline: principal components of the pixels.
 
-    Their error is that of `images`.
+    It has as many `dimensions` as the latent space to compare with. Reconstruction errors are of
+    `images`, all other metrics of the probe images.
     """
-    baseline = PixelPca.fit(seen.train, dimensions, seen.seed)
-    view = EncodedProbe(LatentSpace("pixel PCA", baseline.encode, baseline.decode), seen)
-    latent = probe_metrics(view) | map_metrics(view, principal_components(view))
+    baseline = PixelPca.fit(source.train, dimensions, source.seed)
+    probe = EncodedProbe(LatentSpace("pixel PCA", baseline.encode, baseline.decode), source)
+    latent = code_metrics(probe) | map_metrics(probe, pca_maps(probe))
     explained = {"explained_variance": baseline.explained_variance}
     return reconstruction_metrics(baseline, images) | explained | {"latent": latent}
 
 
-def draw_maps(view: EncodedProbe, embedded: dict[int, np.ndarray], target: Path) -> dict[str, Any]:
-    """Draw maps of the codes; how far each can be trusted, and what the linear ones explain.
+def plot_maps(
+    probe: EncodedProbe, embeddings: dict[int, np.ndarray], target: Path
+) -> dict[str, Any]:
+    """Draw maps of the codes and return their trustworthiness and explained variance.
 
-    `target` is the start of the names of all pictures.
+    `target` is the common beginning of the paths of all plots.
     """
-    shown = f"{len(view.codes):,} of {view.seen.of:,} {view.seen.split} images"
-    about = f"{view.space.called}, {view.codes.shape[1]} dimensions, {shown}"
-    projected = principal_components(view) | maps_of_embeddings(embedded)
-    for kind, each in (own_axes(view) | projected).items():
+    source = probe.source
+    images = f"{len(probe.codes):,} of {source.split_size:,} {source.split} images"
+    subtitle = f"{probe.space.name}, {probe.codes.shape[1]} latent dimensions, {images}"
+    projections = pca_maps(probe) | tsne_maps(embeddings)
+    for name, each in (latent_axes_map(probe) | projections).items():
         plot_latent_map(
-            Path(f"{target}_{kind}.png"),
+            Path(f"{target}_{name}.png"),
             each.points,
-            view.labels,
-            view.seen.classes,
+            probe.labels,
+            source.classes,
             each.axes,
-            f"{each.called}: {about}",
+            f"{each.method}: {subtitle}",
         )
-    return map_metrics(view, projected)
+    return map_metrics(probe, projections)
 
 
-def draw_density(view: EncodedProbe, target: Path) -> dict[str, float]:
-    """Estimate the density of the codes, and draw from it: points, images, the plane decoded."""
-    codes, density = view.train_codes, view.density
-    drawn = density.sample(len(codes), view.seen.seed)
+def plot_density(probe: EncodedProbe, target: Path) -> dict[str, float]:
+    """Estimate the density of the codes and draw it, with samples from it and a latent grid.
+
+    `target` is the common beginning of the paths of all plots. Returns the bandwidth.
+    """
+    codes, density, space = probe.train_codes, probe.density, probe.space
+    sampled = density.sample(len(codes), probe.source.seed)
+    plot_grid(
+        Path(f"{target}_kde_samples.png"),
+        space.images(sampled[:DENSITY_SAMPLES]),
+        8,
+        f"{space.name}\nSamples from the density of codes",
+    )
     title = (
-        f"{view.space.called}: kernel density of {density.count:,} training codes, "
+        f"{space.name}: kernel density of {density.count:,} training codes, "
         f"bandwidth {density.bandwidth:.2g}"
     )
-    samples = view.space.images(drawn[:DRAWN])
-    plot_grid(
-        Path(f"{target}_kde_samples.png"), samples, 8, f"{view.space.called}\nimages of drawn codes"
-    )
     if codes.shape[1] == 1:
-        along = {"encoded": codes[:, 0], "sampled": drawn[:, 0]}
-        plot_histograms(Path(f"{target}_kde.png"), along, "code", title)
+        values = {"Encoded images": codes[:, 0], "Density samples": sampled[:, 0]}
+        plot_histograms(Path(f"{target}_kde.png"), values, "latent dimension 1", title)
     else:
-        axes = Axes.to_look_at(codes.astype(np.float64))
-        kind = "code" if codes.shape[1] == 2 else "principal component"
-        names = [f"{kind} {axis + 1}" for axis in range(2)]
-        places = {
-            "encoded": axes.to_points(codes)[:, :2],
-            "sampled": axes.to_points(drawn)[:, :2],
+        axes = Axes.for_plots(codes.astype(np.float64))
+        kind = "latent dimension" if codes.shape[1] == 2 else "principal component"
+        axis_names = [f"{kind} {number}" for number in (1, 2)]
+        points = {
+            "Encoded images": axes.to_points(codes)[:, :2],
+            "Density samples": axes.to_points(sampled)[:, :2],
         }
-        plot_density_maps(Path(f"{target}_kde.png"), places, names, title)
-        _draw_plane(view.space, axes, places["encoded"], names, target)
+        plot_density_maps(Path(f"{target}_kde.png"), points, axis_names, title)
+        _plot_latent_grid(space, axes, points["Encoded images"], axis_names, target)
     return {"kde_bandwidth": density.bandwidth}
 
 
-def _draw_plane(
-    space: LatentSpace, axes: Axes, places: np.ndarray, names: list[str], target: Path
+def _plot_latent_grid(
+    space: LatentSpace, axes: Axes, points: np.ndarray, axis_names: list[str], target: Path
 ) -> None:
-    """Decode a uniform grid over the first two axes; along all others codes are at the mean."""
-    across, up = (np.linspace(*np.percentile(places[:, axis], MIDDLE), GRID) for axis in range(2))
-    points = np.zeros((GRID * GRID, len(axes.center)))
-    points[:, :2] = [(x, y) for y in up[::-1] for x in across]
-    images = space.images(axes.to_codes(points))
-    title = f"{space.called}: images of a grid of codes"
-    plot_plane(Path(f"{target}_latent_grid.png"), images, across, up, names, title)
+    """Decode a regular grid over the first two axes; all other coordinates are at their mean."""
+    x_values, y_values = (
+        np.linspace(low, high, GRID_SIZE)
+        for low, high in np.percentile(points, GRID_PERCENTILES, axis=0).T
+    )
+    grid = np.zeros((GRID_SIZE * GRID_SIZE, len(axes.center)))
+    grid[:, :2] = [(x, y) for y in y_values[::-1] for x in x_values]
+    images = space.images(axes.to_codes(grid))
+    title = f"{space.name}: decoded latent grid"
+    plot_latent_grid(
+        Path(f"{target}_latent_grid.png"), images, x_values, y_values, axis_names, title
+    )
 
 
-def walk_between_classes(
-    view: EncodedProbe, settings: EvaluateParams, target: Path
+def interpolate_between_classes(
+    probe: EncodedProbe, settings: EvaluateParams, target: Path
 ) -> dict[str, dict[str, float]]:
-    """Walk between the mean codes of classes: strips, an animation, and how even the steps are."""
-    centroids, classes = view.centroids, view.seen.classes
-    pairs = settings.walks
-    if pairs == "auto":
-        pairs = [(classes[a], classes[b]) for a, b in pairs_to_walk(centroids)]
-    figures: dict[str, dict[str, float]] = {}
+    """Interpolate between class centroids; return the smoothness for each pair of classes.
+
+    The pairs are `settings.walks`; with `auto`, the nearest and the farthest two classes.
+    """
+    centroids, classes = probe.centroids, probe.source.classes
+    pairs: Sequence[tuple[str, str]]
+    if settings.walks == "auto":
+        indices = nearest_and_farthest_classes(centroids)
+        pairs = [(classes[start], classes[end]) for start, end in indices]
+    else:
+        pairs = settings.walks
+    metrics: dict[str, dict[str, float]] = {}
     for names in pairs:
-        ends = [torch.from_numpy(centroids[classes.index(name)]) for name in names]
-        between = as_key("_to_".join(names))
-        picture = f"{target}_{between}"
-        figures[between] = walk(view.space, ends, names, settings.walk_steps, picture)
-    return figures
+        start, end = (torch.from_numpy(centroids[classes.index(name)]) for name in names)
+        key = metric_key("_to_".join(names))
+        metrics[key] = plot_interpolation(
+            probe.space, start, end, names, settings.walk_steps, f"{target}_{key}"
+        )
+    return metrics
 
 
-def walk(
-    space: LatentSpace, ends: list[Tensor], names: tuple[str, str], steps: int, target: str
+def plot_interpolation(
+    space: LatentSpace, start: Tensor, end: Tensor, names: Sequence[str], steps: int, target: str
 ) -> dict[str, float]:
-    """Draw the straight and the spherical walk between two codes; the smoothness of both."""
-    strips = {
-        "linear": space.images(linear_interpolation(*ends, steps)),
-        "spherical": space.images(spherical_interpolation(*ends, steps)),
+    """Decode a linear and a spherical interpolation between two codes [L].
+
+    Writes `target`.png and an animation `target`.gif, and returns the smoothness of both.
+    """
+    rows = {
+        "linear": space.images(linear_interpolation(start, end, steps)),
+        "spherical": space.images(spherical_interpolation(start, end, steps)),
     }
-    title = f"{space.called}: from {names[0]} to {names[1]}"
-    plot_rows(Path(f"{target}.png"), strips, title)
-    there = list(zip(*strips.values(), strict=True))
-    frames = [torch.stack(pair) for pair in there + there[-2:0:-1]]
-    save_animation(Path(f"{target}.gif"), frames)
-    return {f"{name}_smoothness": smoothness(images) for name, images in strips.items()}
+    title = f"{space.name}: interpolation from {names[0]} to {names[1]}"
+    plot_rows(Path(f"{target}.png"), rows, title)
+    forward = [torch.stack(pair) for pair in zip(*rows.values(), strict=True)]
+    save_animation(Path(f"{target}.gif"), forward + forward[-2:0:-1])
+    return {f"{name}_smoothness": smoothness(images) for name, images in rows.items()}

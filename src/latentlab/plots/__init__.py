@@ -1,1 +1,1 @@
-"""Figures drawn with Matplotlib."""
+"""Plots drawn with Matplotlib."""

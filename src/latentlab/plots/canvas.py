@@ -1,4 +1,4 @@
-"""What every picture shares: light background, colour-blind-safe colours, 150 dpi."""
+"""Common settings of all plots: white background, color-blind safe colors, 150 dpi."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from latentlab.common.files import atomic_path
 from latentlab.common.processes import background_process
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Painter = Callable[["Figure", Path], object]
+    Writer = Callable[[Figure, Path], None]
 
 DPI = 150
 
@@ -22,42 +25,58 @@ PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
     "#56B4E9", "#000000", "#882255", "#999933", "#888888",
 )  # fmt: skip
-"""Okabe and Ito's eight, two of them replaced by darker ones of Tol's that read on white."""
+"""The colors of Okabe and Ito; two are replaced by darker ones of Tol, legible on white."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that belongs to no window system."""
+    """Return an empty figure of a size in inches; it does not need a display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
+def legend_outside(axes: Axes, title: str | None = None) -> None:
+    """Draw the legend to the right of the axes, where it hides no data."""
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=title)
+
+
+def integer_ticks(axes: Axes) -> None:
+    """Put the ticks of the x axis at integers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+
+
 def save(figure: Figure, target: Path) -> None:
-    """Write a figure as PNG; the same figure gives the same bytes."""
-    _painter.get()(figure, target)
+    """Write a figure as PNG; equal figures give equal bytes."""
+    _writer.get()(figure, target)
 
 
 @contextmanager
 def draw_in_background() -> Iterator[None]:
-    """Have another process paint what `save` gets; all of it is written when the block ends.
+    """Write the figures passed to `save` in another process, until the block ends.
 
-    To make a figure takes a moment, to lay it out and paint it half a second. What goes wrong is
-    raised at the end.
+    Creating a figure takes milliseconds; its layout and rendering take half a second. All files
+    exist when the block ends; errors of the other process are raised there.
     """
     with background_process() as executor:
-        painted = []
-        token = _painter.set(lambda *work: painted.append(executor.submit(_paint, *work)))
+        pending: list[Future[None]] = []
+
+        def submit(figure: Figure, target: Path) -> None:
+            pending.append(executor.submit(_write, figure, target))
+
+        token = _writer.set(submit)
         try:
             yield
         finally:
-            _painter.reset(token)
-        for each in painted:
-            each.result()
+            _writer.reset(token)
+        for future in pending:
+            future.result()
 
 
-def _paint(figure: Figure, target: Path) -> None:
+def _write(figure: Figure, target: Path) -> None:
     with atomic_path(target) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
 
 
-_painter: ContextVar[Painter] = ContextVar("painter", default=_paint)
+_writer: ContextVar[Writer] = ContextVar("writer", default=_write)

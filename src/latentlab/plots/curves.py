@@ -1,10 +1,13 @@
-"""Curves over epochs."""
+"""Curves: metrics against epochs, or against the value of a parameter."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from latentlab.plots.canvas import PALETTE, new_figure, save
+from latentlab.plots.canvas import PALETTE, integer_ticks, legend_outside, new_figure, save
+
+LINE_STYLES = ("-", "--", ":")
 
 
 def plot_history(
@@ -17,25 +20,23 @@ def plot_history(
 ) -> None:
     """Draw columns of a training history against the epoch.
 
-    `columns` maps a column to its legend; an epoch may lack some. `best_epoch` is marked where
-    there is one.
+    `columns` maps each column to its legend; epochs without a value are skipped. A dotted line
+    marks `best_epoch`, the epoch whose weights are saved.
     """
     figure = new_figure(6, 3.8)
     axes = figure.subplots()
-    for (column, legend), colour in zip(columns.items(), PALETTE, strict=False):
-        known = {record["epoch"]: record[column] for record in history if column in record}
-        line = {"color": colour, "label": legend, "marker": "o", "markersize": 3}
-        axes.plot(list(known), list(known.values()), **line)
+    for (column, legend), color in zip(columns.items(), PALETTE, strict=False):
+        values = {record["epoch"]: record[column] for record in history if column in record}
+        axes.plot(
+            list(values), list(values.values()), color=color, label=legend, marker="o", markersize=3
+        )
     if best_epoch is not None:
-        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
+        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel=ylabel, title=title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    integer_ticks(axes)
     axes.grid(color="0.9")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    legend_outside(axes)
     save(figure, target)
-
-
-LINES = ("-", "--", ":")
 
 
 def plot_overlaid(
@@ -45,7 +46,7 @@ def plot_overlaid(
     ylabel: str,
     title: str,
 ) -> None:
-    """Draw a column of several histories against the epoch: faint as it is, strong as its mean.
+    """Draw one column of several histories against the epoch: faint as it is, strong as its mean.
 
     The running mean is over a fifth of the epochs, at least three, ending at the one shown.
     """
@@ -54,23 +55,23 @@ def plot_overlaid(
     for index, (name, history) in enumerate(histories.items()):
         epochs = [record["epoch"] for record in history]
         values = np.array([record[column] for record in history])
-        style = {
+        style: dict[str, Any] = {
             "color": PALETTE[index % len(PALETTE)],
-            "linestyle": LINES[index // len(PALETTE) % len(LINES)],
+            "linestyle": LINE_STYLES[index // len(PALETTE) % len(LINE_STYLES)],
         }
         axes.plot(epochs, values, alpha=0.35, linewidth=1, **style)
         axes.plot(epochs, running_mean(values, max(3, len(values) // 5)), label=name, **style)
     axes.set(xlabel="epoch", ylabel=ylabel, title=title, yscale="log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    integer_ticks(axes)
     axes.grid(color="0.9", which="both")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title="running mean")
+    legend_outside(axes, "running mean")
     save(figure, target)
 
 
 def plot_against_value(
     target: Path, best: dict[float, float], xlabel: str, ylabel: str, title: str
 ) -> None:
-    """Draw the best loss reached with each value."""
+    """Draw the best metric of each training against the value of a parameter."""
     figure = new_figure(6, 3.8)
     axes = figure.subplots()
     values = sorted(best)
@@ -81,8 +82,9 @@ def plot_against_value(
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of each value and those before it, `window` at most [N]."""
+    """Return the mean [N] of each value [N] and those before it, at most `window` values."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
+    return means

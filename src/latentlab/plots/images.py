@@ -1,4 +1,4 @@
-"""Grids of images."""
+"""Grids, rows and animations of images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,29 +11,37 @@ from latentlab.common.files import atomic_path
 from latentlab.plots.canvas import new_figure, save
 
 INCHES_PER_IMAGE = 0.62
+ANIMATION_SCALE = 4
+"""Pixels of an animation per pixel of an image."""
+ANIMATION_MILLISECONDS = 120
+"""Duration of a frame."""
 
 
 def plot_grid(target: Path, images: Tensor, columns: int, title: str) -> None:
-    """Draw images [N, C, S, S] in [0, 1], row by row."""
-    _draw(target, [("", row) for row in images.split(columns)], title, margin=0.2)
+    """Draw images [N, C, S, S] in [0, 1] in a grid, row by row."""
+    _draw_rows(target, [("", row) for row in _chunks(images, columns)], title, margin=0.2)
 
 
 def plot_rows(target: Path, rows: dict[str, Tensor], title: str) -> None:
-    """Draw one row of images [N, C, S, S] per entry, with the key as its name on the left."""
-    _draw(target, list(rows.items()), title, margin=1.4)
+    """Draw one row of images [N, C, S, S] in [0, 1] per entry, with the key as its label."""
+    _draw_rows(target, list(rows.items()), title, margin=1.4)
 
 
-def plot_plane(
+def plot_latent_grid(
     target: Path,
     images: Tensor,
-    across: np.ndarray,
-    up: np.ndarray,
+    x_values: np.ndarray,
+    y_values: np.ndarray,
     axis_names: Sequence[str],
     title: str,
 ) -> None:
-    """Draw images [U * A, C, S, S], the upper row first, where their codes are on a plane."""
-    rows = [side_by_side(row, gap=0) for row in images.split(len(across))]
-    step = (across[-1] - across[0]) / (len(across) - 1), (up[-1] - up[0]) / (len(up) - 1)
+    """Draw decoded images [Y * X, C, S, S] at the coordinates of their codes.
+
+    The first row of images belongs to the largest of `y_values`; both axes are evenly spaced.
+    """
+    rows = [image_strip(row, gap=0) for row in _chunks(images, len(x_values))]
+    half_x = (x_values[-1] - x_values[0]) / (len(x_values) - 1) / 2
+    half_y = (y_values[-1] - y_values[0]) / (len(y_values) - 1) / 2
     figure = new_figure(7, 7)
     axes = figure.subplots()
     axes.imshow(
@@ -41,60 +49,28 @@ def plot_plane(
         interpolation="nearest",
         aspect="auto",
         extent=(
-            across[0] - step[0] / 2,
-            across[-1] + step[0] / 2,
-            up[0] - step[1] / 2,
-            up[-1] + step[1] / 2,
+            x_values[0] - half_x,
+            x_values[-1] + half_x,
+            y_values[0] - half_y,
+            y_values[-1] + half_y,
         ),
     )
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title=title)
     save(figure, target)
 
 
-def _draw(target: Path, rows: list[tuple[str, Tensor]], title: str, margin: float) -> None:
-    width = max(len(images) for _, images in rows) * INCHES_PER_IMAGE + margin
-    figure = new_figure(max(width, 4), len(rows) * INCHES_PER_IMAGE + 0.6)
-    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for axis, (name, images) in zip(axes, rows, strict=True):
-        axis.imshow(side_by_side(images), interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center")
-    figure.suptitle(title)
-    save(figure, target)
-
-
-def side_by_side(images: Tensor, gap: int = 2) -> np.ndarray:
-    """Images [N, C, S, S] in one strip [S, N * (S + gap) - gap, 3], white between them."""
-    count, _, size, _ = images.shape
-    strip = np.ones((size, count * (size + gap) - gap, 3), np.float32)
-    pixels = images.detach().float().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    for index, image in enumerate(pixels):
-        start = index * (size + gap)
-        strip[:, start : start + size] = image
-    return strip
-
-
-def tiled(images: Tensor, columns: int) -> Tensor:
-    """Images [N, C, S, S] as one [C, rows * S, columns * S], row by row; N fills its rows."""
-    rows = [torch.cat(list(row), 2) for row in images.split(columns)]
-    return torch.cat(rows, 1)
-
-
-SCALE = 4
-"""Pixels of the animation for each of an image."""
-MILLISECONDS = 120
-
-
 def save_animation(
-    target: Path, frames: list[Tensor], scale: int = SCALE, milliseconds: int = MILLISECONDS
+    target: Path,
+    frames: list[Tensor],
+    scale: int = ANIMATION_SCALE,
+    milliseconds: int = ANIMATION_MILLISECONDS,
 ) -> None:
-    """Write frames, each of images [K, C, S, S] in [0, 1] side by side, as a GIF that goes on."""
+    """Write frames as an endless GIF; each frame shows images [N, C, S, S] in [0, 1] in a row."""
     from PIL import Image
 
     pictures = []
     for images in frames:
-        pixels = (side_by_side(images) * 255).round().astype(np.uint8)
+        pixels = (image_strip(images) * 255).round().astype(np.uint8)
         pictures.append(Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)))
     with atomic_path(target) as temporary:
         pictures[0].save(
@@ -105,3 +81,41 @@ def save_animation(
             duration=milliseconds,
             loop=0,
         )
+
+
+def image_strip(images: Tensor, gap: int = 2) -> np.ndarray:
+    """Return images [N, C, S, S] as one strip [S, N * (S + gap) - gap, 3] with white gaps."""
+    count, _, size, _ = images.shape
+    strip = np.ones((size, count * (size + gap) - gap, 3), np.float32)
+    pixels = images.detach().float().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    for index, image in enumerate(pixels):
+        start = index * (size + gap)
+        strip[:, start : start + size] = image
+    return strip
+
+
+def tile_images(images: Tensor, columns: int) -> Tensor:
+    """Return images [N, C, S, S] as one image [C, rows * S, columns * S], row by row.
+
+    N must be a multiple of `columns`.
+    """
+    rows = [torch.cat(list(row), 2) for row in _chunks(images, columns)]
+    return torch.cat(rows, 1)
+
+
+def _chunks(images: Tensor, size: int) -> list[Tensor]:
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _draw_rows(target: Path, rows: list[tuple[str, Tensor]], title: str, margin: float) -> None:
+    """Draw rows of images with labels; `margin` is the width in inches left for the labels."""
+    width = max(len(images) for _, images in rows) * INCHES_PER_IMAGE + margin
+    figure = new_figure(max(width, 4), len(rows) * INCHES_PER_IMAGE + 0.6)
+    grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axes, (name, images) in zip(grid, rows, strict=True):
+        axes.imshow(image_strip(images), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.suptitle(title)
+    save(figure, target)

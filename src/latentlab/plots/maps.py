@@ -1,10 +1,10 @@
-"""Maps of the latent space."""
+"""Maps of a latent space: scatter plots by class, and densities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = "osD^v"
-CELLS = 60
-"""Of a density map, along each side."""
+DENSITY_CELLS = 60
+"""Cells of a density map along each axis."""
 
 
 def plot_latent_map(
@@ -27,14 +27,14 @@ def plot_latent_map(
     title: str,
     prior: bool = False,
 ) -> None:
-    """Scatter points [N, 2] or [N, 3] by class; the legend stands outside and hides nothing.
+    """Draw points [N, 2] or [N, 3] in the colors of their classes [N].
 
-    With `prior` the standard normal is drawn as circles of one, two and three deviations, which
-    stand in the legend.
+    `prior` adds circles at one, two and three standard deviations of a standard normal
+    distribution.
     """
     figure = new_figure(7, 5)
     if points.shape[1] == 3:
-        axes = figure.add_subplot(projection="3d")
+        axes: Any = figure.add_subplot(projection="3d")
         axes.set_zlabel(axis_names[2])
     else:
         axes = figure.subplots()
@@ -53,9 +53,9 @@ def plot_panels(
     classes: list[str],
     title: str,
 ) -> None:
-    """Scatter several sets of points [N, 2] of the same images side by side, a panel for each.
+    """Draw several maps of the same images side by side.
 
-    With the points stands what their two axes are called.
+    `maps` has the points [N, 2] of each panel and the name of its axes by the title of the panel.
     """
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
@@ -63,9 +63,10 @@ def plot_panels(
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(maps) :]:
         axes.set_visible(False)
-    for axes, (name, (points, called)) in zip(grid.flat, maps.items(), strict=False):
+    for axes, (panel_title, (points, axis_name)) in zip(grid.flat, maps.items(), strict=False):
         _scatter(axes, points, labels, classes)
-        axes.set(title=name, xlabel=f"{called} 1", ylabel=f"{called} 2", xticks=[], yticks=[])
+        axes.set(title=panel_title, xticks=[], yticks=[])
+        axes.set(xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, markerscale=2)
     figure.suptitle(title)
@@ -75,75 +76,85 @@ def plot_panels(
 def plot_density_maps(
     target: Path, sets: dict[str, np.ndarray], axis_names: Sequence[str], title: str
 ) -> None:
-    """Draw how many points [N, 2] are where, a panel for each set, on the same axes."""
+    """Draw two-dimensional histograms of sets of points [N, 2], one panel for each set."""
     from matplotlib.colors import LogNorm
 
     together = np.concatenate(list(sets.values()))
-    limits = [tuple(np.percentile(together[:, axis], [0.2, 99.8])) for axis in range(2)]
-    counts = {
-        name: np.histogram2d(*points.T, bins=CELLS, range=limits)[0].T / len(points)
+    x_limits, y_limits = (
+        np.percentile(together[:, axis], [0.2, 99.8]).tolist() for axis in range(2)
+    )
+    shares = {
+        name: np.histogram2d(
+            points[:, 0], points[:, 1], bins=DENSITY_CELLS, range=[x_limits, y_limits]
+        )[0].T
+        / len(points)
         for name, points in sets.items()
     }
-    shown = [count[count > 0] for count in counts.values() if count.any()]
-    norm = LogNorm(min(map(np.min, shown)), max(map(np.max, shown)))
+    present = [share[share > 0] for share in shares.values() if share.any()]
+    norm = LogNorm(min(map(np.min, present)), max(map(np.max, present)))
     figure = new_figure(4 * len(sets) + 1.2, 3.8)
     grid = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
-    for axes, (name, count) in zip(grid, counts.items(), strict=True):
+    for axes, (name, share) in zip(grid, shares.items(), strict=True):
         image = axes.imshow(
-            np.ma.masked_equal(count, 0),
+            np.ma.masked_equal(share, 0),
             origin="lower",
-            extent=(*limits[0], *limits[1]),
+            extent=(*x_limits, *y_limits),
             aspect="auto",
             cmap="viridis",
             norm=norm,
         )
-        axes.set(xlabel=axis_names[0], title=f"{name}, {len(sets[name])} points")
+        axes.set(xlabel=axis_names[0], title=f"{name} ({len(sets[name]):,} points)")
     grid[0].set_ylabel(axis_names[1])
-    figure.colorbar(image, ax=list(grid), label="share of the points in a cell")
+    figure.colorbar(image, ax=list(grid), label="share of the points per cell")
     figure.suptitle(title)
     save(figure, target)
 
 
 def plot_histograms(target: Path, sets: dict[str, np.ndarray], axis_name: str, title: str) -> None:
-    """Draw how many of the points [N] of each set are where, in the same cells."""
+    """Draw histograms of sets of values [N] on the same axes."""
     figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
-    cells = np.histogram_bin_edges(np.concatenate(list(sets.values())), CELLS)
-    for number, (name, points) in enumerate(sets.items()):
+    edges = np.histogram_bin_edges(np.concatenate(list(sets.values())), DENSITY_CELLS)
+    for color, (name, points) in zip(PALETTE, sets.items(), strict=False):
         axes.hist(
             points,
-            cells,
+            edges,  # type: ignore[arg-type]  # Matplotlib accepts an array of edges
             weights=np.full(len(points), 1 / len(points)),
             histtype="step",
-            color=PALETTE[number],
-            label=f"{name}, {len(points)} points",
+            color=color,
+            label=f"{name} ({len(points):,} points)",
         )
-    axes.set(xlabel=axis_name, ylabel="share of the points in a cell")
+    axes.set(xlabel=axis_name, ylabel="share of the points per cell")
     figure.legend(loc="outside right center", frameon=False)
-    figure.suptitle(title)  # longer than the axes are wide
+    figure.suptitle(title)  # a title of the axes would be cut off
     save(figure, target)
 
 
 def _draw_prior(axes: Axes) -> None:
     angles = np.linspace(0, 2 * np.pi, 100)
-    style = {"color": "0.5", "linewidth": 0.6}
+    style: dict[str, Any] = {"color": "0.5", "linewidth": 0.6}
     for deviations in (1, 2, 3):
-        label = "prior: 1, 2, 3 deviations" if deviations == 1 else None
-        circle = deviations * np.cos(angles), deviations * np.sin(angles)
-        if axes.name == "3d":  # on the floor, in the middle
-            axes.plot(*circle, 0.0, **style, label=label)
+        if deviations == 1:
+            style["label"] = "prior: 1, 2, 3\nstandard deviations"
         else:
-            axes.plot(*circle, **style, label=label)
+            style.pop("label", None)
+        circle = deviations * np.cos(angles), deviations * np.sin(angles)
+        if axes.name == "3d":  # in the plane z = 0
+            axes.plot(*circle, np.zeros_like(angles), **style)
+        else:
+            axes.plot(*circle, **style)
             axes.set_aspect("equal", adjustable="datalim")
 
 
-def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
-    for index, name, style in _styles(classes):
-        members = points[labels == index]
-        axes.scatter(*members.T, s=7, linewidths=0, alpha=0.7, label=name, **style)
-
-
-def _styles(classes: list[str]) -> Iterator[tuple[int, str, dict[str, str]]]:
+def _scatter(axes: Any, points: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
+    """Draw points [N, D] with one color and marker for each class, on axes of D dimensions."""
     for index, name in enumerate(classes):
-        marker = MARKERS[index // len(PALETTE) % len(MARKERS)]
-        yield index, name, {"color": PALETTE[index % len(PALETTE)], "marker": marker}
+        axes.scatter(
+            *points[labels == index].T,
+            s=7,
+            linewidths=0,
+            alpha=0.7,
+            label=name,
+            color=PALETTE[index % len(PALETTE)],
+            marker=MARKERS[index // len(PALETTE) % len(MARKERS)],
+        )

@@ -1,48 +1,54 @@
-"""What is left of corrupted images, against how much they were corrupted."""
+"""Plots of the robustness of denoising methods and of a classifier to corruption."""
 
 from pathlib import Path
 
-from latentlab.plots.canvas import PALETTE, new_figure, save
+from latentlab.plots.canvas import PALETTE, legend_outside, new_figure, save
 
-UNITS = {
-    "gaussian": "standard deviation of the noise",
-    "occlusion": "share of the image that is covered",
-    "salt_and_pepper": "share of the pixels that are replaced",
-    "blur": "standard deviation of the blur (pixels)",
+CORRUPTIONS = {
+    "gaussian": ("Gaussian noise", "standard deviation of the noise (pixels in [0, 1])"),
+    "occlusion": ("occlusion", "fraction of the image covered"),
+    "salt_and_pepper": ("salt-and-pepper noise", "fraction of the pixels replaced"),
+    "blur": ("blur", "standard deviation of the blur (pixels)"),
 }
-LABELS = {
+"""The name of each corruption in titles, and its severity with unit."""
+METHODS = {
     "identity": "noisy input",
     "autoencoder": "autoencoder",
     "wiener": "Wiener filter",
 }
-LEAST = 1e-4
-"""MSE at which the axis ends: a filter that undoes a blur would press all other curves together."""
-PANELS = {"mse": "MSE per pixel to the clean image", "accuracy": "accuracy of the classifier"}
+METRICS = {"mse": "MSE per pixel to the clean image", "accuracy": "accuracy of the classifier"}
+MIN_MSE = 1e-4
+"""Lower end of the MSE axis; a filter that inverts a blur would compress all other curves."""
 
 
 def plot_robustness(
-    target: Path, kind: str, curves: dict[float, dict[str, dict[str, float]]]
+    target: Path, corruption: str, curves: dict[float, dict[str, dict[str, float]]]
 ) -> None:
-    """Draw error and accuracy of every method; `curves` has them by severity and method."""
+    """Draw MSE and accuracy of every method against the severity of a corruption.
+
+    `curves` has the metrics by severity and method. Methods that are not in `METHODS` are names of
+    denoising networks.
+    """
+    title, xlabel = CORRUPTIONS[corruption]
     figure = new_figure(10, 3.8)
     severities = sorted(curves)
     methods = list(curves[severities[0]])
-    panels = figure.subplots(1, len(PANELS))
-    for axes, (term, ylabel) in zip(panels, PANELS.items(), strict=True):
+    panels = figure.subplots(1, len(METRICS))
+    for axes, (metric, ylabel) in zip(panels, METRICS.items(), strict=True):
         for index, method in enumerate(methods):
             axes.plot(
                 severities,
-                [curves[severity][method][term] for severity in severities],
+                [curves[severity][method][metric] for severity in severities],
                 color=PALETTE[index % len(PALETTE)],
                 marker="o",
                 markersize=3,
-                label=LABELS.get(method, f"denoiser: {method}"),
+                label=METHODS.get(method, f"denoiser: {method}"),
             )
-        axes.set(xlabel=UNITS[kind], ylabel=ylabel)
-        if term == "mse":  # doing nothing is worse by orders of magnitude
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if metric == "mse":  # methods differ by orders of magnitude
             axes.set_yscale("log")
-            axes.set_ylim(bottom=max(LEAST, axes.get_ylim()[0]))
+            axes.set_ylim(bottom=max(MIN_MSE, axes.get_ylim()[0]))
         axes.grid(color="0.9")
-    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.suptitle(f"{kind.replace('_', ' ')}: test images that were corrupted, and then restored")
+    legend_outside(panels[-1])
+    figure.suptitle(f"Robustness to {title}")
     save(figure, target)

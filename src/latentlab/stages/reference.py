@@ -1,5 +1,6 @@
-"""reference: the reference classifier, whose features generated images are compared in."""
+"""reference: the classifier whose features are used to evaluate generated images."""
 
+from latentlab.data.augmentation import Augmentation
 from latentlab.models.classification import ClassifierTrainingOptions
 from latentlab.models.cost import count_parameters
 from latentlab.models.reference import ReferenceClassifier
@@ -10,13 +11,14 @@ from latentlab.training.loop import Training
 
 
 def run(stage: StageContext) -> None:
-    """Write the classifier, its learning curves and its confusion of validation images."""
+    """Write the classifier, its learning curves and its confusion matrix on validation images."""
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings = stage.params.reference
     stage.run.log_params({"reference": settings.tree()})
     training_options = ClassifierTrainingOptions(
-        label_smoothing=settings.label_smoothing, flip=settings.flip, shift=settings.shift
+        label_smoothing=settings.label_smoothing,
+        augmentation=Augmentation(settings.flip, settings.shift),
     )
     model = ReferenceClassifier(
         info.image_shape,
@@ -32,5 +34,5 @@ def run(stage: StageContext) -> None:
     )
     run_and_log(stage, training)
     model = training.restore_best().cpu()
-    metrics = write_classifier(stage, model, training, validation, info, "reference classifier")
+    metrics = write_classifier(stage, model, training, validation, info, "Reference classifier")
     stage.write_metrics(metrics | {"parameters": count_parameters(model)})

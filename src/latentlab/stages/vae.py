@@ -15,15 +15,15 @@ from latentlab.params.geometry import Architecture
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
-from latentlab.plots.images import plot_grid, plot_plane, plot_rows
+from latentlab.plots.images import plot_grid, plot_latent_grid, plot_rows
 from latentlab.plots.maps import plot_latent_map
-from latentlab.training.loop import Training
+from latentlab.training.loop import Record, Training
 from latentlab.training.pruning import sparsity
 
 SHOWN = 12
 SAMPLES = 64
-MAPPED = 2000
-QUANTILES = 20
+MAP_IMAGES = 2000
+GRID_SIZE = 20
 
 
 def run(stage: StageContext) -> None:
@@ -43,17 +43,17 @@ def run(stage: StageContext) -> None:
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
-    _plot_curves(stage, training, info.name)
-    _plot_codes(stage, model, validation, info)
+    _plot_curves(stage, training.history, training.best_epoch, info.name)
+    _plot_latent_space(stage, model, validation, info)
     shown = validation.sample(SHOWN, stage.seed).floats(slice(SHOWN))
     with torch.inference_mode():
         plot_rows(
             stage.plots / "reconstructions.png",
             {"original": shown, "reconstructed": model(shown)},
-            f"validation images through {settings.model.latent_dim} latent dimensions",
+            f"Validation images reconstructed from {settings.model.latent_dim} latent dimensions",
         )
         samples = model.sample(SAMPLES, torch.Generator().manual_seed(stage.seed))
-    plot_grid(stage.plots / "samples.png", samples, 8, f"VAE on {info.name}: prior samples")
+    plot_grid(stage.plots / "samples.png", samples, 8, f"VAE on {info.name}: samples")
     stage.run.log_model(stage.output / "model", shown, shown)
     stage.write_metrics(
         {
@@ -68,51 +68,59 @@ def run(stage: StageContext) -> None:
 
 
 @torch.inference_mode()
-def _plot_codes(stage: StageContext, model: Vae, validation: ImageSet, info: DatasetInfo) -> None:
-    """Posterior means in two or three dimensions, and in two what the decoder makes of the plane.
+def _plot_latent_space(
+    stage: StageContext, model: Vae, validation: ImageSet, info: DatasetInfo
+) -> None:
+    """Draw the posterior means if there are two or three latent dimensions.
 
-    Points of the plane are quantiles of the prior: as many codes are between two of them as
-    between any others.
+    For two, also draw decoded codes at the quantiles of the prior. They are evenly spaced in prior
+    probability.
     """
     dimensions = model.architecture.latent_dim
     if dimensions not in (2, 3):
         return
-    seen = validation.sample(MAPPED, stage.seed)
-    means = apply_in_batches(model.means, in_batches(seen)).numpy()
-    names = [f"dimension {number}" for number in range(1, dimensions + 1)]
-    shown = f"{len(seen):,} of {len(validation):,} validation images"
-    title = f"VAE on {info.name}: posterior means\nof {shown}"
-    labels = seen.labels.numpy()
+    images = validation.sample(MAP_IMAGES, stage.seed)
+    means = apply_in_batches(model.means, in_batches(images)).numpy()
+    axis_names = [f"latent dimension {number}" for number in range(1, dimensions + 1)]
+    title = (
+        f"VAE on {info.name}: posterior means\n"
+        f"of {len(images):,} of {len(validation):,} validation images"
+    )
+    labels = images.labels.numpy()
     plot_latent_map(
-        stage.plots / "means.png", means, labels, info.classes, names, title, prior=True
+        stage.plots / "means.png", means, labels, info.classes, axis_names, title, prior=True
     )
     if dimensions == 2:
-        shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
-        images = model.decode(prior_plane(shares))
-        axes = [f"share of the prior below, {name}" for name in names]
+        quantiles = (np.arange(GRID_SIZE) + 0.5) / GRID_SIZE
+        grid = model.decode(prior_grid(quantiles))
+        axis_names = [f"prior quantile of {name}" for name in axis_names]
         title = f"VAE on {info.name}: decoded quantiles of the prior"
-        plot_plane(stage.plots / "plane.png", images, shares, shares, axes, title)
+        target = stage.plots / "latent_grid.png"
+        plot_latent_grid(target, grid, quantiles, quantiles, axis_names, title)
 
 
-def prior_plane(shares: np.ndarray) -> Tensor:
-    """Codes [Q * Q, 2] at the quantiles of the standard normal, the upper row first."""
-    values = torch.special.ndtri(torch.tensor(shares)).float()
-    up, across = torch.meshgrid(values.flip(0), values, indexing="ij")
-    return torch.stack([across.flatten(), up.flatten()], 1)
+def prior_grid(quantiles: np.ndarray) -> Tensor:
+    """Return codes [Q * Q, 2] at quantiles [Q] of the standard normal prior, in rows.
+
+    The second coordinate decreases from row to row, the first one increases within a row.
+    """
+    values = torch.special.ndtri(torch.tensor(quantiles)).float()
+    y, x = torch.meshgrid(values.flip(0), values, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], 1)
 
 
-def _plot_curves(stage: StageContext, training: Training, dataset: str) -> None:
+def _plot_curves(stage: StageContext, history: list[Record], best_epoch: int, dataset: str) -> None:
     curves = {
-        "loss": "negative ELBO, KL times beta (nats per image)",
+        "loss": "loss: reconstruction + beta * KL (nats per image)",
         "reconstruction": "negative log-likelihood (nats per image)",
         "kl": "KL divergence (nats per image)",
     }
     for term, ylabel in curves.items():
         plot_history(
             stage.plots / f"{term}.png",
-            training.history,
+            history,
             {f"train/{term}": "training", f"validation/{term}": "validation"},
             ylabel,
             f"VAE on {dataset}",
-            training.best_epoch,
+            best_epoch,
         )

@@ -1,1 +1,1 @@
-"""Latent spaces: density, projections, interpolation and metrics of latent codes."""
+"""Latent spaces: density, interpolation, maps, and what latent codes say about classes."""

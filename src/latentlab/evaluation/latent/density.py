@@ -1,4 +1,4 @@
-"""Where codes are, as a density that new ones can be drawn from."""
+"""The density of latent codes, estimated with Gaussian kernels, for drawing new codes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 if TYPE_CHECKING:
     from sklearn.neighbors import KernelDensity
 
-MOST_DIMENSIONS = 3
-"""Of a code whose density is estimated along its own axes; longer ones are turned first."""
+MAX_OWN_AXES = 3
+"""Latent dimensions up to which the density is estimated along the axes of the codes themselves;
+longer codes are rotated to their principal components first."""
 BANDWIDTHS = np.logspace(-1.5, 0.5, 20)
 FOLDS = 5
-FEWEST = 2 * FOLDS
-SMALLEST_SCALE = 1e-6
-"""An axis on which codes do not vary is not blown up."""
+MIN_CODES_FOR_SEARCH = 2 * FOLDS
+MIN_SCALE = 1e-6
+"""Scale of an axis along which codes do not vary; it avoids a division by zero."""
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Axes `directions` [L, L] through `center` [L], with a unit `scales` [L] along each."""
+    """Orthogonal axes `directions` [L, L] through `center` [L], with a unit `scales` [L] each."""
 
     center: np.ndarray
     directions: np.ndarray
@@ -29,59 +30,72 @@ class Axes:
 
     @classmethod
     def of(cls, codes: np.ndarray) -> Axes:
-        """The axes of codes [N, L] themselves where they are few, else principal components."""
+        """Return standardized axes of codes [N, L], for density estimation.
+
+        The axes of the codes themselves for up to three dimensions, else their principal
+        components.
+        """
         center, directions = codes.mean(0), np.eye(codes.shape[1])
-        if codes.shape[1] > MOST_DIMENSIONS:
+        if codes.shape[1] > MAX_OWN_AXES:
             directions = _principal_directions(codes)
         scales = ((codes - center) @ directions).std(0)
-        return cls(center, directions, np.maximum(scales, SMALLEST_SCALE))
+        return cls(center, directions, np.maximum(scales, MIN_SCALE))
 
     @classmethod
-    def to_look_at(cls, codes: np.ndarray) -> Axes:
-        """The codes [N, L] as they are where L is two, else principal components; not scaled."""
+    def for_plots(cls, codes: np.ndarray) -> Axes:
+        """Return unscaled axes of codes [N, L], for plots of the first two of them.
+
+        The axes of the codes themselves for up to two dimensions, else their principal components.
+        """
         dimensions = codes.shape[1]
         if dimensions <= 2:
             return cls(np.zeros(dimensions), np.eye(dimensions), np.ones(dimensions))
         return cls(codes.mean(0), _principal_directions(codes), np.ones(dimensions))
 
     def to_points(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [N, L] to points [N, L] along the axes."""
-        return (codes - self.center) @ self.directions / self.scales
+        """Map codes [N, L] to points [N, L] along the axes."""
+        points: np.ndarray = (codes - self.center) @ self.directions / self.scales
+        return points
 
     def to_codes(self, points: np.ndarray) -> np.ndarray:
-        """The way back."""
-        return ((points * self.scales) @ self.directions.T + self.center).astype(np.float32)
+        """Map points [N, L] along the axes to codes [N, L], float32."""
+        codes = (points * self.scales) @ self.directions.T + self.center
+        return np.asarray(codes, np.float32)
 
 
 def _principal_directions(codes: np.ndarray) -> np.ndarray:
-    """[L, L], the most varied first."""
+    """Return the principal directions [L, L] of codes, the largest variance first."""
     return np.linalg.eigh(np.cov(codes, rowvar=False))[1][:, ::-1]
 
 
 @dataclass(frozen=True)
 class CodeDensity:
-    """A Gaussian kernel density estimate of codes [N, L], along `axes`."""
+    """A Gaussian kernel density estimate of codes [N, L] along `axes`."""
 
     axes: Axes
     kernels: KernelDensity
 
     @property
     def bandwidth(self) -> float:
-        """Of each kernel, in standard deviations of the codes along each axis."""
+        """Standard deviation of each kernel, in standard deviations of the codes along an axis."""
         return float(self.kernels.bandwidth_)
 
     @property
     def count(self) -> int:
-        """The codes it is made of."""
+        """Number of codes that the density was estimated from."""
         return len(self.kernels.tree_.data)
 
     def sample(self, count: int, seed: int) -> np.ndarray:
-        """New codes [count, L]."""
+        """Draw new codes [count, L]."""
         return self.axes.to_codes(self.kernels.sample(count, random_state=seed))
 
 
 def fit_density(codes: np.ndarray, seed: int) -> CodeDensity:
-    """Fit a density to codes [N, L], its bandwidth by cross-validated likelihood on a grid."""
+    """Estimate the density of codes [N, L].
+
+    The bandwidth is chosen from a grid by cross-validated likelihood, or by Scott's rule for fewer
+    than ten codes.
+    """
     from sklearn.model_selection import GridSearchCV, KFold
     from sklearn.neighbors import KernelDensity
     from threadpoolctl import threadpool_limits
@@ -89,7 +103,7 @@ def fit_density(codes: np.ndarray, seed: int) -> CodeDensity:
     with threadpool_limits(1):
         axes = Axes.of(codes.astype(np.float64))
         points = axes.to_points(codes)
-        if len(points) < FEWEST:
+        if len(points) < MIN_CODES_FOR_SEARCH:
             return CodeDensity(axes, KernelDensity(bandwidth="scott").fit(points))
         folds = KFold(FOLDS, shuffle=True, random_state=seed)
         search = GridSearchCV(KernelDensity(rtol=1e-4), {"bandwidth": BANDWIDTHS}, cv=folds)

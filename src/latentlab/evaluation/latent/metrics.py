@@ -1,19 +1,20 @@
-"""What the codes of images [N, L] say about their classes, and how they use their dimensions."""
+"""Metrics of latent codes: what they say about classes, and how they use their dimensions."""
 
 import numpy as np
 
 NEIGHBORS = 5
-COLLAPSED = 0.01
-"""Share of the largest variance below which a dimension says nothing."""
-MOST_ITERATIONS = 2000
+COLLAPSED_VARIANCE = 0.01
+"""Share of the largest variance below which a dimension counts as collapsed."""
+MAX_ITERATIONS = 2000
 
 
-def class_metrics_of_codes(
+def probe_accuracies(
     train_codes: np.ndarray, train_labels: np.ndarray, codes: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-    """Accuracy of the 5 nearest neighbors and of a linear probe, learnt from training codes.
+    """Return the accuracy of a nearest neighbor classifier and of a linear probe on codes [N, L].
 
-    The probe is a logistic regression on standardised codes. Empty where there is one class.
+    Both are fitted to the training codes [M, L]: 5 nearest neighbors, and a logistic regression on
+    standardized codes. Empty for a single class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -24,7 +25,7 @@ def class_metrics_of_codes(
     if len(np.unique(train_labels)) < 2:
         return {}
     neighbors = KNeighborsClassifier(min(NEIGHBORS, len(train_codes)))
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_ITERATIONS))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
     with threadpool_limits(1):
         return {
             name: float(model.fit(train_codes, train_labels).score(codes, labels))
@@ -33,10 +34,11 @@ def class_metrics_of_codes(
 
 
 def cluster_metrics(codes: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
-    """Silhouette of the classes, and how much k-means finds of them without labels.
+    """Return how well the classes [N] of codes [N, L] match clusters.
 
-    The latter is the normalised mutual information of as many clusters as there are classes.
-    Empty where there is one class, or one image for each.
+    `silhouette` is the silhouette coefficient of the classes. `kmeans_nmi` is the normalized mutual
+    information of the classes and k-means clusters, with as many clusters as classes. Empty for a
+    single class, or if every class has one image.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score, silhouette_score
@@ -53,8 +55,11 @@ def cluster_metrics(codes: np.ndarray, labels: np.ndarray, seed: int) -> dict[st
         }
 
 
-def trustworthiness_of(codes: np.ndarray, points: np.ndarray) -> float:
-    """How far neighbors on a map [N, D] are neighbors as codes (Venna and Kaski 2001), to 1."""
+def map_trustworthiness(codes: np.ndarray, points: np.ndarray) -> float:
+    """Return how far neighbors on a map [N, D] are also neighbors as codes [N, L], at most 1.
+
+    Trustworthiness with 5 neighbors (Venna and Kaski 2001).
+    """
     from sklearn.manifold import trustworthiness
 
     neighbors = min(NEIGHBORS, (len(codes) - 1) // 2)
@@ -62,6 +67,10 @@ def trustworthiness_of(codes: np.ndarray, points: np.ndarray) -> float:
 
 
 def collapsed_share(codes: np.ndarray) -> float:
-    """Share of the dimensions whose variance is below a hundredth of the largest one, or zero."""
+    """Return the share of collapsed dimensions of codes [N, L].
+
+    A dimension is collapsed if its variance is zero or below 1% of the largest one.
+    """
     variances = codes.var(0)
-    return float(((variances < COLLAPSED * variances.max()) | (variances == 0)).mean())
+    collapsed = (variances < COLLAPSED_VARIANCE * variances.max()) | (variances == 0)
+    return float(collapsed.mean())

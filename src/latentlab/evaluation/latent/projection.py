@@ -1,51 +1,53 @@
-"""Codes in two or three dimensions."""
+"""Projections of latent codes to two or three dimensions."""
 
 import numpy as np
 
-DIMENSIONS = (2, 3)
-"""That a map can show."""
-ITERATIONS = 500
-"""Of t-SNE: half of them pull clusters together, and maps of thousands hardly change after that."""
+MAP_DIMENSIONS = (2, 3)
+"""Numbers of dimensions that a map can show."""
+TSNE_ITERATIONS = 500
+"""Iterations of t-SNE; the first half is early exaggeration, and maps of thousands of points hardly
+change afterwards."""
 
 
 def pca(codes: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [N, L] on their first principal components [N, D], with the explained variance [D].
+    """Project codes [N, L] on principal components [N, D]; also return explained variances [D].
 
-    Components that codes do not have are zero.
+    If codes have fewer components, the missing ones are zero.
     """
     from sklearn.decomposition import PCA
 
-    if not codes.std(0).any():  # collapsed: nothing varies, and nothing is explained
+    if not codes.std(0).any():  # PCA would divide by a variance of zero
         return np.zeros((len(codes), dimensions)), np.zeros(dimensions)
-    kept = min(dimensions, *codes.shape)
-    fitted = PCA(n_components=kept, svd_solver="full").fit(codes)
-    missing = dimensions - kept
+    components = min(dimensions, *codes.shape)
+    fitted = PCA(n_components=components, svd_solver="full").fit(codes)
+    missing = dimensions - components
     points = np.pad(fitted.transform(codes), ((0, 0), (0, missing)))
     return points, np.pad(fitted.explained_variance_ratio_, (0, missing))
 
 
 def tsne_embeddings(codes: np.ndarray, perplexity: float, seed: int) -> dict[int, np.ndarray]:
-    """Codes [N, L] by t-SNE in each number of dimensions that a map can show."""
-    return {dimensions: tsne(codes, dimensions, perplexity, seed) for dimensions in DIMENSIONS}
+    """Embed codes [N, L] by t-SNE in two and in three dimensions."""
+    return {dimensions: tsne(codes, dimensions, perplexity, seed) for dimensions in MAP_DIMENSIONS}
 
 
 def tsne(codes: np.ndarray, dimensions: int, perplexity: float, seed: int) -> np.ndarray:
-    """Codes [N, L] embedded in [N, D] by t-SNE (van der Maaten and Hinton 2008)."""
+    """Embed codes [N, L] in [N, D] by t-SNE (van der Maaten and Hinton 2008), starting from PCA."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    # the perplexity must stay below the number of points
+    # the perplexity must be smaller than the number of points
     perplexity = min(perplexity, (len(codes) - 1) / 3)
     start, _ = pca(codes, dimensions)
-    # as scikit-learn scales it, so that the early steps are small
+    # scaled as scikit-learn does for init="pca", so that the first steps are small
     start = (start / max(start[:, 0].std(), 1e-12) * 1e-4).astype(np.float32)
-    # a coordinate that starts as the same for all would stay so
-    flat = ~start.any(0)
+    # a coordinate that is equal for all points would never change
+    constant = ~start.any(0)
     random = np.random.default_rng(seed)
-    start[:, flat] = random.normal(scale=1e-4, size=(len(codes), int(flat.sum())))
+    start[:, constant] = random.normal(scale=1e-4, size=(len(codes), int(constant.sum())))
     embedding = TSNE(
-        dimensions, perplexity=perplexity, init=start, max_iter=ITERATIONS, random_state=seed
+        dimensions, perplexity=perplexity, init=start, max_iter=TSNE_ITERATIONS, random_state=seed
     )
-    # on one thread the map is the same on any number of cores
+    # one thread: otherwise the map depends on the number of cores
     with threadpool_limits(1):
-        return embedding.fit_transform(codes)
+        points: np.ndarray = embedding.fit_transform(codes)
+    return points

@@ -1,4 +1,4 @@
-"""A latent space, and the images by which it is looked at."""
+"""A latent space, and the images that it is evaluated with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,57 +10,60 @@ from torch import Tensor
 
 from latentlab.data.image_set import ImageSet, stratified_sample
 from latentlab.evaluation.latent.density import CodeDensity, fit_density
-from latentlab.evaluation.latent.walks import class_centroids
+from latentlab.evaluation.latent.interpolation import class_centroids
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.vae import Vae
 from latentlab.params.schema import EvaluateParams
 
-DENSE_CODES = 1000
-"""From which the density is estimated: to find a bandwidth costs the square of them."""
+MAX_DENSITY_CODES = 1000
+"""Codes that the density is estimated from; the bandwidth search takes quadratic time."""
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """What turns images [N, C, S, S] into codes [N, L] and back; `called` so in titles."""
+    """An encoder of images [N, C, S, S] to codes [N, L], and a decoder.
 
-    called: str
+    `name` is used in plot titles.
+    """
+
+    name: str
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of_autoencoder(cls, called: str, model: Autoencoder) -> "LatentSpace":
-        """That of an autoencoder."""
-        return cls(called, model.encode, model.decode)
+    def of_autoencoder(cls, name: str, model: Autoencoder) -> "LatentSpace":
+        """Return the latent space of an autoencoder."""
+        return cls(name, model.encode, model.decode)
 
     @classmethod
-    def of_vae(cls, called: str, model: Vae) -> "LatentSpace":
-        """That of a VAE, an image at the mean of its posterior."""
-        return cls(called, model.means, model.decode)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Images through their codes."""
-        return self.decode(self.encode(images))
+    def of_vae(cls, name: str, model: Vae) -> "LatentSpace":
+        """Return the latent space of a VAE; the code of an image is its posterior mean."""
+        return cls(name, model.means, model.decode)
 
     def codes(self, images: ImageSet) -> np.ndarray:
-        """The codes of all images."""
+        """Return the codes [N, L] of all images."""
         return apply_in_batches(self.encode, in_batches(images)).numpy()
 
     @torch.inference_mode()
     def images(self, codes: np.ndarray | Tensor) -> Tensor:
-        """The images of codes."""
+        """Return the decoded images [N, C, S, S] of codes [N, L]."""
         return self.decode(torch.as_tensor(codes, dtype=torch.float32))
 
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """Images by which a space is judged, `of` so many in their split; those it may learn from."""
+    """The images that a latent space is evaluated with.
+
+    `images` are a sample of the `split_size` images of a split. Probes, centroids and densities are
+    fitted to the images `train`, which come from another split.
+    """
 
     train: ImageSet
     images: ImageSet
     classes: list[str]
     split: str
-    of: int
+    split_size: int
     seed: int
 
     @classmethod
@@ -68,7 +71,7 @@ class ProbeImages:
         cls, train: ImageSet, images: ImageSet, classes: list[str], split: str,
         settings: EvaluateParams, seed: int,
     ) -> "ProbeImages":  # fmt: skip
-        """A stratified sample of both, as large as the settings say."""
+        """Draw stratified samples of both image sets, of the sizes in `settings`."""
         return cls(
             train.sample(settings.probe_images, seed),
             images.sample(settings.projected_images, seed),
@@ -81,39 +84,39 @@ class ProbeImages:
 
 @dataclass(frozen=True)
 class EncodedProbe:
-    """A latent space, seen by images; their codes are computed once."""
+    """Probe images encoded in a latent space; codes are computed once, when they are needed."""
 
     space: LatentSpace
-    seen: ProbeImages
+    source: ProbeImages
 
     @cached_property
     def train_codes(self) -> np.ndarray:
-        """Of the images it may learn from."""
-        return self.space.codes(self.seen.train)
+        """Codes [M, L] of the training images."""
+        return self.space.codes(self.source.train)
 
     @cached_property
     def train_labels(self) -> np.ndarray:
-        """Of these."""
-        return self.seen.train.labels.numpy()
+        """Class indices [M] of the training images."""
+        return self.source.train.labels.numpy()
 
     @cached_property
     def codes(self) -> np.ndarray:
-        """Of the images by which it is judged."""
-        return self.space.codes(self.seen.images)
+        """Codes [N, L] of the images to evaluate."""
+        return self.space.codes(self.source.images)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Of these."""
-        return self.seen.images.labels.numpy()
+        """Class indices [N] of the images to evaluate."""
+        return self.source.images.labels.numpy()
 
     @cached_property
     def density(self) -> CodeDensity:
-        """Of the codes of some of the images it may learn from."""
+        """The density of the codes of up to 1,000 training images."""
         labels = torch.from_numpy(self.train_labels)
-        some = stratified_sample(labels, DENSE_CODES, self.seen.seed).numpy()
-        return fit_density(self.train_codes[some], self.seen.seed)
+        indices = stratified_sample(labels, MAX_DENSITY_CODES, self.source.seed).numpy()
+        return fit_density(self.train_codes[indices], self.source.seed)
 
     @property
     def centroids(self) -> np.ndarray:
-        """The mean code of each class [K, L]; NaN where there is no image of it."""
-        return class_centroids(self.train_codes, self.train_labels, len(self.seen.classes))
+        """The mean training code of each class [K, L]; NaN for a class without images."""
+        return class_centroids(self.train_codes, self.train_labels, len(self.source.classes))

@@ -1,4 +1,4 @@
-"""The stage `evaluate`: every model on the test split."""
+"""The stage `evaluate`: all models on the test split."""
 
 from latentlab.stages.evaluate.stage import run
 

@@ -1,4 +1,4 @@
-"""How good generated images are, one measure for all that generate; a part of evaluate."""
+"""evaluate: the quality of generated images, with the same metrics for all generators."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.evaluation.classification import as_key
-from latentlab.evaluation.features import Features, features_of, features_of_set, in_parts
+from latentlab.evaluation.classification import metric_key
+from latentlab.evaluation.features import Features, extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
     class_shares,
     diversity,
@@ -20,24 +20,25 @@ from latentlab.evaluation.generation import (
     neighbor_metrics,
 )
 from latentlab.evaluation.memorization import memorization_metrics, nearest_training_images
+from latentlab.models.inference import in_batches
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.pipeline.context import StageContext
 from latentlab.plots.images import plot_rows
 
-SHOWN = 12
-ROWS = 2
-CHECKED = 1000
-"""Samples whose nearest training image is looked for, at most."""
-FLOOR = "real"
-CALLED = {"real": "real", "gan": "DCGAN", "vae": "VAE", "autoencoder_kde": "AE + KDE"}
+SHOWN_PER_ROW = 12
+SHOWN_ROWS = 2
+CHECKED_SAMPLES = 1000
+"""Samples that are compared with the training images, at most."""
+REAL = "real"
+TITLES = {REAL: "real", "gan": "DCGAN", "vae": "VAE", "autoencoder_kde": "AE + KDE"}
 
-Draw = Callable[[int, torch.Generator], Tensor]
-"""So many images [N, C, S, S] in [0, 1], by a source of random numbers."""
+Sampler = Callable[[int, torch.Generator], Tensor]
+"""A function of a count and a random generator that returns images [N, C, S, S] in [0, 1]."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Samples of one generator: all of them as features, and the first as images."""
+class GeneratedSamples:
+    """Samples of one generator: the features of all of them, and the first as images."""
 
     features: Features
     images: Tensor
@@ -45,92 +46,111 @@ class Drawn:
 
 def evaluate_generators(
     stage: StageContext,
-    generators: dict[str, Draw],
-    judge: ReferenceClassifier,
-    seen: Features,
+    samplers: dict[str, Sampler],
+    classifier: ReferenceClassifier,
+    test_features: Features,
     info: DatasetInfo,
 ) -> dict[str, Any]:
-    """The figures of every generator against the test split as `judge` has `seen` it; pictures.
+    """Compare the samples of every generator with the test split; draw samples of each.
 
-    `real` is the floor: the validation split in the place of samples. Distances mean something next
-    to it, and in the features of one judge.
+    The entry `real` of the result is the baseline: validation images in the place of samples.
+    Distances are comparable only within the features of one reference classifier.
     """
     train, validation, test = (stage.load_split(s) for s in ("train", "validation", "test"))
-    samples = stage.params.evaluate.samples
-    drawn = {
-        name: _draw(draw, judge, samples, tuple(info.image_shape), stage.seed)
-        for name, draw in generators.items()
+    count = stage.params.evaluate.samples
+    generators = {
+        name: _generate(sampler, classifier, count, tuple(info.image_shape), stage.seed)
+        for name, sampler in samplers.items()
     }
-    drawn[FLOOR] = _draw_real(validation, judge, samples, stage.seed)
-    unseen = test.sample(CHECKED, stage.seed).floats()
-    of_real, _ = nearest_training_images(unseen, train)
-    judged_in = {
-        "reference_features": seen.values.shape[1],
-        "reference_accuracy": float((seen.classes == test.labels.numpy()).mean()),
+    generators[REAL] = _real_samples(validation, classifier, count, stage.seed)
+    unseen = test.sample(CHECKED_SAMPLES, stage.seed).floats()
+    real_distances, _ = nearest_training_images(unseen, train)
+    reference = {
+        "reference_features": test_features.values.shape[1],
+        "reference_accuracy": float((test_features.classes == test.labels.numpy()).mean()),
     }
-    figures = {}
-    for name, each in drawn.items():
-        distances, twins = nearest_training_images(each.images, train)
-        figures[name] = _figures(each.features, seen, info, stage.seed)
-        figures[name] |= memorization_metrics(distances, of_real) | judged_in
-        if name != FLOOR:
-            _plot_nearest(stage, name, each.images, train.floats(twins[: ROWS * SHOWN]))
-    _plot_samples(stage, drawn)
-    return figures
+    metrics = {}
+    for name, samples in generators.items():
+        distances, nearest = nearest_training_images(samples.images, train)
+        metrics[name] = _sample_metrics(samples.features, test_features, info, stage.seed)
+        metrics[name] |= memorization_metrics(distances, real_distances) | reference
+        if name != REAL:
+            shown = nearest[: SHOWN_ROWS * SHOWN_PER_ROW]
+            _plot_nearest(stage, name, samples.images, train.floats(shown))
+    _plot_samples(stage, generators)
+    return metrics
 
 
-def _draw(
-    draw: Draw, judge: ReferenceClassifier, count: int, image_shape: tuple[int, ...], seed: int
-) -> Drawn:
+def _generate(
+    sampler: Sampler,
+    classifier: ReferenceClassifier,
+    count: int,
+    image_shape: tuple[int, ...],
+    seed: int,
+) -> GeneratedSamples:
     random = torch.Generator().manual_seed(seed)
-    kept: list[Tensor] = []
+    first: list[Tensor] = []
 
-    def part(images: int) -> Tensor:
-        drawn = draw(images, random)
-        if sum(map(len, kept)) < CHECKED:
-            kept.append(drawn)
-        return drawn
+    def sample(size: int) -> Tensor:
+        images = sampler(size, random)
+        if sum(map(len, first)) < CHECKED_SAMPLES:
+            first.append(images)
+        return images
 
-    features = features_of(judge, in_parts(part, count, image_shape))
-    return Drawn(features, torch.cat(kept)[:CHECKED])
+    features = extract_features(classifier, sample_in_batches(sample, count, image_shape))
+    return GeneratedSamples(features, torch.cat(first)[:CHECKED_SAMPLES])
 
 
-def _draw_real(images: ImageSet, judge: ReferenceClassifier, count: int, seed: int) -> Drawn:
-    """Images of all classes in the place of samples, in no order."""
+def _real_samples(
+    images: ImageSet, classifier: ReferenceClassifier, count: int, seed: int
+) -> GeneratedSamples:
+    """Return real images of all classes, in random order, in the form of generated samples."""
     chosen = images.sample(count, seed)
     random = torch.Generator().manual_seed(seed)
     chosen = chosen.take(torch.randperm(len(chosen), generator=random))
-    return Drawn(features_of_set(judge, chosen), chosen.floats(slice(CHECKED)))
+    features = extract_features(classifier, in_batches(chosen))
+    return GeneratedSamples(features, chosen.floats(slice(CHECKED_SAMPLES)))
 
 
-def _figures(drawn: Features, real: Features, info: DatasetInfo, seed: int) -> dict[str, Any]:
-    shares = class_shares(drawn.classes, len(info.classes))
-    named = zip(map(as_key, info.classes), shares.tolist(), strict=True)
+def _sample_metrics(
+    samples: Features, real: Features, info: DatasetInfo, seed: int
+) -> dict[str, Any]:
+    shares = class_shares(samples.classes, len(info.classes))
+    keys = [metric_key(name) for name in info.classes]
     return {
-        "samples": len(drawn),
+        "samples": len(samples),
         "real_samples": len(real),
-        "classifier_frechet_distance": frechet_distance(drawn.values, real.values),
-        "classifier_kernel_distance": kernel_distance(drawn.values, real.values, seed),
-        **neighbor_metrics(drawn.values, real.values),
-        "diversity": diversity(drawn.values, real.values, seed),
-        "diversity_in_classes": diversity_in_classes(drawn, real, seed),
+        "classifier_frechet_distance": frechet_distance(samples.values, real.values),
+        "classifier_kernel_distance": kernel_distance(samples.values, real.values, seed),
+        **neighbor_metrics(samples.values, real.values),
+        "diversity": diversity(samples.values, real.values, seed),
+        "diversity_in_classes": diversity_in_classes(samples, real, seed),
         "class_entropy": entropy(shares),
-        "class_shares": dict(named),
+        "class_shares": dict(zip(keys, shares.tolist(), strict=True)),
     }
 
 
-def _plot_samples(stage: StageContext, drawn: dict[str, Drawn]) -> None:
-    rows = {}
-    for name in (FLOOR, *(name for name in drawn if name != FLOOR)):
-        for number, images in enumerate(drawn[name].images[: ROWS * SHOWN].split(SHOWN), 1):
-            rows[f"{CALLED[name]} {number}"] = images
-    plot_rows(stage.plots / "samples.png", rows, "real images, and samples of every generator")
+def _rows_of(images: Tensor) -> list[tuple[int, Tensor]]:
+    """Return the first images in numbered rows, as many as a plot shows."""
+    shown = images[: SHOWN_ROWS * SHOWN_PER_ROW]
+    starts = range(0, len(shown), SHOWN_PER_ROW)
+    return [(n, shown[start : start + SHOWN_PER_ROW]) for n, start in enumerate(starts, 1)]
 
 
-def _plot_nearest(stage: StageContext, name: str, images: Tensor, twins: Tensor) -> None:
+def _plot_samples(stage: StageContext, generators: dict[str, GeneratedSamples]) -> None:
+    names = [REAL, *(name for name in generators if name != REAL)]
+    rows = {
+        f"{TITLES[name]} {number}": images
+        for name in names
+        for number, images in _rows_of(generators[name].images)
+    }
+    plot_rows(stage.plots / "samples.png", rows, "Real images and samples from each generator")
+
+
+def _plot_nearest(stage: StageContext, name: str, images: Tensor, nearest: Tensor) -> None:
     rows = {}
-    for number, start in enumerate(range(0, ROWS * SHOWN, SHOWN), 1):
-        rows[f"sample {number}"] = images[start : start + SHOWN]
-        rows[f"nearest {number}"] = twins[start : start + SHOWN]
-    title = f"{CALLED[name]}: samples above the training images nearest to them"
+    for (number, samples), (_, neighbors) in zip(_rows_of(images), _rows_of(nearest), strict=True):
+        rows[f"sample {number}"] = samples
+        rows[f"nearest {number}"] = neighbors
+    title = f"{TITLES[name]}: samples and their nearest training images"
     plot_rows(stage.plots / f"{name}_nearest.png", rows, title)

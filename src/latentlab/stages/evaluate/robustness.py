@@ -1,9 +1,10 @@
-"""What becomes of corrupted test images; a part of evaluate."""
+"""evaluate: robustness of all denoising methods and of the classifier to corrupted test images."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.common.files import write_csv
 from latentlab.data.corruption import Corruption, CorruptionSpec
@@ -17,56 +18,60 @@ from latentlab.plots.robustness import plot_robustness
 
 IDENTITY, WIENER = "identity", "wiener"
 
+Metrics = dict[str, float]
+
 
 @dataclass(frozen=True)
 class CorruptionResult:
-    """One way to spoil the images, and what each method then comes to."""
+    """The metrics of each method for one corruption at one severity."""
 
-    name: str
+    corruption: str
     severity: float
-    figures: dict[str, dict[str, float]]
+    metrics: dict[str, Metrics]
 
 
 def evaluate_robustness(
     stage: StageContext,
     settings: EvaluateParams,
-    autoencoder: nn.Module,
+    autoencoder: Restore,
     denoisers: dict[str, Denoiser],
     classify: Callable[[Tensor], Tensor],
     filters: LinearFilters,
     test: ImageSet,
-) -> dict:
-    """The figures of every method for every severity, as a tree; also a table and pictures."""
+) -> dict[str, dict[str, dict[str, Metrics]]]:
+    """Return MSE and accuracy by corruption, severity and method; write a table and plots.
+
+    `classify` maps images to logits; its accuracy is measured on the output of each method. The
+    method `identity` returns its input.
+    """
     methods: dict[str, Restore] = {IDENTITY: _identity, "autoencoder": autoencoder, **denoisers}
-    found = []
+    results = []
     for name, severity in _severities(settings):
         corruption = Corruption([CorruptionSpec(name, severity, severity)], settings.clip)
         linear = filters.of(corruption)
-        lines = {} if linear is None else {WIENER: linear}
-        figures = robustness(methods | lines, classify, test, corruption, stage.seed)
-        found.append(CorruptionResult(name, severity, figures))
-    _write_table(stage, found)
-    tree: dict = {}
+        baselines = {} if linear is None else {WIENER: linear}
+        metrics = robustness(methods | baselines, classify, test, corruption, stage.seed)
+        results.append(CorruptionResult(name, severity, metrics))
+    _write_table(stage, results)
+    tree: dict[str, dict[str, dict[str, Metrics]]] = {}
     for name in settings.severities:
-        of_kind = [each for each in found if each.name == name]
-        curves = {each.severity: each.figures for each in of_kind}
+        curves = {each.severity: each.metrics for each in results if each.corruption == name}
         plot_robustness(stage.plots / f"robustness_{name}.png", name, curves)
-        tree[name] = {f"{severity:g}": figures for severity, figures in curves.items()}
+        tree[name] = {f"{severity:g}": metrics for severity, metrics in curves.items()}
     return tree
 
 
 def evaluate_denoisers(
     stage: StageContext, denoisers: dict[str, Denoiser], filters: LinearFilters, test: ImageSet
-) -> dict:
-    """Each denoiser on test images that were corrupted as those it learnt from."""
-    judged = {}
+) -> dict[str, Metrics]:
+    """Return the metrics of each denoiser on test images corrupted like its training images."""
+    metrics = {}
     for name, denoiser in denoisers.items():
-        figures = restoration_metrics(denoiser, test, denoiser.corruption, stage.seed)
+        metrics[name] = restoration_metrics(denoiser, test, denoiser.corruption, stage.seed)
         if (linear := filters.of(denoiser.corruption)) is not None:
             of_linear = restoration_metrics(linear, test, denoiser.corruption, stage.seed)
-            figures["wiener_mse"] = of_linear["mse"]
-        judged[name] = figures
-    return judged
+            metrics[name]["wiener_mse"] = of_linear["mse"]
+    return metrics
 
 
 def _identity(images: Tensor) -> Tensor:
@@ -74,15 +79,16 @@ def _identity(images: Tensor) -> Tensor:
 
 
 def _severities(settings: EvaluateParams) -> Iterator[tuple[str, float]]:
+    """Yield each corruption with each of its severities."""
     for name, severities in settings.severities.items():
         for severity in severities:
             yield name, severity
 
 
-def _write_table(stage: StageContext, found: list[CorruptionResult]) -> None:
-    rows = [
-        {"corruption": each.name, "severity": each.severity, "method": method} | figures
-        for each in found
-        for method, figures in each.figures.items()
+def _write_table(stage: StageContext, results: list[CorruptionResult]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"corruption": each.corruption, "severity": each.severity, "method": method} | metrics
+        for each in results
+        for method, metrics in each.metrics.items()
     ]
     write_csv(stage.output / "robustness.csv", rows or [{"corruption": ""}])

@@ -1,4 +1,4 @@
-"""evaluate: every model on the test split; the only stage that reads it."""
+"""evaluate: all models on the test split. No other stage but `report` reads the test split."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -20,7 +20,7 @@ from latentlab.evaluation.classification import (
     confusion_counts,
     confusion_rows,
 )
-from latentlab.evaluation.features import Features, features_of_set
+from latentlab.evaluation.features import extract_features
 from latentlab.evaluation.latent.projection import tsne_embeddings
 from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
 from latentlab.evaluation.reconstruction import reconstruction_metrics
@@ -34,21 +34,21 @@ from latentlab.models.io import load_model
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.pipeline.context import StageContext
-from latentlab.pipeline.latent import evaluate_pixel_pca, examine
+from latentlab.pipeline.latent import evaluate_latent_space, evaluate_pixel_pca
 from latentlab.plots.canvas import draw_in_background
-from latentlab.plots.classification import plot_confusion, plot_mistakes
+from latentlab.plots.classification import plot_confusion, plot_errors
 from latentlab.plots.images import plot_rows
-from latentlab.stages.evaluate.generators import Draw, evaluate_generators
+from latentlab.stages.evaluate.generators import Sampler, evaluate_generators
 from latentlab.stages.evaluate.robustness import evaluate_denoisers, evaluate_robustness
 
 PARTS = 6
-SHOWN = 12
-MISTAKES = 24
+RECONSTRUCTIONS_SHOWN = 12
+ERRORS_SHOWN = 24
 
 
 @dataclass(frozen=True)
 class Models:
-    """What the other stages trained."""
+    """The models trained by other stages."""
 
     autoencoder: Autoencoder
     classifier: Classifier
@@ -59,60 +59,77 @@ class Models:
 
 
 def run(stage: StageContext) -> None:
-    """Write `metrics.json`, the confusion table, sample grids and latent maps."""
+    """Write `metrics.json`, the tables of confusion and robustness, and all plots."""
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
     metrics: dict[str, dict[str, Any]] = {}
     with (
         progress_bar(stage.name, PARTS, "parts") as bar,
         draw_in_background(),
-        background_process() as beside,
+        background_process() as executor,
     ):
-        for part in _judge(stage, stage.load_info(), stage.load_split("test"), beside):
-            for name, figures in part.items():
-                metrics[name] = metrics.get(name, {}) | figures
+        for part in _evaluate(stage, stage.load_info(), stage.load_split("test"), executor):
+            for model, values in part.items():
+                metrics[model] = metrics.get(model, {}) | values
             bar.advance(1)
     stage.write_metrics({"test": metrics})
 
 
-def _judge(
-    stage: StageContext, info: DatasetInfo, test: ImageSet, beside: Executor
+def _evaluate(
+    stage: StageContext, info: DatasetInfo, test: ImageSet, executor: Executor
 ) -> Iterator[dict[str, Any]]:
-    """Each of PARTS: figures by the name of what they are of.
+    """Yield the metrics of each of PARTS parts, by model.
 
-    Pictures are painted in another process, and codes embedded in the one `beside`.
+    t-SNE runs in the process of `executor` in the meantime, and plots are drawn in another one.
     """
     models, settings = _load_models(stage), stage.params.evaluate
-    views = _views(stage, models, info, test)
-    embedded = {
-        name: beside.submit(tsne_embeddings, view.codes, settings.tsne_perplexity, stage.seed)
-        for name, view in views.items()
+    probes = _encode_probes(stage, models, info, test)
+    embeddings = {
+        name: executor.submit(tsne_embeddings, probe.codes, settings.tsne_perplexity, stage.seed)
+        for name, probe in probes.items()
     }
+
+    # reconstruction and likelihood
     _plot_reconstructions(stage, models, test)
     yield {
         "autoencoder": reconstruction_metrics(models.autoencoder, test),
         "vae": reconstruction_metrics(models.vae, test) | _vae_bounds(stage, models.vae, test),
     }
-    seen = features_of_set(models.reference, test)
+
+    # classification
+    features = extract_features(models.reference, in_batches(test))
     yield {
-        "classifier": _classify(stage, models.classifier, info, test),
-        "reference": _accuracy(seen, info, test),
+        "classifier": _evaluate_classifier(stage, models.classifier, info, test),
+        "reference": classification_metrics(test.labels.numpy(), features.classes),
     }
-    drawing = _generators(models, views["autoencoder"])
-    yield {"generators": evaluate_generators(stage, drawing, models.reference, seen, info)}
-    dimensions = {name: view.codes.shape[1] for name, view in views.items()}
-    lines = {d: evaluate_pixel_pca(views["vae"].seen, d, test) for d in set(dimensions.values())}
+
+    # generation
+    samplers = _samplers(models, probes["autoencoder"])
+    yield {"generators": evaluate_generators(stage, samplers, models.reference, features, info)}
+
+    # latent spaces
+    dimensions = {name: probe.codes.shape[1] for name, probe in probes.items()}
+    baselines = {
+        size: evaluate_pixel_pca(probes["vae"].source, size, test)
+        for size in set(dimensions.values())
+    }
     yield {
         name: {
-            "latent": examine(view, embedded[name].result(), settings, stage.plots, name),
-            "pixel_pca": lines[dimensions[name]],
+            "latent": evaluate_latent_space(
+                probe, embeddings[name].result(), settings, stage.plots, name
+            ),
+            "pixel_pca": baselines[dimensions[name]],
         }
-        for name, view in views.items()
+        for name, probe in probes.items()
     }
-    # of another seed than what spoils the test images: their noise is not to be learnt
+
+    # corruption; another seed than for the test images, whose noise the filters must not know
     filters = LinearFilters(stage.load_split("train"), stage.seed + 1)
     yield {"denoise": evaluate_denoisers(stage, models.denoisers, filters, test)}
-    restorers = (models.autoencoder, models.denoisers, models.classifier)
-    yield {"robustness": evaluate_robustness(stage, settings, *restorers, filters, test)}
+    yield {
+        "robustness": evaluate_robustness(
+            stage, settings, models.autoencoder, models.denoisers, models.classifier, filters, test
+        )
+    }
 
 
 def _load_models(stage: StageContext) -> Models:
@@ -131,89 +148,97 @@ def _load_models(stage: StageContext) -> Models:
 
 
 def _vae_bounds(stage: StageContext, vae: Vae, test: ImageSet) -> dict[str, dict[str, float]]:
-    """Figures of the likelihood under its name: those of another cannot be compared with them."""
+    """Return bounds of the log-likelihood under the name of the likelihood.
+
+    Bounds of different likelihoods are not comparable.
+    """
     settings = stage.params.evaluate
-    chosen = test.sample(settings.importance_images, stage.seed)
+    images = test.sample(settings.importance_images, stage.seed)
     samples = settings.importance_samples
-    bounds = importance_weighted_bound(vae, chosen, samples, stage.seed)
-    bounds |= {"iwae_samples": samples, "iwae_images": len(chosen)}
+    bounds = importance_weighted_bound(vae, images, samples, stage.seed)
+    bounds |= {"iwae_samples": samples, "iwae_images": len(images)}
     return {vae.likelihood: bound_metrics(vae, test, stage.seed) | bounds}
 
 
-def _classify(
+def _evaluate_classifier(
     stage: StageContext, classifier: Classifier, info: DatasetInfo, test: ImageSet
-) -> dict[str, float]:
+) -> dict[str, Any]:
+    """Return the metrics of the classifier; write its confusion table and plots."""
     logits = apply_in_batches(classifier, in_batches(test))
-    predicted, actual = logits.argmax(1).numpy(), test.labels.numpy()
-    write_csv(stage.output / "confusion.csv", confusion_rows(predicted, actual, info.classes))
-    counts = confusion_counts(predicted, actual, len(info.classes))
-    title = f"{info.name}, test split"
+    actual, predicted = test.labels.numpy(), logits.argmax(1).numpy()
+    write_csv(stage.output / "confusion.csv", confusion_rows(actual, predicted, info.classes))
+    counts = confusion_counts(actual, predicted, len(info.classes))
+    title = f"Confusion matrix, {info.name} test split"
     plot_confusion(stage.plots / "confusion.png", counts, info.classes, title)
     plot_confusion(
         stage.plots / "confusion_counts.png", counts, info.classes, title, as_shares=False
     )
     probabilities = logits.softmax(1)
-    _plot_mistakes(stage, info, test, probabilities)
+    _plot_errors(stage, info, test, probabilities)
     return (
-        classification_metrics(counts)
+        classification_metrics(actual, predicted)
         | {"calibration_error": calibration_error(probabilities.numpy(), actual)}
-        | class_metrics(counts, info.classes)
+        | class_metrics(actual, predicted, info.classes)
     )
 
 
-def _accuracy(seen: Features, info: DatasetInfo, test: ImageSet) -> dict[str, float]:
-    counts = confusion_counts(seen.classes, test.labels.numpy(), len(info.classes))
-    return classification_metrics(counts)
-
-
-def _plot_mistakes(
+def _plot_errors(
     stage: StageContext, info: DatasetInfo, test: ImageSet, probabilities: Tensor
 ) -> None:
-    """The images whose own class got the lowest probability, of those that were mistaken."""
-    own = probabilities[torch.arange(len(test)), test.labels]
+    """Draw the misclassified images with the lowest probability of the actual class."""
+    probability_of_actual = probabilities[torch.arange(len(test)), test.labels]
     predicted = probabilities.argmax(1)
-    mistaken = (predicted != test.labels).nonzero()[:, 0]
-    worst = mistaken[own[mistaken].argsort(stable=True)][:MISTAKES]
+    misclassified = (predicted != test.labels).nonzero()[:, 0]
+    order = probability_of_actual[misclassified].argsort(stable=True)
+    shown = misclassified[order][:ERRORS_SHOWN]
     captions = [
-        f"{info.classes[test.labels[index]]}\ntaken for {info.classes[predicted[index]]}"
-        for index in worst
+        f"{info.classes[test.labels[index]]}\npredicted: {info.classes[predicted[index]]}"
+        for index in shown
     ]
-    title = f"{info.name}: the worst of {len(mistaken)} mistakes in {len(test)} test images"
-    plot_mistakes(stage.plots / "errors.png", test.floats(worst), captions, 8, title)
+    title = (
+        f"Most confident errors ({len(misclassified):,} of {len(test):,} test images misclassified)"
+    )
+    plot_errors(stage.plots / "errors.png", test.floats(shown), captions, 8, title)
 
 
 @torch.inference_mode()
 def _plot_reconstructions(stage: StageContext, models: Models, test: ImageSet) -> None:
-    shown = test.sample(SHOWN, stage.seed).floats(slice(SHOWN))
+    images = test.sample(RECONSTRUCTIONS_SHOWN, stage.seed).floats(slice(RECONSTRUCTIONS_SHOWN))
     plot_rows(
         stage.plots / "reconstructions.png",
-        {"original": shown, "autoencoder": models.autoencoder(shown), "VAE": models.vae(shown)},
-        "test images and their reconstructions",
+        {"original": images, "autoencoder": models.autoencoder(images), "VAE": models.vae(images)},
+        "Test images and their reconstructions",
     )
 
 
-def _views(
+def _encode_probes(
     stage: StageContext, models: Models, info: DatasetInfo, test: ImageSet
 ) -> dict[str, EncodedProbe]:
-    """Every latent space, as the same images show it."""
-    seed, train = stage.seed, stage.load_split("train")
-    seen = ProbeImages.sample(train, test, info.classes, "test", stage.params.evaluate, seed)
+    """Return the same probe images in each latent space."""
+    source = ProbeImages.sample(
+        stage.load_split("train"),
+        test,
+        info.classes,
+        "test",
+        stage.params.evaluate,
+        stage.seed,
+    )
     spaces = {
         "autoencoder": LatentSpace.of_autoencoder("autoencoder", models.autoencoder),
         "vae": LatentSpace.of_vae("VAE", models.vae),
     }
-    return {name: EncodedProbe(space, seen) for name, space in spaces.items()}
+    return {name: EncodedProbe(space, source) for name, space in spaces.items()}
 
 
-def _generators(models: Models, autoencoder: EncodedProbe) -> dict[str, Draw]:
-    """What draws images; of the autoencoder from the density of its codes."""
+def _samplers(models: Models, autoencoder: EncodedProbe) -> dict[str, Sampler]:
+    """Return the samplers of all generators; the autoencoder decodes samples of its density."""
 
-    def from_density(count: int, random: torch.Generator) -> Tensor:
+    def sample_density(count: int, random: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**31, (1,), generator=random))
         return autoencoder.space.images(autoencoder.density.sample(count, seed))
 
     return {
         "gan": models.generator.sample,
         "vae": models.vae.sample,
-        "autoencoder_kde": from_density,
+        "autoencoder_kde": sample_density,
     }

@@ -1,4 +1,4 @@
-"""How far classifiers come with few labels; a part of finetune."""
+"""finetune: comparisons with a network from scratch, with all labels and with few of them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,54 +11,67 @@ from torch import Tensor
 
 from latentlab.common.files import write_csv
 from latentlab.data.image_set import DatasetInfo
-from latentlab.models.classifier import Classifier, classifier_on
+from latentlab.models.classifier import Classifier, build_classifier
 from latentlab.params.classification import FinetuneParams, LabelEfficiencyParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.jobs import job_of, mean_and_deviation, run_and_log_all
-from latentlab.plots.classification import plot_label_budgets
+from latentlab.plots.classification import plot_label_efficiency
 from latentlab.plots.curves import plot_history
-from latentlab.training.jobs import Job, Outcome
+from latentlab.training.jobs import Job
 from latentlab.training.loop import Record
 
 ACCURACY = "validation/accuracy"
-COUNT = "labels_per_class"
-WAYS = {"frozen": "frozen encoder", "fine_tuned": "fine-tuned encoder", "scratch": "from scratch"}
+LABELS_PER_CLASS = "labels_per_class"
+METHODS = {
+    "frozen": "frozen encoder",
+    "fine_tuned": "fine-tuned encoder",
+    "scratch": "from scratch",
+}
+"""The methods to train a classifier that are compared, with their names in plots."""
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One training: so many labels of each class, one of `WAYS`, the number of a seed."""
+class LabeledTraining:
+    """One training of the comparison: labels per class, one of `METHODS`, and a seed number."""
 
     labels_per_class: int | Literal["all"]
-    way: str
+    method: str
     seed: int
 
     @property
     def name(self) -> str:
-        """As its run is called."""
-        return f"{self.labels_per_class} labels, {WAYS[self.way]}, seed {self.seed}"
+        """The name of its MLflow run."""
+        return f"{self.labels_per_class} labels, {METHODS[self.method]}, seed {self.seed}"
+
+    @property
+    def file(self) -> str:
+        """The name of its checkpoint."""
+        return f"{self.labels_per_class}-{self.method}-{self.seed}"
 
 
 def train_scratch_baseline(
     stage: StageContext, info: DatasetInfo, settings: FinetuneParams, history: list[Record]
 ) -> dict[str, Any]:
-    """The same network from scratch, with the same budget; drawn beside `history`."""
-    build = _classifier(stage, info, settings, "scratch")
+    """Train the same network from scratch for as many epochs, and return its metrics.
+
+    Draws its accuracy together with that of the fine-tuned network, whose records are `history`.
+    """
+    build = _classifier_builder(stage, info, settings, "scratch")
     (outcome,) = run_and_log_all(
-        stage, [job_of(stage, WAYS["scratch"], "scratch", settings, build)]
+        stage, [job_of(stage, METHODS["scratch"], "scratch", settings, build)]
     )
-    both = [
-        {"epoch": record["epoch"], called: record[ACCURACY]}
-        for called, records in (("ours", history), ("control", outcome.history))
-        for record in records
+    records = [
+        {"epoch": record["epoch"], column: record[ACCURACY]}
+        for column, of_network in (("finetuned", history), ("scratch", outcome.history))
+        for record in of_network
     ]
-    kind = WAYS["frozen" if settings.freeze_encoder else "fine_tuned"]
+    finetuned = METHODS["frozen" if settings.freeze_encoder else "fine_tuned"]
     plot_history(
         stage.plots / "scratch_baseline.png",
-        both,
-        {"ours": kind, "control": WAYS["scratch"]},
+        records,
+        {"finetuned": finetuned, "scratch": METHODS["scratch"]},
         "validation accuracy",
-        f"classifiers on {info.name}",
+        f"Classifiers on {info.name}",
     )
     return {"validation": {"accuracy": outcome.best[ACCURACY]}, "epochs": len(outcome.history)}
 
@@ -66,102 +79,112 @@ def train_scratch_baseline(
 def evaluate_label_efficiency(
     stage: StageContext, info: DatasetInfo, settings: FinetuneParams
 ) -> dict[str, Any]:
-    """Mean and standard deviation of the validation accuracy over seeds, for all budgets and ways.
+    """Return mean and standard deviation of the validation accuracy, by label count and method.
 
-    Also draws them, and writes `label_efficiency.csv`, without a row where there are no budgets.
+    Also draws them and writes `label_efficiency.csv`. Without `settings.label_efficiency` the
+    result is empty, and so is the table.
     """
     if settings.label_efficiency is None:
-        write_csv(stage.output / "label_efficiency.csv", [{COUNT: ""}])
+        write_csv(stage.output / "label_efficiency.csv", [{LABELS_PER_CLASS: ""}])
         return {}
-    attempts = list(_attempts(settings.label_efficiency))
-    jobs = [_job(stage, info, settings, settings.label_efficiency, attempt) for attempt in attempts]
+    trainings = list(_trainings(settings.label_efficiency))
+    jobs = [_job(stage, info, settings, settings.label_efficiency, each) for each in trainings]
     outcomes = run_and_log_all(stage, jobs)
     accuracies: dict[str, dict[str, list[float]]] = {}
-    for attempt, outcome in zip(attempts, outcomes, strict=True):
-        of_budget = accuracies.setdefault(str(attempt.labels_per_class), {})
-        of_budget.setdefault(attempt.way, []).append(_last_accuracy(outcome))
-    figures = {
-        budget: {way: mean_and_deviation(values) for way, values in ways.items()}
-        for budget, ways in accuracies.items()
+    for training, outcome in zip(trainings, outcomes, strict=True):
+        of_methods = accuracies.setdefault(str(training.labels_per_class), {})
+        # of the last epoch: choosing the best one would use far more labels for validation
+        of_methods.setdefault(training.method, []).append(outcome.history[-1][ACCURACY])
+    metrics = {
+        labels: {method: mean_and_deviation(values) for method, values in of_methods.items()}
+        for labels, of_methods in accuracies.items()
     }
-    most = int(stage.load_split("train").labels.bincount().float().mean())
-    counted = {most if budget == "all" else int(budget): of for budget, of in figures.items()}
+    all_labels = int(stage.load_split("train").labels.bincount().float().mean())
+    by_count = {
+        all_labels if labels == "all" else int(labels): of_methods
+        for labels, of_methods in metrics.items()
+    }
     rows = [
-        {COUNT: count} | {way: ways[way]["mean"] for way in WAYS} for count, ways in counted.items()
+        {LABELS_PER_CLASS: count} | {method: of_methods[method]["mean"] for method in METHODS}
+        for count, of_methods in by_count.items()
     ]
     write_csv(stage.output / "label_efficiency.csv", rows)
-    _plot(stage, info, counted)
-    return figures
+    _plot(stage, info, by_count)
+    return metrics
 
 
-def _attempts(budgets: LabelEfficiencyParams) -> Iterator[Attempt]:
-    for per_class in budgets.labels_per_class:
-        for way in WAYS:
-            for seed in range(budgets.seeds):
-                yield Attempt(per_class, way, seed)
+def _trainings(settings: LabelEfficiencyParams) -> Iterator[LabeledTraining]:
+    for labels_per_class in settings.labels_per_class:
+        for method in METHODS:
+            for seed in range(settings.seeds):
+                yield LabeledTraining(labels_per_class, method, seed)
 
 
 def _job(
     stage: StageContext,
     info: DatasetInfo,
     settings: FinetuneParams,
-    budgets: LabelEfficiencyParams,
-    attempt: Attempt,
+    comparison: LabelEfficiencyParams,
+    training: LabeledTraining,
 ) -> Job:
     labels = stage.load_split("train").labels
-    seed = stage.seed + attempt.seed
-    chosen = None
-    if attempt.labels_per_class != "all":
-        chosen = repeated(
-            labelled(labels, attempt.labels_per_class, seed), budgets.images_per_epoch
-        )
-    budget = {"epochs": budgets.epochs, "batch_size": budgets.batch_size, "patience": None}
+    seed = stage.seed + training.seed
+    indices = None
+    if training.labels_per_class != "all":
+        indices = sample_per_class(labels, training.labels_per_class, seed)
+        indices = repeat_up_to(indices, comparison.images_per_epoch)
+    budget = {"epochs": comparison.epochs, "batch_size": comparison.batch_size, "patience": None}
     return job_of(
         stage,
-        attempt.name,
-        f"{attempt.labels_per_class}-{attempt.way}-{attempt.seed}",
+        training.name,
+        training.file,
         settings.model_copy(update=budget),
-        _classifier(stage, info, settings, attempt.way),
-        train_indices=chosen,
+        _classifier_builder(stage, info, settings, training.method),
+        train_indices=indices,
         seed=seed,
     )
 
 
-def _classifier(
-    stage: StageContext, info: DatasetInfo, settings: FinetuneParams, way: str
+def _classifier_builder(
+    stage: StageContext, info: DatasetInfo, settings: FinetuneParams, method: str
 ) -> Callable[[], Classifier]:
-    """What makes the network of one of `WAYS`."""
-    trained = stage.project.outputs("train") / "model"
-    frozen = {"freeze_encoder": way == "frozen", "unfreeze_after": None}
-    settings = settings.model_copy(update=frozen)
-    return partial(classifier_on, trained, settings, len(info.classes), fresh=way == "scratch")
+    """Return a function that builds the network of one of `METHODS`."""
+    autoencoder_dir = stage.project.outputs("train") / "model"
+    freezing = {"freeze_encoder": method == "frozen", "unfreeze_after": None}
+    return partial(
+        build_classifier,
+        autoencoder_dir,
+        settings.model_copy(update=freezing),
+        len(info.classes),
+        from_scratch=method == "scratch",
+    )
 
 
-def labelled(labels: Tensor, per_class: int, seed: int) -> Tensor:
-    """Indices of so many images of each class, all of a class that has no more."""
+def sample_per_class(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Return the indices of `count` random images of each class, or of all if there are fewer."""
     order = np.random.default_rng(seed).permutation(len(labels))
     shuffled = labels.numpy()[order]
-    chosen = [order[shuffled == index][:per_class] for index in np.unique(shuffled)]
+    chosen = [order[shuffled == index][:count] for index in np.unique(shuffled)]
     return torch.from_numpy(np.concatenate(chosen))
 
 
-def repeated(indices: Tensor, count: int) -> Tensor:
-    """The indices again and again until there are `count`; all of them where they are more.
+def repeat_up_to(indices: Tensor, count: int) -> Tensor:
+    """Return the indices [N] repeated up to `count`, or unchanged if there are more.
 
-    Then few labels are learnt in as many steps as many.
+    All trainings then have equally many steps per epoch.
     """
     return indices[torch.arange(max(count, len(indices))) % len(indices)]
 
 
-def _last_accuracy(outcome: Outcome) -> float:
-    """Not the best: with few labels, those of the validation split would be most that is known."""
-    return outcome.history[-1][ACCURACY]
-
-
-def _plot(stage: StageContext, info: DatasetInfo, figures: dict[int, Any]) -> None:
+def _plot(
+    stage: StageContext, info: DatasetInfo, metrics: dict[int, dict[str, dict[str, float]]]
+) -> None:
     curves = {
-        legend: {count: (ways[way]["mean"], ways[way]["std"]) for count, ways in figures.items()}
-        for way, legend in WAYS.items()
+        title: {
+            count: (of_methods[method]["mean"], of_methods[method]["std"])
+            for count, of_methods in metrics.items()
+        }
+        for method, title in METHODS.items()
     }
     target = stage.plots / "label_efficiency.png"
-    plot_label_budgets(target, curves, f"classifiers on few labels of {info.name}")
+    plot_label_efficiency(target, curves, f"Label efficiency on {info.name}")

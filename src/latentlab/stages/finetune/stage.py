@@ -1,4 +1,4 @@
-"""finetune: a classifier on the trained encoder, its head searched where `search` says so."""
+"""finetune: a classifier on the trained encoder, with an optional search of its parameters."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from latentlab.common.errors import ParamsError
 from latentlab.data.image_set import DatasetInfo
-from latentlab.models.classifier import classifier_on
+from latentlab.models.classifier import build_classifier
 from latentlab.models.cost import count_parameters
 from latentlab.params.classification import FinetuneParams
 from latentlab.params.resolve import with_values
@@ -27,57 +27,70 @@ from latentlab.training.loop import Training
 
 
 def run(stage: StageContext) -> None:
-    """Write the classifier, its learning curves and its confusion on validation images."""
+    """Write the classifier, its learning curves and its confusion matrix on validation images.
+
+    If the parameters say so, also search them first, train the same network from scratch, and
+    compare classifiers on few labels.
+    """
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
-    settings, found = _search(stage, info)
+    settings, study = _search(stage, info)
     stage.run.log_params({"finetune": settings.tree()})
     write_yaml(stage.output / "settings.yaml", settings.tree())
 
-    torch.manual_seed(stage.seed)  # whatever a study has drawn in this process
-    model = classifier_on(stage.project.outputs("train") / "model", settings, len(info.classes))
+    torch.manual_seed(stage.seed)  # independent of random numbers that a study has drawn
+    autoencoder_dir = stage.project.outputs("train") / "model"
+    model = build_classifier(autoencoder_dir, settings, len(info.classes))
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
     run_and_log(stage, training)
     model = training.restore_best().cpu()
 
-    kind = "frozen" if settings.freeze_encoder else "fine-tuned"
-    called = f"classifier on the {kind} encoder"
-    metrics = write_classifier(stage, model, training, validation, info, called)
+    encoder = "frozen" if settings.freeze_encoder else "fine-tuned"
+    title = f"Classifier on the {encoder} encoder"
+    metrics = write_classifier(stage, model, training, validation, info, title)
     metrics["trained_parameters"] = count_parameters(model, trained_only=True)
-    if found.trials:
-        metrics["search"] = found.metrics
+    if study.trials:
+        metrics["search"] = study.metrics
     if settings.scratch_baseline:
         metrics["scratch_baseline"] = train_scratch_baseline(
             stage, info, settings, training.history
         )
-    if few := evaluate_label_efficiency(stage, info, settings):
-        metrics["label_efficiency"] = few
+    if label_efficiency := evaluate_label_efficiency(stage, info, settings):
+        metrics["label_efficiency"] = label_efficiency
     stage.write_metrics(metrics)
 
 
 def candidate(
-    params: Params, trained: Path, info: DatasetInfo, values: dict[str, Any]
+    params: Params, autoencoder_dir: Path, info: DatasetInfo, values: dict[str, Any]
 ) -> Candidate:
-    """The section `finetune` with the values of a trial, and the budget of one."""
+    """Return the settings and the network of a trial with the given values."""
     assert params.finetune.search is not None
     epochs = params.finetune.search.epochs
     settings = trial_params(params, "finetune", epochs, values).finetune
-    return Candidate(settings, partial(classifier_on, trained, settings, len(info.classes)))
+    return Candidate(
+        settings, partial(build_classifier, autoencoder_dir, settings, len(info.classes))
+    )
 
 
 def _search(stage: StageContext, info: DatasetInfo) -> tuple[FinetuneParams, StudyResult]:
-    """The settings, with what a study found where there is one."""
+    """Return the settings with the values of the best trial, and the result of the study.
+
+    Without a study, the settings are those of `params.yaml` and the result is empty. Raises
+    ParamsError if the values are invalid with the number of epochs of the final training.
+    """
     study = stage.params.finetune.search
     if study is None:
-        found = StudyResult([], None)
-        write_trials(stage, found, None)
-        return stage.params.finetune, found
-    trained = stage.project.outputs("train") / "model"
-    make = partial(candidate, stage.params, trained, info)
-    found = run_study(stage, "finetune.search", study, make, stage.plots / "search")
+        result = StudyResult([], None)
+        write_trials(stage, result, None)
+        return stage.params.finetune, result
+    autoencoder_dir = stage.project.outputs("train") / "model"
+    make_candidate = partial(candidate, stage.params, autoencoder_dir, info)
+    result = run_study(stage, "finetune.search", study, make_candidate, stage.plots / "search")
     try:
-        return with_values(stage.params, found.values).finetune, found
-    except ValueError as unfit:  # with the budget of the training, which is not that of a trial
-        raise ParamsError(f"what finetune.search found does not fit: {unfit}") from None
+        return with_values(stage.params, result.values).finetune, result
+    except ValueError as error:
+        raise ParamsError(
+            f"the best values of finetune.search are invalid for the final training: {error}"
+        ) from None

@@ -1,24 +1,25 @@
-"""Ways from one code to another, and how smoothly images change on them."""
+"""Interpolation between latent codes, and how smoothly the decoded images change."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 PARALLEL = 1e-4
-"""Angle in radians below which codes point the same way: a straight line is the same walk."""
+"""Angle in radians below which two codes count as parallel."""
 
 
 def linear_interpolation(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Codes [steps, L] evenly spaced on the straight line between two codes [L], both included."""
+    """Return codes [steps, L] evenly spaced on the line between two codes [L], both included."""
     shares = torch.linspace(0, 1, steps)[:, None]
     return (1 - shares) * start + shares * end
 
 
 def spherical_interpolation(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Codes [steps, L] evenly spaced on the arc between two codes [L] (Shoemake 1985).
+    """Return codes [steps, L] at equal angles between two codes [L] (slerp, Shoemake 1985).
 
-    It keeps away from the origin, where codes of a Gaussian prior hardly ever are; where lengths
-    differ they change along the way.
+    It avoids the region around the origin, where samples of a Gaussian prior are rare. Codes of
+    different lengths are interpolated in length as well. Parallel codes, including those in
+    opposite directions, are interpolated linearly.
     """
     cosine = torch.dot(start, end) / (start.norm() * end.norm()).clamp_min(1e-12)
     angle = torch.arccos(cosine.clamp(-1, 1))
@@ -30,31 +31,31 @@ def spherical_interpolation(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def class_centroids(codes: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """The mean code of each class [K, L] of codes [N, L]; NaN where a class has none."""
+    """Return the mean [K, L] of the codes [N, L] of each class; NaN for a class without codes."""
     present = np.isin(np.arange(classes), labels)
     centroids = np.full((classes, codes.shape[1]), np.nan, np.float32)
     centroids[present] = [codes[labels == index].mean(0) for index in np.flatnonzero(present)]
     return centroids
 
 
-def pairs_to_walk(centroids: np.ndarray) -> list[tuple[int, int]]:
-    """The two classes whose mean codes [K, L] are the nearest, and the two that are the farthest.
+def nearest_and_farthest_classes(centroids: np.ndarray) -> list[tuple[int, int]]:
+    """Return the two classes with the nearest centroids [K, L] and the two with the farthest.
 
-    One pair where there are two classes, none where there is one; NaN are no classes.
+    One pair for two classes, none for a single class. Classes with a centroid of NaN are ignored.
     """
     present = np.flatnonzero(np.isfinite(centroids).all(1))
     if len(present) < 2:
         return []
     first, second = np.triu_indices(len(present), 1)
     distances = np.linalg.norm(centroids[present[first]] - centroids[present[second]], axis=1)
-    chosen = dict.fromkeys([int(distances.argmin()), int(distances.argmax())])
-    return [(int(present[first[pair]]), int(present[second[pair]])) for pair in chosen]
+    pairs = dict.fromkeys([int(distances.argmin()), int(distances.argmax())])
+    return [(int(present[first[pair]]), int(present[second[pair]])) for pair in pairs]
 
 
 def smoothness(images: Tensor) -> float:
-    """The largest step between images [T, C, S, S] in a row over the mean one; 1 is even.
+    """Return the largest step between successive images [T, C, S, S] divided by the mean step.
 
-    A step is the Euclidean distance of pixels.
+    A step is the Euclidean distance of pixel values; equal steps give 1.
     """
     steps = (images[1:] - images[:-1]).flatten(1).norm(dim=1)
     return float(steps.max() / steps.mean().clamp_min(1e-12))
