@@ -9,12 +9,12 @@ PACKAGE = SOURCE / "latentlab"
 WITHOUT_EFFECT = {"cli", "commands", "common", "gate", "tracking"}
 """Packages that cannot change the result of a stage: infrastructure, tracking and the gate.
 
-The tests check changes to them. Retraining everything for a new error message would help nobody.
+The tests check changes to them; retraining every model for a new error message would be pointless.
 """
 
 
 def modules() -> list[Path]:
-    """Return every module of the package but the `__init__.py` files."""
+    """Return every module of the package except `__init__.py` files."""
     return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -29,7 +29,7 @@ def top_level(file: Path) -> str:
 
 
 def path_of(module: str) -> Path | None:
-    """Return the source file of a dotted module name, None if it is not a module of ours."""
+    """Return the source file of a module of the package, or None for any other module."""
     base = SOURCE / Path(*module.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
@@ -38,8 +38,8 @@ def path_of(module: str) -> Path | None:
 
 
 def direct_imports(file: Path) -> set[Path]:
-    """Return the modules that `file` imports, inside functions too, but not for type checkers."""
-    found: set[Path] = set()
+    """Return the modules that `file` imports, also within functions, but not for type checking."""
+    imported: set[Path] = set()
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -52,14 +52,14 @@ def direct_imports(file: Path) -> set[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             if name.startswith("latentlab.") and (path := path_of(name)):
-                found.add(path)
-    return {path for path in found if path.name != "__init__.py"}
+                imported.add(path)
+    return {path for path in imported if path.name != "__init__.py"}
 
 
 def determining_modules(stage: str) -> set[str]:
     """Return the modules that can change what a stage writes, relative to the root.
 
-    Imports are followed to the end, but not into packages WITHOUT_EFFECT.
+    Indirect imports count, but imports of packages WITHOUT_EFFECT are not followed.
     """
     folder = PACKAGE / "stages" / stage
     waiting = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]

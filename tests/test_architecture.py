@@ -1,4 +1,4 @@
-"""The layers of the package: nothing imports upwards, and some libraries stay in one place."""
+"""The layers of the package: which module may import which module and library."""
 
 import ast
 
@@ -14,7 +14,7 @@ LAYERS = [
     {"common"},
 ]
 ONLY_IN = {"mlflow": {"tracking"}, "click": {"cli"}, "dvc": set()}
-"""Libraries, and the packages that may import them."""
+"""The packages that may import a library."""
 
 
 def layer(path):
@@ -29,7 +29,7 @@ def imported_libraries(path):
             yield (node.module or "").split(".")[0]
 
 
-def test_nothing_imports_upwards():
+def test_no_module_imports_from_a_higher_layer():
     upward = [
         f"{name_of(module)} imports {name_of(other)}"
         for module in modules()
@@ -40,7 +40,7 @@ def test_nothing_imports_upwards():
     assert upward == []
 
 
-def test_mlflow_click_and_dvc_are_imported_in_their_own_packages_alone():
+def test_mlflow_and_click_are_imported_in_one_package_each_and_dvc_nowhere():
     elsewhere = [
         f"{name_of(module)} imports {library}"
         for module in modules()
@@ -51,5 +51,5 @@ def test_mlflow_click_and_dvc_are_imported_in_their_own_packages_alone():
     assert elsewhere == []
 
 
-def test_every_package_has_a_layer():
+def test_every_package_belongs_to_a_layer():
     assert {top_level(module) for module in modules()} == set().union(*LAYERS)

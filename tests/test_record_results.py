@@ -1,4 +1,4 @@
-"""scripts/record_results.py, on figures and runs made on the spot."""
+"""scripts/record_results.py, with generated metrics and runs."""
 
 import json
 import runpy
@@ -8,8 +8,10 @@ import pytest
 
 from latentlab.common.files import read_json, write_json
 from latentlab.data.image_set import DatasetInfo
+from latentlab.params.fields import flatten
 from latentlab.params.load import load_params
 from latentlab.params.resolve import with_values
+from latentlab.params.yaml_io import read_plain
 from latentlab.pipeline.fingerprint import stage_fingerprint
 from latentlab.tracking.run import track
 
@@ -17,13 +19,13 @@ from latentlab.tracking.run import track
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 ROWS = """
-ours:
+elbo:
   report: 459
   metric: vae/validation/elbo
   trained_by: vae
   where: {data.name: digits, vae.beta: 1.0}
   command: make repro
-judged:
+test_elbo:
   report:
   metric: evaluate/test/vae/elbo
   trained_by: vae
@@ -35,9 +37,9 @@ another_dataset:
   trained_by: vae
   where: {data.name: mnist}
   command: make repro PROFILE=mnist
-another_figure:
+another_metric:
   report:
-  metric: vae/validation/fame
+  metric: vae/validation/unknown
   trained_by: vae
   where: {data.name: digits}
   command: make repro
@@ -56,8 +58,8 @@ def project(checkout, repository, monkeypatch, empty_store):
     return checkout
 
 
-def execute(project, elbo, seed=0, seconds=3.0):
-    """What is left of the VAE by a run with a seed."""
+def train_vae(project, elbo, seed=0, seconds=3.0):
+    """Write the metrics of the stage vae and log its run."""
     text = project.params.read_text()
     before = load_params(project.params).runtime.seed
     project.params.write_text(text.replace(f"seed: {before} ", f"seed: {seed} "))
@@ -71,67 +73,81 @@ def execute(project, elbo, seed=0, seconds=3.0):
 
 
 def record(repository):
+    """Run the script."""
     runpy.run_path(str(repository / "scripts" / "record_results.py"), run_name="__main__")
 
 
-def test_figures_that_were_not_measured_again_are_not_recorded(project, repository, capsys):
-    """evaluate is older than the VAE that it would be said to judge."""
+def test_metrics_of_a_stage_without_a_run_of_these_parameters_are_not_recorded(
+    project, repository, capsys
+):
+    """The metrics of evaluate are older than the VAE."""
     write_json(project.outputs("evaluate") / "metrics.json", {"test": {"vae": {"elbo": 1.0}}})
-    execute(project, 500.0)
+    train_vae(project, 500.0)
     record(repository)
 
-    assert list(read_json(project.root / "docs" / "results.json")) == ["ours"]
-    assert "judged: sqlite" in capsys.readouterr().out
+    assert list(read_json(project.root / "docs" / "results.json")) == ["elbo"]
+    assert "test_elbo: sqlite" in capsys.readouterr().out
 
 
-def test_every_seed_counts_once_in_the_rows_that_fit(project, repository, capsys):
+def test_a_row_has_the_statistics_of_the_latest_run_of_each_seed(project, repository, capsys):
     for seed, elbo, seconds in ((0, 500.0, 9.0), (1, 520.0, 3.0), (0, 510.0, 4.0)):
-        execute(project, elbo, seed, seconds)
+        train_vae(project, elbo, seed, seconds)
         record(repository)
 
     results = read_json(project.root / "docs" / "results.json")
-    assert list(results) == ["ours"]
-    row = results["ours"]
+    assert list(results) == ["elbo"]
+    row = results["elbo"]
     assert (row["mean"], row["n"], row["report"]) == (515.0, 2, 459)
     assert row["std"] == pytest.approx(50**0.5)
     assert row["command"] == "make repro"
     assert row["seconds"] == 3.5
     assert len({run["run"] for run in row["runs"].values()}) == 2
-    assert capsys.readouterr().out.splitlines()[-1] == "ours: 510.0000"
+    assert capsys.readouterr().out.splitlines()[-1] == "elbo: 510.0000"
 
 
 def test_runs_with_other_parameters_are_not_averaged(project, repository):
-    execute(project, 500.0, seed=1)
+    train_vae(project, 500.0, seed=1)
     record(repository)
     text = project.params.read_text()
     project.params.write_text(text.replace("free_bits: 0.0", "free_bits: 0.5"))
-    execute(project, 540.0)
+    train_vae(project, 540.0)
     record(repository)
 
-    row = read_json(project.root / "docs" / "results.json")["ours"]
+    row = read_json(project.root / "docs" / "results.json")["elbo"]
     assert (row["mean"], row["n"]) == (540.0, 1)
 
 
-def test_a_row_can_be_of_one_of_several_trainings_with_figures_beside(project, repository):
+def test_a_row_can_name_a_nested_training_and_related_metrics(project, repository):
     rows = ROWS.replace("trained_by: vae", "trained_by: vae\n  training: prior", 1)
-    rows = rows.replace("command:", "beside: {twice: vae/validation/elbo}\n  command:", 1)
+    rows = rows.replace("command:", "related: {again: vae/validation/elbo}\n  command:", 1)
     (project.root / "docs" / "results.yaml").write_text(rows)
-    execute(project, 500.0)
+    train_vae(project, 500.0)
     record(repository)
 
-    row = read_json(project.root / "docs" / "results.json")["ours"]
+    row = read_json(project.root / "docs" / "results.json")["elbo"]
     assert row["seconds"] == 6.0
-    assert row["runs"]["0"]["beside"] == {"twice": 500.0}
+    assert row["runs"]["0"]["related"] == {"again": 500.0}
 
 
-def test_figures_without_a_run_are_not_recorded(project, repository, capsys):
-    execute(project, 500.0)
+def test_nothing_is_recorded_for_parameters_without_a_run(project, repository, capsys):
+    train_vae(project, 500.0)
     text = project.params.read_text().replace("noise_dim: 64", "noise_dim: 32")
     project.params.write_text(text)
-    record(repository)  # of another section
+    record(repository)  # the edit was in another section
     project.params.write_text(text.replace("free_bits: 0.0", "free_bits: 0.5"))
 
-    with pytest.raises(SystemExit, match="nothing to record; run `dvc repro`"):
+    with pytest.raises(SystemExit, match="no row fits the current outputs"):
         record(repository)
     assert "has no run of vae with these parameters" in capsys.readouterr().out
-    assert json.loads((project.root / "docs" / "results.json").read_text())["ours"]["n"] == 1
+    assert json.loads((project.root / "docs" / "results.json").read_text())["elbo"]["n"] == 1
+
+
+def test_the_rows_name_parameters_that_exist(repository):
+    params = load_params(repository / "params.yaml").tree()
+    names = {
+        name
+        for row in read_plain(repository / "docs" / "results.yaml").values()
+        for name in row["where"]
+    }
+
+    assert names <= set(flatten(params))

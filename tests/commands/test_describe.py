@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from latentlab.commands.describe import DESCRIBED, describe
-from latentlab.common.files import write_text
+from latentlab.commands.describe import SECTIONS, describe
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -14,16 +13,9 @@ from latentlab.models.vae import Vae
 from latentlab.params.geometry import Architecture
 from latentlab.params.load import load_params
 from latentlab.params.resolve import resolve
+from latentlab.params.yaml_io import write_yaml
 
-FOUND = """\
-train.model.channels: [4, 8]
-train.model.hidden: 20
-train.model.latent_dim: 3
-train.learning_rate: 0.01
-train.weight_decay: 0.0
-train.optimizer: adam
-"""
-VALUES = {
+BEST_PARAMS = {
     "train.model.channels": [4, 8],
     "train.model.hidden": 20,
     "train.model.latent_dim": 3,
@@ -36,17 +28,16 @@ IMAGE = (1, 28, 28)
 
 @pytest.fixture
 def searched(checkout):
-    """A checkout in which the search has found something."""
-    write_text(checkout.outputs("search") / "best_params.yaml", FOUND)
+    """A checkout with the result of a search."""
+    write_yaml(checkout.outputs("search") / "best_params.yaml", BEST_PARAMS)
     return checkout
 
 
-def data_dir(checkout, **known):
-    """What `fetch` would have written of the images."""
-    depth, size = known.get("depth", 1), known.get("size", 28)
+def write_dataset(checkout, name="digits", depth=1, size=28, classes=10):
+    """Write the description of a dataset as `fetch` does."""
     info = DatasetInfo(
-        name=known.get("name", "digits"),
-        classes=[str(number) for number in range(known.get("classes", 10))],
+        name=name,
+        classes=[str(number) for number in range(classes)],
         image_shape=[depth, size, size],
         sizes={},
         mean=[0.5] * depth,
@@ -58,10 +49,11 @@ def data_dir(checkout, **known):
 
 
 def networks(params):
-    """The network of each section as its stage builds it, on grey images of ten classes."""
+    """Return the network of each section as its stage builds it, for gray images of ten classes."""
     info = DatasetInfo("", [], list(IMAGE), {}, [0.5], [0.5], {}, "")
     autoencoder = Autoencoder(Architecture.of(params.train.model, info))
     vae = Vae(Architecture.of(params.vae.model, info), params.vae.likelihood, params.vae.scale)
+    unet = params.denoise["unet"].network
     return {
         "train": autoencoder,
         "finetune": Classifier.from_autoencoder(autoencoder, params.finetune.head, 10, False),
@@ -71,7 +63,7 @@ def networks(params):
         "vae": vae,
         "gan": Generator(IMAGE, params.gan.noise_dim, params.gan.channels, [0.1] * 10),
         "discriminator": Discriminator(IMAGE, params.gan.discriminator_channels, classes=10),
-        "skip": UNet(IMAGE, **params.denoise["skip"].tree()["skip"]),
+        "unet": UNet(IMAGE, unet.channels, unet.activation),
     }
 
 
@@ -79,23 +71,25 @@ def shapes(layers):
     return [tuple(layer.output_shape) for layer in layers]
 
 
-@pytest.mark.parametrize("section", [*DESCRIBED, "skip"])
-def test_the_parameters_are_those_of_the_network_that_is_trained(searched, latentlab, section):
-    params = resolve(load_params(searched.params), VALUES)
+@pytest.mark.parametrize("section", [*SECTIONS, "unet"])
+def test_parameters_are_counted_as_in_the_network_that_the_stage_trains(
+    searched, latentlab, section
+):
+    params = resolve(load_params(searched.params), BEST_PARAMS)
     network = networks(params)[section]
-    expected = {name: p.numel() for name, p in network.named_parameters()}
+    sizes = {name: p.numel() for name, p in network.named_parameters()}
 
     tree = json.loads(latentlab("describe", section, "--json").out)
 
-    counted = {layer["name"]: layer["parameters"] for layer in tree["layers"]}
-    for name, count in counted.items():
-        of_layer = [n for p, n in expected.items() if name in (p, p.rpartition(".")[0])]
-        assert count == sum(of_layer), name
-    assert tree["total"]["parameters"] == sum(counted.values()) == sum(expected.values())
+    counts = {layer["name"]: layer["parameters"] for layer in tree["layers"]}
+    for layer, count in counts.items():
+        of_layer = [n for name, n in sizes.items() if layer in (name, name.rpartition(".")[0])]
+        assert count == sum(of_layer), layer
+    assert tree["total"]["parameters"] == sum(counts.values()) == sum(sizes.values())
     assert tree["total"]["operations"] == sum(layer["operations"] for layer in tree["layers"])
 
 
-def test_every_layer_is_told_with_its_shape_and_its_operations(searched):
+def test_each_layer_has_its_output_shape_and_operations(searched):
     layers = describe(searched, load_params(searched.params), "train")
 
     assert [layer.kind for layer in layers] == [
@@ -114,7 +108,7 @@ def test_every_layer_is_told_with_its_shape_and_its_operations(searched):
         *[(8 * 7 * 7,)] * 2,
         *[(8, 7, 7), (16, 7, 7), (4, 14, 14), (4, 14, 14), (4, 14, 14), IMAGE, IMAGE],
     ]
-    # a multiplication and an addition for each weight and each pixel of the output
+    # one multiplication and one addition for each weight and output pixel
     operations = [layer.operations for layer in layers if layer.operations]
     assert operations == [
         2 * (3 * 3 * 1 * 4) * 14**2,
@@ -128,7 +122,7 @@ def test_every_layer_is_told_with_its_shape_and_its_operations(searched):
     ]
 
 
-def test_a_person_sees_a_table_with_the_totals_at_its_foot(searched, latentlab, monkeypatch):
+def test_the_table_has_a_row_for_each_layer_and_the_totals(searched, latentlab, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     tree = json.loads(latentlab("describe", "--json").out)
 
@@ -137,19 +131,19 @@ def test_a_person_sees_a_table_with_the_totals_at_its_foot(searched, latentlab, 
     assert answer.code == 0
     assert answer.err == ""
     lines = [line.split() for line in answer.out.splitlines() if line.strip()]
-    assert lines[0] == ["the", "network", "of", "train"]
+    assert lines[0] == ["Network", "of", "train"]
     assert ["encoder.0", "Conv2d", "4", "x", "14", "x", "14", "40", "14,112"] in lines
     totals = [f"{tree['total'][name]:,}" for name in ("parameters", "operations")]
     assert lines[-1] == ["total", *totals]
     assert len(lines) == len(tree["layers"]) + 3
 
 
-def test_train_is_described_where_no_section_is_named(searched, latentlab):
+def test_the_default_section_is_train(searched, latentlab):
     assert latentlab("describe").out == latentlab("describe", "train").out
 
 
-def test_the_images_are_those_that_fetch_wrote(searched, latentlab):
-    data_dir(searched, depth=3, classes=7)
+def test_the_network_is_built_for_the_dataset_that_fetch_wrote(searched, latentlab):
+    write_dataset(searched, depth=3, classes=7)
 
     tree = json.loads(latentlab("describe", "finetune", "--json").out)
 
@@ -157,30 +151,26 @@ def test_the_images_are_those_that_fetch_wrote(searched, latentlab):
     assert tree["layers"][-1]["output_shape"] == [7]
 
 
-@pytest.mark.parametrize("known", [{"name": "others", "depth": 3}, {"size": 32, "depth": 3}])
-def test_what_fetch_wrote_of_other_images_is_not_taken(searched, latentlab, known):
+def test_an_output_of_fetch_for_another_dataset_or_size_is_ignored(searched, latentlab):
     before = latentlab("describe").out
-    data_dir(searched, **known)
 
-    assert latentlab("describe").out == before
-
-
-@pytest.mark.parametrize("section", ["train", "finetune"])
-def test_the_word_search_needs_what_the_search_found(checkout, latentlab, section):
-    answer = latentlab("describe", section)
-
-    assert answer.code == 4
-    assert answer.out == ""
-    assert "best_params.yaml is missing; run `dvc repro search` first" in answer.err
+    for other in ({"name": "others", "depth": 3}, {"size": 32, "depth": 3}):
+        write_dataset(searched, **other)
+        assert latentlab("describe").out == before, other
 
 
-@pytest.mark.parametrize("section", ["vae", "gan"])
-def test_what_is_not_searched_is_described_before_any_search(checkout, latentlab, section):
-    assert latentlab("describe", section).code == 0
+def test_only_sections_with_searched_values_need_a_search_result(checkout, latentlab, message):
+    for section in ("train", "finetune"):
+        answer = latentlab("describe", section)
+        assert answer.code == 4
+        assert answer.out == ""
+        message("describe/no search result", answer.err)
+    for section in ("vae", "gan"):
+        assert latentlab("describe", section).code == 0
 
 
-def test_an_unknown_section_is_a_mistake_of_the_user(checkout, latentlab):
+def test_a_section_without_a_network_is_rejected(checkout, latentlab, message):
     answer = latentlab("describe", "evaluate")
 
     assert answer.code == 2
-    assert "'evaluate' has no network; describe one of train, finetune, reference" in answer.err
+    message("describe/unknown section", answer.err)

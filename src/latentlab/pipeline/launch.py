@@ -1,8 +1,12 @@
-"""Launching a stage: its fingerprint, its MLflow run and its context."""
+"""Launching a stage: its fingerprint, its MLflow run and its context.
+
+Stages are imported by name, so that this module does not depend on any of them.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from latentlab.common import startup
@@ -38,7 +42,7 @@ def run_stage(project: Project, name: str, params: Params) -> None:
         with startup.without_garbage_collection():
             from latentlab.pipeline.context import prepare_stage
 
-            module = import_module(f"latentlab.stages.{verb}")
+            module = _stage_module(verb)
             stage = prepare_stage(name, fingerprint, project, params, run)
         module.run(stage)
     stage.delete_checkpoints()
@@ -47,10 +51,14 @@ def run_stage(project: Project, name: str, params: Params) -> None:
 def _run_worker_rank(project: Project, name: str, fingerprint: str, params: Params) -> None:
     """Train together with the main rank, which also writes and logs the results."""
     from latentlab.pipeline.context import prepare_stage
-    from latentlab.stages.train import run_worker_rank
     from latentlab.tracking.run import NullRecorder, Run
 
-    run_worker_rank(prepare_stage(name, fingerprint, project, params, Run(NullRecorder())))
+    stage = prepare_stage(name, fingerprint, project, params, Run(NullRecorder()))
+    _stage_module(name).run_worker_rank(stage)
+
+
+def _stage_module(verb: str) -> ModuleType:
+    return import_module(f"latentlab.stages.{verb}")
 
 
 def _uses_worker_processes(verb: str, params: Params) -> bool:
