@@ -15,7 +15,7 @@ from latentlab.params.fields import flatten
 from latentlab.params.geometry import Architecture
 from latentlab.params.load import load_params
 from latentlab.params.yaml_io import read_yaml
-from latentlab.search.space import draw
+from latentlab.search.space import suggest_values
 from latentlab.stages import search
 from latentlab.stages.finetune import stage as finetune
 
@@ -197,7 +197,7 @@ class Applied:
         """What was drawn, its values, and what they make or the reason why they make nothing."""
         for seed in range(DRAWS):
             trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
-            values = draw(trial, space)
+            values = suggest_values(trial, space)
             try:
                 made = candidate(values)
             except ValueError as impossible:

@@ -6,27 +6,27 @@ from alembic.script import ScriptDirectory
 
 @pytest.fixture(scope="module")
 def quick_records():
-    """Records that wait for no disk, and look up the history of Optuna's tables once."""
+    """Make records faster: no flush to disk, and Optuna's table history is loaded once."""
     from_config = ScriptDirectory.from_config
-    known = []
+    loaded = []
 
-    def once(config):
-        known.extend([] if known else [from_config(config)])
-        return known[0]
+    def load_once(config):
+        loaded.extend([] if loaded else [from_config(config)])
+        return loaded[0]
 
-    def hurry(connection, _):
+    def skip_flush(connection, _):
         connection.execute("PRAGMA synchronous = OFF")
 
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", skip_flush)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", once)
+        patch.setattr(ScriptDirectory, "from_config", load_once)
         yield
-    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", skip_flush)
 
 
 @pytest.fixture
 def quiet():
-    """Optuna says nothing but warnings."""
+    """Suppress Optuna's messages except warnings."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield

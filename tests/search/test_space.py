@@ -13,7 +13,7 @@ from latentlab.params.load import load_params
 from latentlab.params.ranges import Space, grid_point, grid_size
 from latentlab.params.resolve import with_values
 from latentlab.params.yaml_io import read_yaml, write_yaml
-from latentlab.search.space import draw, walk_grid
+from latentlab.search.space import grid_params, suggest_values
 from latentlab.stages.search import candidate
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -22,7 +22,7 @@ SPACE = TypeAdapter(Space)
 
 
 def space_of(text):
-    """A space as it is written in a file, read as `read_yaml` reads it."""
+    """A search space from YAML, loaded as `read_yaml` does."""
     return SPACE.validate_python(YAML(typ="rt").load(text) or {})
 
 
@@ -51,8 +51,8 @@ train.patience: {type: int, low: 1, high: 9, when: {train.nesterov: true}, other
 """
 
 
-class TestListsForEachLayer:
-    def test_all_of_them(self):
+class TestListsOfRanges:
+    def test_every_element_is_sampled(self):
         trial = FixedTrial(
             {
                 "depth": 3,
@@ -65,12 +65,12 @@ class TestListsForEachLayer:
             }
         )
 
-        assert draw(trial, space_of(LAYERS)) == {
+        assert suggest_values(trial, space_of(LAYERS)) == {
             "train.model.channels": [4, 9, 20],
             "train.model.kernel": [5, 3, 1],
         }
 
-    def test_a_range_that_does_not_apply_is_left_out_and_not_asked_for(self):
+    def test_an_element_that_does_not_apply_is_omitted_and_not_sampled(self):
         trial = FixedTrial(
             {
                 "depth": 2,
@@ -81,31 +81,31 @@ class TestListsForEachLayer:
             }
         )
 
-        assert draw(trial, space_of(LAYERS)) == {
+        assert suggest_values(trial, space_of(LAYERS)) == {
             "train.model.channels": [4, 9],
             "train.model.kernel": [5, 3],
         }
         assert len(trial.params) == 5
 
-    def test_all_conditions_of_a_range_must_hold(self):
-        drawn = {"depth": 3, "train.model.channels[0]": 4, "train.model.channels[1]": 9}
-        drawn |= {"train.model.channels[2]": 21}
-        drawn |= {"train.model.kernel[0]": "5", "train.model.kernel[1]": "3"}
+    def test_all_conditions_of_a_range_must_be_true(self):
+        params = {"depth": 3, "train.model.channels[0]": 4, "train.model.channels[1]": 9}
+        params |= {"train.model.channels[2]": 21}
+        params |= {"train.model.kernel[0]": "5", "train.model.kernel[1]": "3"}
 
-        assert draw(FixedTrial(drawn), space_of(LAYERS))["train.model.kernel"] == [5, 3]
+        assert suggest_values(FixedTrial(params), space_of(LAYERS))["train.model.kernel"] == [5, 3]
 
-    def test_a_list_may_be_empty(self):
+    def test_a_list_can_be_empty(self):
         space = space_of("""
             layers: {type: int, low: 0, high: 1}
             finetune.head: [{type: int, low: 8, high: 9, when: {layers: 1}}]
         """)
 
-        assert draw(FixedTrial({"layers": 0}), space) == {"finetune.head": []}
-        assert draw(FixedTrial({"layers": 1, "finetune.head[0]": 8}), space) == {
+        assert suggest_values(FixedTrial({"layers": 0}), space) == {"finetune.head": []}
+        assert suggest_values(FixedTrial({"layers": 1, "finetune.head[0]": 8}), space) == {
             "finetune.head": [8]
         }
 
-    def test_a_range_in_the_middle_may_be_left_out(self):
+    def test_an_element_in_the_middle_can_be_omitted(self):
         space = space_of("""
             middle: {type: categorical, choices: [true, false]}
             finetune.head:
@@ -115,25 +115,25 @@ class TestListsForEachLayer:
         """)
         trial = FixedTrial({"middle": "false", "finetune.head[0]": 8, "finetune.head[2]": 2})
 
-        assert draw(trial, space) == {"finetune.head": [8, 2]}
+        assert suggest_values(trial, space) == {"finetune.head": [8, 2]}
 
 
 class TestConditions:
-    def test_where_one_holds_the_range_is_drawn_from(self):
-        drawn = {"train.momentum": 0.6, "train.nesterov": "true", "train.patience": 4}
-        trial = FixedTrial({"train.optimizer": '"sgd"'} | drawn)
+    def test_a_range_is_sampled_if_its_condition_is_true(self):
+        params = {"train.momentum": 0.6, "train.nesterov": "true", "train.patience": 4}
+        trial = FixedTrial({"train.optimizer": '"sgd"'} | params)
 
-        assert draw(trial, space_of(OPTIMIZER)) == {
+        assert suggest_values(trial, space_of(OPTIMIZER)) == {
             "train.optimizer": "sgd",
             "train.momentum": 0.6,
             "train.nesterov": True,
             "train.patience": 4,
         }
 
-    def test_where_none_holds_it_is_what_the_range_says_otherwise(self):
+    def test_a_parameter_gets_the_value_of_otherwise_if_its_condition_is_false(self):
         trial = FixedTrial({"train.optimizer": '"adam"'})
 
-        assert draw(trial, space_of(OPTIMIZER)) == {
+        assert suggest_values(trial, space_of(OPTIMIZER)) == {
             "train.optimizer": "adam",
             "train.momentum": 0.9,
             "train.nesterov": False,
@@ -141,7 +141,7 @@ class TestConditions:
         }
         assert trial.params == {"train.optimizer": '"adam"'}
 
-    def test_what_is_drawn_may_be_false_or_null(self):
+    def test_sampled_values_can_be_false_or_null(self):
         space = space_of("""
             train.optimizer: {type: categorical, choices: [sgd]}
             train.nesterov:
@@ -150,28 +150,28 @@ class TestConditions:
               {type: categorical, choices: [null], when: {train.optimizer: sgd}, otherwise: 1.0}
         """)
 
-        values = draw(random_trial(0), space)
+        values = suggest_values(random_trial(0), space)
 
         assert values["train.nesterov"] is False
         assert values["train.clip_norm"] is None
 
-    def test_a_switch_is_no_parameter(self):
+    def test_a_switch_is_not_a_parameter(self):
         space = space_of("""
             wide: {type: categorical, choices: [true, false]}
             deep: {type: categorical, choices: [yes, no], when: {wide: true}}
             train.batch_size: {type: int, low: 8, high: 9, when: {deep: yes}, otherwise: 7}
         """)
 
-        drawn = {"wide": "true", "deep": '"yes"', "train.batch_size": 8}
-        assert draw(FixedTrial(drawn), space) == {"train.batch_size": 8}
-        assert draw(FixedTrial({"wide": "false"}), space) == {"train.batch_size": 7}
+        params = {"wide": "true", "deep": '"yes"', "train.batch_size": 8}
+        assert suggest_values(FixedTrial(params), space) == {"train.batch_size": 8}
+        assert suggest_values(FixedTrial({"wide": "false"}), space) == {"train.batch_size": 7}
 
-    def test_an_empty_space_gives_nothing(self):
-        assert draw(FixedTrial({}), {}) == {}
+    def test_an_empty_space_has_no_values(self):
+        assert suggest_values(FixedTrial({}), {}) == {}
 
 
-class TestWhatIsDrawn:
-    def test_one_of_the_choices_as_it_was_written(self):
+class TestSampledValues:
+    def test_choices_have_the_type_that_was_written(self):
         space = space_of("""
             train.model.channels: {type: categorical, choices: [[8, 16, 32], [16, 32]]}
             train.model.padding: {type: categorical, choices: [auto, 1, [1, 0]]}
@@ -179,22 +179,22 @@ class TestWhatIsDrawn:
             train.nesterov: {type: categorical, choices: [true, false]}
         """)
         written = {name: entry.choices for name, entry in space.items()}
-        seen = {name: [] for name in space}
+        sampled = {name: [] for name in space}
 
         for seed in range(60):
-            for name, value in draw(random_trial(seed), space).items():
+            for name, value in suggest_values(random_trial(seed), space).items():
                 assert any(value == c and type(value) is type(plain(c)) for c in written[name])
-                if value not in seen[name]:
-                    seen[name].append(value)
+                if value not in sampled[name]:
+                    sampled[name].append(value)
 
-        assert {name: len(values) for name, values in seen.items()} == {
+        assert {name: len(values) for name, values in sampled.items()} == {
             "train.model.channels": 2,
             "train.model.padding": 3,
             "train.clip_norm": 3,
             "train.nesterov": 2,
         }
 
-    def test_numbers_within_their_ends_a_step_apart(self):
+    def test_numbers_are_within_their_limits_and_on_their_steps(self):
         space = space_of("""
             train.batch_size: {type: int, low: 8, high: 24, step: 8}
             train.model.hidden: {type: int, low: 3, high: 200, log: true}
@@ -203,62 +203,61 @@ class TestWhatIsDrawn:
             train.momentum: {type: float, low: 0.5, high: 0.9}
         """)
 
-        draws = [draw(random_trial(seed), space) for seed in range(100)]
+        samples = [suggest_values(random_trial(seed), space) for seed in range(100)]
 
-        assert {each["train.batch_size"] for each in draws} == {8, 16, 24}
-        assert all(type(each["train.model.hidden"]) is int for each in draws)
-        assert all(3 <= each["train.model.hidden"] <= 200 for each in draws)
-        tenths = {round(each["train.model.dropout"] * 10, 9) for each in draws}
+        assert {each["train.batch_size"] for each in samples} == {8, 16, 24}
+        assert all(type(each["train.model.hidden"]) is int for each in samples)
+        assert all(3 <= each["train.model.hidden"] <= 200 for each in samples)
+        tenths = {round(each["train.model.dropout"] * 10, 9) for each in samples}
         assert tenths == {0, 1, 2, 3, 4, 5}
-        assert all(0.001 <= each["train.learning_rate"] <= 0.1 for each in draws)
-        below = sum(each["train.learning_rate"] < 0.01 for each in draws)
+        assert all(0.001 <= each["train.learning_rate"] <= 0.1 for each in samples)
+        below = sum(each["train.learning_rate"] < 0.01 for each in samples)
         assert 30 < below < 70  # as many in the lower of two decades as in the upper
-        assert all(0.5 <= each["train.momentum"] <= 0.9 for each in draws)
+        assert all(0.5 <= each["train.momentum"] <= 0.9 for each in samples)
 
-    @pytest.mark.parametrize(
-        ("entry", "drawn"),
-        [
-            ("{type: int, low: 1, high: 12, step: 5}", {1, 6, 11}),
-            ("{type: int, low: 4, high: 6, step: 3}", {4}),
-            ("{type: float, low: 0.0, high: 1.0, step: 0.4}", {0.0, 0.4, 0.8}),
-        ],
-    )
-    def test_a_step_need_not_lead_to_the_end(self, entry, drawn):
-        """Warnings are errors here: none is given either."""
-        space = space_of(f"train.l1: {entry}")
-        assert {draw(random_trial(seed), space)["train.l1"] for seed in range(30)} == drawn
+    def test_a_step_that_does_not_divide_the_range_ends_below_its_limit(self):
+        """Without a warning of Optuna, which would be an error here."""
+        expected = {
+            "{type: int, low: 1, high: 12, step: 5}": {1, 6, 11},
+            "{type: int, low: 4, high: 6, step: 3}": {4},
+            "{type: float, low: 0.0, high: 1.0, step: 0.4}": {0.0, 0.4, 0.8},
+        }
+        for entry, values in expected.items():
+            space = space_of(f"train.l1: {entry}")
+            samples = {suggest_values(random_trial(seed), space)["train.l1"] for seed in range(30)}
+            assert samples == values, entry
 
-    def test_lists_are_as_long_as_the_switch_says(self):
+    def test_lists_have_the_length_that_the_switch_determines(self):
         space = space_of(LAYERS)
-        seen = Counter()
+        depths = Counter()
 
         for seed in range(100):
             trial = random_trial(seed)
-            values = draw(trial, space)
+            values = suggest_values(trial, space)
             depth = trial.params["depth"]
-            seen[depth] += 1
+            depths[depth] += 1
             assert len(values["train.model.channels"]) == depth
             assert len(values["train.model.kernel"]) >= min(depth, 2)
 
-        assert set(seen) == {1, 2, 3}
+        assert set(depths) == {1, 2, 3}
 
-    @pytest.mark.parametrize("text", [LAYERS, OPTIMIZER])
-    def test_the_same_seed_draws_the_same(self, text):
-        space = space_of(text)
-        assert draw(random_trial(5), space) == draw(random_trial(5), space)
-        assert len({str(draw(random_trial(seed), space)) for seed in range(9)}) > 3
+    def test_the_same_seed_gives_the_same_values(self):
+        for space in (space_of(LAYERS), space_of(OPTIMIZER)):
+            samples = [suggest_values(random_trial(seed), space) for seed in range(9)]
 
-    @pytest.mark.parametrize("text", [LAYERS, OPTIMIZER])
-    def test_a_study_that_learns_draws_from_it_too(self, text):
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=3))
-        space = space_of(text)
+            assert suggest_values(random_trial(5), space) == samples[5]
+            assert len(set(map(str, samples))) > 3
 
-        for number in range(12):
-            trial = study.ask()
-            assert draw(trial, space)
-            study.tell(trial, number % 5)
+    def test_a_sampler_that_learns_can_sample_conditional_ranges(self):
+        for space in (space_of(LAYERS), space_of(OPTIMIZER)):
+            sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=3)
+            study = optuna.create_study(sampler=sampler)
+            for number in range(12):
+                trial = study.ask()
+                assert suggest_values(trial, space)
+                study.tell(trial, number % 5)
 
-    def test_it_can_be_written_to_a_file_and_read_again(self, tmp_path):
+    def test_values_survive_writing_to_a_file_and_reading(self, tmp_path):
         space = space_of("""
             train.optimizer: {type: categorical, choices: [adam]}
             train.momentum:
@@ -271,7 +270,7 @@ class TestWhatIsDrawn:
             train.clip_norm: {type: categorical, choices: [1.0e-03]}
             train.model.kernel: [{type: int, low: 3, high: 3}]
         """)
-        values = draw(random_trial(0), space)
+        values = suggest_values(random_trial(0), space)
 
         write_yaml(tmp_path / "best_params.yaml", values)
 
@@ -279,7 +278,7 @@ class TestWhatIsDrawn:
 
 
 def plain(value):
-    """A value as JSON would give it back."""
+    """The value after a round trip through JSON."""
     if isinstance(value, list):
         return list(value)
     return float(value) if isinstance(value, float) else value
@@ -294,24 +293,23 @@ train.momentum: {type: float, low: 0.0, high: 0.75, step: 0.25}
 
 
 class TestGrids:
-    @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-    def test_every_point_is_visited_once(self, seed):
+    def test_every_point_is_visited_once(self):
         space = space_of(GRID)
         size = grid_size(space)
-
-        points = [tuple(walk_grid(space, number, seed).items()) for number in range(size)]
-
         assert size == 2 * 3 * 3 * 2 * 4
-        assert len(set(points)) == size
 
-    def test_every_point_is_drawn_as_it_is_in_the_grid(self):
+        for seed in (0, 1, 2**32 - 1):
+            points = [tuple(grid_params(space, number, seed).items()) for number in range(size)]
+            assert len(set(points)) == size
+
+    def test_trials_have_the_values_of_the_grid(self):
         space = space_of(GRID)
         study = optuna.create_study()
-        drawn = []
+        sampled = []
 
         for number in range(grid_size(space)):
-            study.enqueue_trial(walk_grid(space, number, 3))
-            drawn.append(draw(study.ask(), space))
+            study.enqueue_trial(grid_params(space, number, 3))
+            sampled.append(suggest_values(study.ask(), space))
 
         expected = [
             {
@@ -324,21 +322,21 @@ class TestGrids:
                 ["adam", "sgd"], [[8, 16], [4], [8]], [1, 3, 5], [2, 3], [0.0, 0.25, 0.5, 0.75]
             )
         ]
-        assert sorted(map(str, drawn)) == sorted(map(str, expected))
+        assert sorted(map(str, sampled)) == sorted(map(str, expected))
 
-    def test_the_order_is_random_but_the_same_for_the_same_seed(self):
+    def test_the_order_is_random_and_determined_by_the_seed(self):
         space = space_of(GRID)
 
         def order(seed):
-            return [str(walk_grid(space, number, seed)) for number in range(20)]
+            return [str(grid_params(space, number, seed)) for number in range(20)]
 
         assert order(0) == order(0)
         assert order(0) != order(1)
         assert order(0) != [str(grid_point(space, index)) for index in range(20)]
 
-    @pytest.mark.parametrize(
-        "entry",
-        [
+    def test_optuna_accepts_every_point(self):
+        """Rounding errors must not put the last point outside of its range."""
+        entries = [
             "{type: int, low: 1, high: 9, step: 2}",
             "{type: int, low: 1, high: 8, log: true}",
             "{type: float, low: 0.0, high: 1.0, step: 0.25}",
@@ -347,22 +345,20 @@ class TestGrids:
             "{type: float, low: 0.0, high: 0.9, step: 0.3}",
             "{type: float, low: 1.0e-06, high: 9.0e-06, step: 1.0e-06}",
             "{type: categorical, choices: [1, 1.0, true, '1', null, [], [1, 2]]}",
-        ],
-    )
-    def test_the_record_of_a_study_takes_every_point(self, entry):
-        space = space_of(f"train.l1: {entry}")
+        ]
         study = optuna.create_study()
+        for index, entry in enumerate(entries):
+            space = {f"train.l{index}": space_of(f"train.l1: {entry}")["train.l1"]}
+            for number in range(grid_size(space)):
+                study.enqueue_trial(grid_params(space, number, 0))
+                trial = study.ask()
+                suggest_values(trial, space)
+                assert create_trial(
+                    state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions
+                )
 
-        for number in range(grid_size(space)):
-            study.enqueue_trial(walk_grid(space, number, 0))
-            trial = study.ask()
-            draw(trial, space)
-            assert create_trial(
-                state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions
-            )
-
-    def test_the_grid_of_an_empty_space_is_nothing_to_draw(self):
-        assert walk_grid({}, 0, 0) == {}
+    def test_the_grid_of_an_empty_space_has_one_point_without_parameters(self):
+        assert grid_params({}, 0, 0) == {}
 
 
 INFO = DatasetInfo("shapes", ["a", "b"], [1, 28, 28], {}, [0.5], [0.3], {}, "")
@@ -370,7 +366,7 @@ INFO = DatasetInfo("shapes", ["a", "b"], [1, 28, 28], {}, [0.5], [0.3], {}, "")
 
 @pytest.fixture(scope="module")
 def params(repository):
-    """The shipped parameters without the word `search`."""
+    """The shipped parameters with values in the place of `search`."""
     values = {
         "search.epochs": 7,
         "train.model.channels": [8, 16],
@@ -384,38 +380,28 @@ def params(repository):
     return with_values(load_params(repository / "params.yaml"), values)
 
 
-class TestWhatADrawMakes:
-    def test_a_training_with_the_values_and_the_budget_of_a_trial(self, params):
+class TestCandidates:
+    def test_have_the_values_of_the_trial_and_the_epochs_of_the_search(self, params):
         made = candidate(params, INFO, {"train.model.channels": [4], "train.l1": 0.5})
 
         assert made.settings.model.channels == (4,)
         assert made.settings.l1 == 0.5
         assert made.settings.epochs == 7
-        assert made.settings.patience is None
         assert made.settings.learning_rate == 0.01
 
-    def test_patience_where_it_is_searched(self, params):
+    def test_have_no_patience_unless_it_is_searched(self, params):
+        assert candidate(params, INFO, {}).settings.patience is None
         assert candidate(params, INFO, {"train.patience": 3}).settings.patience == 3
 
-    @pytest.mark.parametrize(
-        ("values", "told"),
-        [
-            ({"train.model.channels": [4] * 6}, "the image vanishes at convolution 5 of 6"),
-            ({"train.model.kernel": [3, 3, 3]}, "kernel has 3 values for 2 convolutions"),
-        ],
-    )
-    def test_a_network_that_cannot_be_built_has_a_reason(self, params, values, told):
-        with pytest.raises(ValueError, match=told):
-            candidate(params, INFO, values)
-
-    def test_the_reason_is_told_as_in_the_file(self, params):
-        with pytest.raises(ValueError, match="batch_size of at least 2") as caught:
-            candidate(params, INFO, {"train.model.batch_norm": True, "train.batch_size": 1})
-        assert str(caught.value) == "train.model.batch_norm needs a batch_size of at least 2"
-
-    @pytest.mark.parametrize(
-        ("name", "value"), [("train.model.channels", []), ("train.momentum", math.nan)]
-    )
-    def test_the_reason_names_the_parameter(self, params, name, value):
-        with pytest.raises(ValueError, match=name.rpartition(".")[-1]):
-            candidate(params, INFO, {name: value})
+    def test_that_are_invalid_raise_an_error_that_names_the_parameter(self, params, message):
+        invalid = {
+            "too many convolutions": {"train.model.channels": [4] * 6},
+            "kernel of another length": {"train.model.kernel": [3, 3, 3]},
+            "batch of one": {"train.model.batch_norm": True, "train.batch_size": 1},
+            "no channels": {"train.model.channels": []},
+            "not a number": {"train.momentum": math.nan},
+        }
+        for name, values in invalid.items():
+            with pytest.raises(ValueError, match=r".") as error:
+                candidate(params, INFO, values)
+            message(f"search/candidate: {name}", error.value)

@@ -1,4 +1,4 @@
-"""What a study promises: the same trials however it is run, and nothing trained for nothing."""
+"""A study gives the same trials however it is executed, and trains no epoch twice."""
 
 import dataclasses
 import logging
@@ -79,13 +79,13 @@ def params(repository):
 
 @pytest.fixture(scope="module")
 def empty_record(tmp_path_factory):
-    """A record without trials; its tables take a while to be laid out."""
+    """A record without trials, to be copied because creating its tables is slow."""
     return StudyRecord(tmp_path_factory.mktemp("record"), ["minimize"]).path
 
 
 @pytest.fixture(scope="module")
 def task(params, data_dir, empty_record, tmp_path_factory):
-    """A task like `params` but for the changes; each has a folder of its own."""
+    """Make a task from `params` with changes, in a folder of its own."""
 
     def make(changes=(), **more):
         folder = tmp_path_factory.mktemp("study")
@@ -119,36 +119,36 @@ def study_of(task, executor=None, work=run_job, similar=()):
 
 
 def run(task, executor=None, work=run_job, similar=()):
-    """Its trials, in the order of their numbers."""
+    """Run the study and return its trials in the order of their numbers."""
     study = study_of(task, executor, work, similar)
     return sorted(study.trials(), key=lambda trial: trial.number)
 
 
-def made_up(landscape, job):
-    """Learning curves without learning; which is ahead changes from epoch to epoch."""
+def random_outcome(landscape, job):
+    """A training with random losses, in which the best trial changes from epoch to epoch."""
     random = np.random.default_rng([landscape, int(job.settings.learning_rate * 1e9)])
     losses = random.random(job.settings.epochs)[: job.stop_epoch]
     history = [
         {"epoch": epoch, "validation/mse": loss, "validation/loss": loss}
         for epoch, loss in enumerate(losses.tolist(), 1)
     ]
-    over = job.stop_epoch == job.settings.epochs
-    return Outcome(job.name, history, job.stop_epoch, 0, 0.0, 0.0, None, over)
+    finished = job.stop_epoch == job.settings.epochs
+    return Outcome(job.name, history, job.stop_epoch, 0, 0.0, 0.0, None, finished)
 
 
-KNOWN = {}
+CACHE = {}
 
 
-def remembered(job):
-    """A job, done once for all tests of what is made of outcomes."""
-    what = pickle.dumps(dataclasses.replace(job, name="", checkpoint=None))
-    if what not in KNOWN:
-        KNOWN[what] = run_job(dataclasses.replace(job, checkpoint=None))
-    return dataclasses.replace(KNOWN[what], name=job.name)
+def cached(job):
+    """Run a job once for all tests that do not depend on how it is trained."""
+    key = pickle.dumps(dataclasses.replace(job, name="", checkpoint=None))
+    if key not in CACHE:
+        CACHE[key] = run_job(dataclasses.replace(job, checkpoint=None))
+    return dataclasses.replace(CACHE[key], name=job.name)
 
 
 def timeless(trials):
-    """Everything that is known of trials but how long they took."""
+    """Return copies of trials without the duration of their trainings."""
     return [
         dataclasses.replace(
             trial, outcomes=[dataclasses.replace(each, seconds=0.0) for each in trial.outcomes]
@@ -158,30 +158,30 @@ def timeless(trials):
 
 
 def entries(task):
-    """What the record has of each trial, but for times."""
+    """The trials in the record, without the duration of trainings."""
     path = task.checkpoints.parent / "study.db"
     with opened_by_optuna(path) as study:
         trials = study.get_trials()
-    found = []
+    result = []
     for trial in trials:
         attributes = dict(trial.user_attrs)
         for name in attributes:
             if name.startswith("epoch "):
                 attributes[name] = [outcome | {"seconds": 0.0} for outcome in attributes[name]]
-        known = (trial.number, trial.state.name, trial.params, trial.values)
-        found.append((*known, trial.intermediate_values, attributes))
-    return found
+        values = (trial.number, trial.state.name, trial.params, trial.values)
+        result.append((*values, trial.intermediate_values, attributes))
+    return result
 
 
 @pytest.fixture(scope="module")
-def undisturbed(task):
-    """What `params` give."""
+def uninterrupted(task):
+    """The trials of `params`."""
     return timeless(run(task()))
 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The epochs that really were trained, in their order."""
+    """A list of the epochs that are trained, in their order."""
     epochs = []
     train_epoch = Training.train_epoch
 
@@ -195,16 +195,16 @@ def trained(monkeypatch):
 
 
 def value_at(trial, epochs):
-    """What a trial is judged by after so many epochs: the figure of the weights it would keep."""
+    """The result of a trial after a number of epochs: the MSE at its best epoch."""
     return min((r["validation/loss"], r["validation/mse"]) for r in trial.history[:epochs])[1]
 
 
-def test_trials_draw_from_every_range(undisturbed):
-    trials = undisturbed
+def test_trials_have_a_value_from_every_range(uninterrupted):
+    trials = uninterrupted
 
     assert [trial.number for trial in trials] == list(range(6))
     for trial in trials:
-        assert set(trial.values) == set(trial.drawn) == set(SPACE)
+        assert set(trial.values) == set(trial.params) == set(SPACE)
         assert trial.values[CHANNELS] in ([4], [4, 8])
         assert 4 <= trial.values[HIDDEN] <= 16
         assert 0.001 <= trial.values[RATE] <= 0.1
@@ -212,80 +212,78 @@ def test_trials_draw_from_every_range(undisturbed):
     assert len({trial.values[RATE] for trial in trials}) == 6
 
 
-def test_the_same_seed_gives_the_same_study_and_another_seed_another(task, undisturbed):
-    assert timeless(run(task())) == undisturbed
+def test_the_seed_determines_the_study(task, uninterrupted):
+    assert timeless(run(task())) == uninterrupted
 
     other = run(task({"search.trials": 2}, seed=1))
-    assert [trial.values for trial in other] != [trial.values for trial in undisturbed[:2]]
+    assert [trial.values for trial in other] != [trial.values for trial in uninterrupted[:2]]
 
 
-def test_every_trial_has_the_seed_of_the_study_so_that_its_values_alone_tell_them_apart(task):
+def test_trials_with_equal_values_have_equal_results(task):
     one_point = {
         name: entry | {"high": entry["low"]} for name, entry in SPACE.items() if "low" in entry
     }
     one_point[CHANNELS] = {"type": "categorical", "choices": [[4]]}
 
-    trials = run(task({"search.space": one_point, **WITHOUT_RUNGS}), work=remembered)
+    trials = run(task({"search.space": one_point, **WITHOUT_RUNGS}), work=cached)
 
     assert len({trial.results[0] for trial in trials}) == 1
 
 
-def test_trials_trained_in_two_processes_are_those_trained_in_one(task, undisturbed):
+def test_two_processes_give_the_same_trials_as_one(task, uninterrupted):
     with processes(2) as executor:
-        apart = run(task(), executor, run_job_alone)
+        parallel = run(task(), executor, run_job_alone)
 
-    assert timeless(apart) == undisturbed
-    assert {trial.state for trial in undisturbed} == {COMPLETE, PRUNED}
+    assert timeless(parallel) == uninterrupted
+    assert {trial.state for trial in uninterrupted} == {COMPLETE, PRUNED}
 
 
-def test_the_order_in_which_trainings_end_changes_nothing(task, undisturbed):
-    class Backwards(InlineExecutor):
-        """Does the work that came last first, when all of a round is there."""
+def test_the_order_in_which_trainings_finish_changes_nothing(task, uninterrupted):
+    class DeferredExecutor(InlineExecutor):
+        """Collects the work of a round."""
 
         def __init__(self):
-            self.model_dir = []
+            self.pending = []
 
         def submit(self, fn, /, job):
-            self.model_dir.append((Future(), fn, job))
-            return self.model_dir[-1][0]
+            self.pending.append((Future(), fn, job))
+            return self.pending[-1][0]
 
-    def work_backwards(waiting):
-        while executor.model_dir:
-            future, fn, job = executor.model_dir.pop()
+    def complete_in_reverse(futures):
+        while executor.pending:
+            future, fn, job = executor.pending.pop()
             future.set_result(fn(job))
-        return list(waiting)[::-1]
+        return list(futures)[::-1]
 
-    executor = Backwards()
+    executor = DeferredExecutor()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentlab.search.study.as_completed", work_backwards)
-        assert timeless(run(task(), executor)) == undisturbed
+        patch.setattr("latentlab.search.study.as_completed", complete_in_reverse)
+        assert timeless(run(task(), executor)) == uninterrupted
 
 
-def test_an_empty_space_means_no_trials(task):
+def test_an_empty_space_has_no_trials(task):
     assert run(task({"search.space": {}})) == []
 
 
-def test_a_value_that_is_drawn_does_not_depend_on_what_train_says(task, undisturbed):
-    assert timeless(run(task({RATE: 0.5}))) == undisturbed
+def test_the_value_of_a_searched_parameter_in_train_is_ignored(task, uninterrupted):
+    assert timeless(run(task({RATE: 0.5}))) == uninterrupted
 
 
-def test_the_longest_trainings_are_handed_out_first(task):
-    handed_out = []
+def test_the_longest_trainings_are_submitted_first(task):
+    submitted = []
 
-    def note(job):
-        handed_out.append((job.name, job.stop_epoch))
-        return remembered(job)
+    def log(job):
+        submitted.append(job.stop_epoch)
+        return cached(job)
 
-    trials = run(task(), work=note)
+    trials = run(task(), work=log)
 
-    second_round = handed_out[3 : 3 + 3 + sum(trial.epochs > 1 for trial in trials[:3])]
-    lengths = [1 if until == 1 else until // 2 for _, until in second_round]
+    second_round = submitted[3 : 3 + 3 + sum(trial.epochs > 1 for trial in trials[:3])]
+    lengths = [1 if stop_epoch == 1 else stop_epoch // 2 for stop_epoch in second_round]
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_an_architecture_that_cannot_be_built_is_pruned_with_its_reason_and_costs_nothing(
-    task, trained
-):
+def test_a_network_that_cannot_be_built_is_pruned_without_training(task, trained, message):
     choices = {"type": "categorical", "choices": [[4], IMPOSSIBLE]}
     trials = run(task({"search.space": SPACE | {CHANNELS: choices}}))
 
@@ -293,53 +291,56 @@ def test_an_architecture_that_cannot_be_built_is_pruned_with_its_reason_and_cost
     assert 0 < len(impossible) < 6
     for trial in impossible:
         assert trial.state == PRUNED
-        assert "the image vanishes at convolution 4 of 5" in trial.reason
+        message("search/trial: network cannot be built", trial.reason)
         assert (trial.epochs, trial.parameters, trial.results) == (0, 0, [])
     assert sum(trial.epochs for trial in trials) == len(trained)
     assert best_of(trials, task().settings).values[CHANNELS] == [4]
 
 
-def test_where_no_architecture_can_be_built_the_search_says_why(task):
+def test_a_study_without_any_network_that_can_be_built_is_an_error(task, message):
     choices = {"type": "categorical", "choices": [IMPOSSIBLE]}
     one = task({"search.space": SPACE | {CHANNELS: choices}})
 
-    trials = run(one, work=remembered)
+    trials = run(one, work=cached)
 
     assert {trial.state for trial in trials} == {PRUNED}
-    with pytest.raises(EnvironmentProblem, match=r"none of 6 trials completed .*vanishes"):
+    with pytest.raises(EnvironmentProblem) as error:
         best_of(trials, one.settings)
+    message("search/no network can be built", error.value)
 
 
-def test_a_value_that_no_network_may_have_is_pruned_with_its_reason(task):
-    """`batch_norm` with a batch of one: each may be, both may not."""
+def test_values_that_are_invalid_together_are_pruned(task, message):
+    """`batch_norm` with a batch size of 1: each is valid alone."""
     batches = {"type": "categorical", "choices": [1]}
     space = SPACE | {"train.batch_size": batches}
 
     trials = run(task({"search.space": space, "train.model.batch_norm": True}))
 
     assert {trial.state for trial in trials} == {PRUNED}
-    assert "batch_norm needs a batch_size of at least 2" in trials[0].reason
+    message("search/trial: invalid values", trials[0].reason)
 
 
-def test_a_trial_that_diverges_fails_and_the_study_goes_on(task):
+def test_a_trial_that_diverges_fails_and_the_study_continues(task):
     rates = {"type": "categorical", "choices": [0.01, 1e30]}
     changes = {"train.optimizer": "sgd", "train.model.output": "linear"}
 
     trials = run(task({"search.space": SPACE | {RATE: rates}, **changes}))
 
-    wild = [trial for trial in trials if trial.values[RATE] > 1]
-    assert 0 < len(wild) < 6
-    for trial in wild:
+    diverged = [trial for trial in trials if trial.values[RATE] > 1]
+    assert 0 < len(diverged) < 6
+    for trial in diverged:
         assert trial.state == FAILED
         assert "the loss is not finite in epoch 1" in trial.reason
         assert trial.results == []
-    tame = {trial.state for trial in trials if trial not in wild}
-    assert COMPLETE in tame
-    assert FAILED not in tame
+    others = {trial.state for trial in trials if trial not in diverged}
+    assert COMPLETE in others
+    assert FAILED not in others
 
 
-def test_a_trial_whose_process_is_killed_each_time_fails_and_the_study_goes_on(task, params):
-    """As the system does where memory runs out."""
+def test_a_trial_whose_process_is_killed_each_time_fails_and_the_study_continues(
+    task, params, message
+):
+    """As the operating system does when memory runs out."""
 
     def deadly(values):
         made = candidate(params, INFO, values)
@@ -353,14 +354,15 @@ def test_a_trial_whose_process_is_killed_each_time_fails_and_the_study_goes_on(t
     assert {trial.state for trial in trials} == {COMPLETE, FAILED}
     for trial in trials:
         assert (trial.state == COMPLETE) == (trial.values[CHANNELS] == [4])
-        assert trial.state == COMPLETE or "its process was killed 3 times" in trial.reason
+        if trial.state == FAILED:
+            message("search/trial: process killed", trial.reason)
 
 
-def test_a_trial_whose_process_is_killed_later_keeps_what_it_had_reached(task):
+def test_a_trial_whose_process_is_killed_later_keeps_the_history_of_earlier_rungs(task):
     def deadly(job):
         if job.stop_epoch > 1:
             raise Killed("its process was killed 3 times")
-        return remembered(job)
+        return cached(job)
 
     trials = run(task(), work=deadly)
 
@@ -370,8 +372,7 @@ def test_a_trial_whose_process_is_killed_later_keeps_what_it_had_reached(task):
     assert all(trial.parameters > 0 for trial in failed)
 
 
-def test_a_network_that_does_not_fit_into_memory_fails_its_trial_alone(task):
-    """A process that the system kills for it does no more."""
+def test_a_network_that_does_not_fit_into_memory_fails_only_its_trial(task):
     widths = {"type": "categorical", "choices": [8, 10**12]}
 
     trials = run(task({"search.space": SPACE | {HIDDEN: widths}}))
@@ -382,10 +383,10 @@ def test_a_network_that_does_not_fit_into_memory_fails_its_trial_alone(task):
     assert COMPLETE in {trial.state for trial in trials}
 
 
-def test_a_disk_without_room_for_checkpoints_is_a_problem_of_the_environment(task):
+def test_a_full_disk_ends_the_study_with_an_environment_problem(task):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def run_without_room(job):
+    def run_with_full_disk(job):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         try:
             return run_job(job)
@@ -393,15 +394,15 @@ def test_a_disk_without_room_for_checkpoints_is_a_problem_of_the_environment(tas
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with pytest.raises(EnvironmentProblem):
-        run(task(), work=run_without_room)
+        run(task(), work=run_with_full_disk)
 
 
-def test_what_keeps_every_training_from_running_ends_the_study(task, tmp_path):
-    with pytest.raises(EnvironmentProblem, match="run `dvc repro fetch` first"):
+def test_missing_images_end_the_study_with_an_environment_problem(task, tmp_path):
+    with pytest.raises(EnvironmentProblem, match="dvc repro fetch"):
         run(task(data_dir=tmp_path / "nowhere"))
 
 
-def test_a_pruned_trial_has_trained_to_its_rung_only_and_a_promoted_one_continues(task, trained):
+def test_a_pruned_trial_stops_at_its_rung_and_a_promoted_one_continues_from_it(task, trained):
     one = task({"search.trials": 9})
 
     trials = run(one)
@@ -419,7 +420,7 @@ def test_a_pruned_trial_has_trained_to_its_rung_only_and_a_promoted_one_continue
     )
 
 
-def test_the_seconds_of_a_trial_are_those_of_all_its_rungs(task):
+def test_the_duration_of_a_trial_includes_all_its_rungs(task):
     seconds = {}
 
     def measure(job):
@@ -432,84 +433,84 @@ def test_the_seconds_of_a_trial_are_those_of_all_its_rungs(task):
     assert max(map(len, seconds.values())) > 1
     for trial in trials:
         (outcome,) = trial.outcomes
-        of_rungs = seconds[outcome.name]
-        assert of_rungs == sorted(of_rungs)
-        assert outcome.seconds == of_rungs[-1]
+        after_rungs = seconds[outcome.name]
+        assert after_rungs == sorted(after_rungs)
+        assert outcome.seconds == after_rungs[-1]
 
 
 def epochs_by_number(trials):
     return [trial.epochs for trial in trials]
 
 
-@pytest.mark.parametrize("batch", [4, 12])
-def test_halving_lets_the_best_of_all_that_reach_a_rung_go_on(task, batch):
-    one = task({"search.trials": 12, "search.batch": batch})
+def test_halving_promotes_the_best_fraction_of_all_trials_at_a_rung(task):
+    """Whether they are sampled in batches or all at once."""
+    for batch in (4, 12):
+        one = task({"search.trials": 12, "search.batch": batch})
 
-    trials = run(one, work=remembered)
+        trials = run(one, work=cached)
 
-    reached = dict.fromkeys(range(12), 1)
-    going = range(12)
-    for rung, following in ((1, 2), (2, 4)):
-        values = {number: value_at(trials[number], rung) for number in going}
-        going = sorted(going, key=lambda number: (values[number], number))[: len(going) // 2]
-        reached |= dict.fromkeys(going, following)
-    assert epochs_by_number(trials) == list(reached.values())
-    assert Counter(epochs_by_number(trials)) == {1: 6, 2: 3, 4: 3}
+        expected = dict.fromkeys(range(12), 1)
+        promoted = range(12)
+        for rung, following in ((1, 2), (2, 4)):
+            values = {number: value_at(trials[number], rung) for number in promoted}
+            ranked = sorted(promoted, key=lambda number: (values[number], number))
+            promoted = ranked[: len(ranked) // 2]
+            expected |= dict.fromkeys(promoted, following)
+        assert epochs_by_number(trials) == list(expected.values())
+        assert Counter(epochs_by_number(trials)) == {1: 6, 2: 3, 4: 3}
 
 
-@pytest.mark.parametrize("trend", [1, -1])
-def test_halving_keeps_to_its_share_of_the_epochs_whatever_comes_last(task, trend):
-    one = task(
-        {"search.trials": 32, "search.batch": 8, "search.reduction_factor": 4, "search.epochs": 16}
-    )
-
-    def monotonous(job):
-        number = int(job.name.split()[1].rstrip(","))
-        outcome = remembered(job)
-        loss = 1.0 - trend * number / 100
-        history = [record | {"validation/mse": loss} for record in outcome.history]
-        return dataclasses.replace(outcome, history=history)
-
-    trials = run(one, work=monotonous)
-
-    # of thirty-two for one epoch, eight go on to four, two of these to sixteen
+def test_halving_keeps_to_its_budget_also_if_later_trials_are_all_better_or_worse(task):
+    # of 32 trials with 1 epoch, 8 are promoted to 4 epochs, and 2 of these to 16
     expected = [1] * 24 + [4] * 6 + [16] * 2
-    assert epochs_by_number(trials) == expected[::trend]
+    changes = {"search.trials": 32, "search.batch": 8, "search.reduction_factor": 4}
+    for trend in (1, -1):
+
+        def monotonic(job, trend=trend):
+            number = int(job.name.split()[1].rstrip(","))
+            outcome = cached(job)
+            loss = 1.0 - trend * number / 100
+            history = [record | {"validation/mse": loss} for record in outcome.history]
+            return dataclasses.replace(outcome, history=history)
+
+        trials = run(task(changes | {"search.epochs": 16}), work=monotonic)
+
+        assert epochs_by_number(trials) == expected[::trend]
 
 
-def test_of_the_trials_that_halving_judges_those_that_failed_are_not_counted(task):
-    """Of six a half would be three, of the four that are left it is two."""
+def test_halving_does_not_count_failed_trials(task):
+    """Half of the four trials that did not fail are promoted, not half of six."""
     one = task({"search.epochs": 2})
 
     def fail_at_first(job):
         failed = job.name.startswith(("trial 0", "trial 1"))
-        return dataclasses.replace(remembered(job), error="it diverged" if failed else None)
+        return dataclasses.replace(cached(job), error="it diverged" if failed else None)
 
     trials = run(one, work=fail_at_first)
 
     assert Counter(trial.state for trial in trials) == {FAILED: 2, PRUNED: 2, COMPLETE: 2}
 
 
-def test_a_trial_of_which_it_is_clear_that_it_does_not_go_on_ends_while_others_are_drawn(task):
+def test_a_trial_that_cannot_be_promoted_any_more_is_pruned_at_once(task):
     one = task({"search.trials": 12, "search.batch": 4, "search.epochs": 2})
     started = []
 
-    def note(job):
+    def log(job):
         started.append(int(job.name.split()[1].rstrip(",")))
-        return remembered(job)
+        return cached(job)
 
-    study = study_of(one, work=note)
+    study = study_of(one, work=log)
     ended = []
     for trial in study.trials():
         ended.append(max(started))
         if max(started) < 11:
             assert study.leader.results[0] < trial.results[0]
 
-    assert Counter(ended) == {7: 2, 11: 10}  # six of twelve may go on, and of eight too
+    assert Counter(ended) == {7: 2, 11: 10}  # 6 trials will be promoted, so 2 of the first 8 end
     assert study.leader is None
 
 
-def test_the_median_pruner_stops_what_is_worse_than_the_median_of_complete_trials(task):
+def test_the_median_pruner_prunes_trials_below_the_median_of_complete_trials(task):
     one = task(
         {
             "search.pruner": "median",
@@ -520,46 +521,46 @@ def test_the_median_pruner_stops_what_is_worse_than_the_median_of_complete_trial
         }
     )
 
-    trials = run(one, work=remembered)
+    trials = run(one, work=cached)
 
-    # the first six are complete when the others are asked, in the order of their results
+    # the first six trials are complete when the pruner decides about the others
     complete = [value_at(trial, 2) for trial in trials[:6]]
     assert epochs_by_number(trials[:6]) == [2] * 6
     for trial in trials[6:]:
-        goes_on = value_at(trial, 1) <= statistics.median(complete)
-        assert trial.state == (COMPLETE if goes_on else PRUNED)
-        assert trial.epochs == 1 + goes_on
+        promoted = value_at(trial, 1) <= statistics.median(complete)
+        assert trial.state == (COMPLETE if promoted else PRUNED)
+        assert trial.epochs == 1 + promoted
     assert 6 < sum(trial.epochs == 2 for trial in trials) < 12
 
 
-def test_without_a_pruner_every_trial_is_trained_to_the_end_at_once(task):
-    untils = []
+def test_without_a_pruner_every_trial_is_trained_to_the_end_in_one_job(task):
+    stop_epochs = []
 
-    def note(job):
-        untils.append(job.stop_epoch)
-        return remembered(job)
+    def log(job):
+        stop_epochs.append(job.stop_epoch)
+        return cached(job)
 
-    trials = run(task(WITHOUT_RUNGS), work=note)
+    trials = run(task(WITHOUT_RUNGS), work=log)
 
     assert {trial.state for trial in trials} == {COMPLETE}
     assert {trial.epochs for trial in trials} == {4}
-    assert untils == [4] * 6
+    assert stop_epochs == [4] * 6
 
 
-def test_a_trial_that_went_through_rungs_has_the_history_of_one_that_did_not(task):
-    """Bit for bit, with everything that a training carries from epoch to epoch."""
-    carried = {
+def test_a_trial_trained_in_rungs_is_bit_identical_to_one_trained_at_once(task):
+    """With every option that has a state from epoch to epoch."""
+    stateful = {
         "train.model.dropout": 0.2,
         "train.model.batch_norm": True,
         "train.ema_decay": 0.9,
         "train.prune_fraction": 0.2,
         "train.prune_epochs": [2],
-        "search.sampler": "random",  # which draws the same, whatever was pruned
+        "search.sampler": "random",  # its samples do not depend on pruning
         "search.trials": 4,
     }
 
-    in_rungs = run(task(carried))
-    at_once = run(task(carried | WITHOUT_RUNGS))
+    in_rungs = run(task(stateful))
+    at_once = run(task(stateful | WITHOUT_RUNGS))
 
     assert any(trial.epochs == 4 for trial in in_rungs)
     for trial, other in zip(in_rungs, at_once, strict=True):
@@ -573,7 +574,7 @@ def test_a_trial_that_runs_out_of_patience_is_complete(task):
     patience = {"type": "categorical", "choices": [1]}
     impatient = {"search.space": SPACE | {"train.patience": patience}, "train.min_delta": 10.0}
 
-    trials = run(task(impatient), work=remembered)
+    trials = run(task(impatient), work=cached)
 
     complete = [trial for trial in trials if trial.state == COMPLETE]
     assert complete
@@ -583,10 +584,10 @@ def test_a_trial_that_runs_out_of_patience_is_complete(task):
 @pytest.fixture
 def folds():
     images = torch.arange(40)
-    return [(images[images % 3 != part], images[images % 3 == part]) for part in range(3)]
+    return [(images[images % 3 != fold], images[images % 3 == fold]) for fold in range(3)]
 
 
-def test_with_folds_a_trial_is_judged_by_the_mean_over_their_trainings(task, folds, trained):
+def test_with_folds_the_result_of_a_trial_is_the_mean_over_folds(task, folds, trained):
     trials = run(task({"search.trials": 4}, splits=folds))
 
     assert sum(trial.epochs for trial in trials) == len(trained)
@@ -597,28 +598,28 @@ def test_with_folds_a_trial_is_judged_by_the_mean_over_their_trainings(task, fol
         first = [outcome.history[0]["validation/mse"] for outcome in trial.outcomes]
         assert trial.history[0]["validation/mse"] == pytest.approx(statistics.mean(first))
         assert [outcome.name for outcome in trial.outcomes] == [
-            f"trial {trial.number}, part {part:02}" for part in range(3)
+            f"trial {trial.number}, split {split:02}" for split in range(3)
         ]
 
 
-def test_the_training_of_a_fold_has_the_images_of_the_fold(task, folds):
+def test_the_training_of_each_fold_has_its_images(task, folds):
     jobs = []
 
-    def note(job):
+    def log(job):
         jobs.append(job)
-        return remembered(job)
+        return cached(job)
 
-    run(task({"search.trials": 1, **WITHOUT_RUNGS}, splits=folds), work=note)
+    run(task({"search.trials": 1, **WITHOUT_RUNGS}, splits=folds), work=log)
 
-    for job, (kept, held_out) in zip(jobs, folds, strict=True):
-        assert job.train_indices.tolist() == kept.tolist()
+    for job, (train, held_out) in zip(jobs, folds, strict=True):
+        assert job.train_indices.tolist() == train.tolist()
         assert job.held_out.tolist() == held_out.tolist()
 
 
-def test_with_folds_one_divergence_fails_the_trial(task, folds):
+def test_a_divergence_in_one_fold_fails_the_trial(task, folds):
     def diverge_in_the_last(job):
-        outcome = remembered(job)
-        last = job.name == "trial 1, part 02"
+        outcome = cached(job)
+        last = job.name == "trial 1, split 02"
         return dataclasses.replace(outcome, error="it diverged") if last else outcome
 
     trials = run(task({"search.trials": 3}, splits=folds), work=diverge_in_the_last)
@@ -635,57 +636,56 @@ NUMBERS = {
 ONE_EPOCH = {"search.epochs": 1, "search.batch": 4}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cma-es"])
-def test_a_sampler_that_learns_draws_what_chance_does_not(task, sampler):
-    """TPE begins to learn after ten trials, here with the fourth batch."""
+def test_samplers_that_learn_differ_from_random_search_only_after_the_first_trials(task):
+    """TPE starts to learn after ten trials, here with the fourth batch."""
     changes = ONE_EPOCH | {"search.space": NUMBERS, "search.trials": 14}
+    random = run(task(changes | {"search.sampler": "random"}), work=cached)
+    for sampler in ("tpe", "cma-es"):
+        learned, again = (
+            run(task(changes | {"search.sampler": sampler}), work=cached) for _ in range(2)
+        )
 
-    learned, again, random = (
-        run(task(changes | {"search.sampler": name}), work=remembered)
-        for name in (sampler, sampler, "random")
-    )
-
-    assert timeless(again) == timeless(learned)
-    assert learned[0].values == random[0].values
-    assert not {str(t.values) for t in learned[12:]} & {str(t.values) for t in random[12:]}
+        assert timeless(again) == timeless(learned)
+        assert learned[0].values == random[0].values
+        assert not {str(t.values) for t in learned[12:]} & {str(t.values) for t in random[12:]}
 
 
-def test_cma_es_learns_from_what_was_pruned(task):
-    """A generation is seven trials here; no seven of these are trained to the end."""
+def test_cma_es_learns_from_pruned_trials(task):
+    """A generation has seven trials here, and fewer trials than that are complete."""
     changes = {"search.sampler": "cma-es", "search.space": NUMBERS, "search.trials": 24}
 
-    drawn = [
-        [trial.values for trial in run(task(changes), work=partial(made_up, landscape))]
+    first, second = (
+        [trial.values for trial in run(task(changes), work=partial(random_outcome, landscape))]
         for landscape in (0, 1)
-    ]
+    )
 
-    assert drawn[0][:6] == drawn[1][:6]
-    assert drawn[0][18:] != drawn[1][18:]
+    assert first[:6] == second[:6]
+    assert first[18:] != second[18:]
 
 
-def test_random_draws_do_not_depend_on_results(task):
+def test_random_samples_do_not_depend_on_results(task):
     changes = {"search.sampler": "random"}
 
-    drawn = [
-        [trial.values for trial in run(task(changes | more), work=remembered)]
+    first, second = (
+        [trial.values for trial in run(task(changes | more), work=cached)]
         for more in ({}, WITHOUT_RUNGS)
-    ]
+    )
 
-    assert drawn[0] == drawn[1]
+    assert first == second
 
 
-def test_cma_es_leaves_choices_to_chance_without_a_word(task):
+def test_cma_es_samples_choices_at_random_without_a_warning(task):
     changes = ONE_EPOCH | {"search.sampler": "cma-es", "search.space": SPACE}
-    said = []
+    messages = []
     listener = logging.Handler()
-    listener.emit = said.append
+    listener.emit = messages.append
     logging.getLogger("optuna").addHandler(listener)
 
     trials = run(task(changes))
 
     logging.getLogger("optuna").removeHandler(listener)
     assert {tuple(trial.values[CHANNELS]) for trial in trials} == {(4,), (4, 8)}
-    assert [record.getMessage() for record in said] == []
+    assert [record.getMessage() for record in messages] == []
 
 
 GRID = {
@@ -699,38 +699,38 @@ def points(trials):
     return [tuple(map(str, trial.values.values())) for trial in trials]
 
 
-def test_a_grid_visits_every_point_once_in_an_order_of_the_seed(task):
+def test_a_grid_search_visits_every_point_once_in_an_order_that_the_seed_determines(task):
     changes = ONE_EPOCH | {"search.sampler": "grid", "search.space": GRID, "search.trials": 12}
 
-    first, second = (points(run(task(changes, seed=seed), work=remembered)) for seed in (0, 1))
+    first, second = (points(run(task(changes, seed=seed), work=cached)) for seed in (0, 1))
 
     assert len(set(first)) == 12
     assert set(first) == set(second)
     assert first != second
 
 
-def test_the_last_point_of_a_grid_of_floats_is_drawn_too(task):
-    """0.1 + 2 * 0.1 is more than 0.3."""
+def test_a_grid_search_includes_the_last_point_of_a_range_of_floats(task):
+    """In spite of rounding: 0.1 + 2 * 0.1 > 0.3."""
     rates = {"type": "float", "low": 0.1, "high": 0.3, "step": 0.1}
     changes = {"search.sampler": "grid", "search.space": {RATE: rates}, "search.trials": 3}
 
-    trials = run(task(ONE_EPOCH | changes), work=remembered)
+    trials = run(task(ONE_EPOCH | changes), work=cached)
 
     assert sorted(trial.values[RATE] for trial in trials) == pytest.approx([0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random"])
-def test_a_range_that_its_step_does_not_divide_ends_at_the_last_step(task, sampler):
+def test_a_step_that_does_not_divide_the_range_ends_below_its_limit(task):
     hidden = {"type": "int", "low": 4, "high": 9, "step": 4}
-    changes = {"search.sampler": sampler, "search.space": {HIDDEN: hidden}, "search.trials": 2}
+    changes = ONE_EPOCH | {"search.space": {HIDDEN: hidden}, "search.trials": 2}
 
-    trials = run(task(ONE_EPOCH | changes), work=remembered)
+    for sampler in ("grid", "random"):
+        trials = run(task(changes | {"search.sampler": sampler}), work=cached)
 
-    assert {trial.values[HIDDEN] for trial in trials} <= {4, 8}
+        assert {trial.values[HIDDEN] for trial in trials} <= {4, 8}
 
 
-def test_with_several_objectives_a_trial_has_a_figure_for_each(task):
-    """An impossible architecture among them, and trials enough for TPE to learn."""
+def test_with_several_objectives_a_trial_has_a_result_for_each(task):
+    """With networks that cannot be built, and with enough trials for TPE to learn."""
     choices = {"type": "categorical", "choices": [[4], [4, 8], IMPOSSIBLE]}
     several = {
         "search.objectives": {
@@ -746,7 +746,7 @@ def test_with_several_objectives_a_trial_has_a_figure_for_each(task):
     }
     one = task(several)
 
-    trials = run(one, work=remembered)
+    trials = run(one, work=cached)
 
     complete = [trial for trial in trials if trial.state == COMPLETE]
     assert {trial.state for trial in trials} == {COMPLETE, PRUNED}
@@ -757,11 +757,11 @@ def test_with_several_objectives_a_trial_has_a_figure_for_each(task):
         assert operations > parameters
     assert len({trial.results[1] for trial in complete}) > 2
     assert best_of(trials, one.settings) in complete
-    assert timeless(run(task(several), work=remembered)) == timeless(trials)
+    assert timeless(run(task(several), work=cached)) == timeless(trials)
 
 
-def test_what_was_measured_is_not_measured_again_where_a_record_has_it(task):
-    """The time of a pass differs from run to run, and what was decided by it must stand."""
+def test_a_recorded_latency_is_not_measured_again(task):
+    """It differs from run to run, but decisions that are based on it must not change."""
     latency = {"search.objectives": {"latency": "minimize"}, "search.trials": 3}
     one = task(latency)
     first = timeless(run(one))
@@ -777,15 +777,15 @@ def test_what_was_measured_is_not_measured_again_where_a_record_has_it(task):
 
 
 class Kill(BaseException):
-    """Like SIGKILL: nothing below a test catches it."""
+    """Stands for SIGKILL: no code under test catches it."""
 
 
 class Breakage(EnvironmentProblem):
-    """Like images that are gone: the error of one job, after which none can go on."""
+    """Stands for an error that ends the study, such as deleted images."""
 
 
-class Mortal:
-    """Does jobs, but the one after the first `jobs`, by which it is ended."""
+class Interrupted:
+    """Runs a number of jobs and raises an exception instead of the next one."""
 
     def __init__(self, jobs=inf, end=Kill, work=run_job):
         self._left = jobs
@@ -804,18 +804,17 @@ class Mortal:
 SMALL = {"search.trials": 4, "search.batch": 2, "search.epochs": 3, "search.reduction_factor": 3}
 
 
-@pytest.mark.parametrize("end", [Kill, Breakage])
-def test_a_study_that_was_killed_after_any_job_ends_as_if_it_had_not_been(task, end):
-    whole = Mortal(work=remembered)
-    untouched = task(SMALL)
-    expected = timeless(run(untouched, work=whole))
+def check_resuming_after_any_job(task, exception):
+    whole = Interrupted(work=cached)
+    complete = task(SMALL)
+    expected = timeless(run(complete, work=whole))
     assert len(whole.done) > 4
 
     for jobs in range(len(whole.done)):
         one = task(SMALL)
-        dying = Mortal(jobs, end, remembered)
-        with pytest.raises(end):
-            run(one, work=dying)
+        interrupted = Interrupted(jobs, exception, cached)
+        with pytest.raises(exception):
+            run(one, work=interrupted)
         recorded = {
             (outcome["name"], int(name.split()[1]))
             for *_, attributes in entries(one)
@@ -823,17 +822,25 @@ def test_a_study_that_was_killed_after_any_job_ends_as_if_it_had_not_been(task, 
             if name.startswith("epoch ")
             for outcome in outcomes
         }
-        again = Mortal(work=remembered)
+        again = Interrupted(work=cached)
 
         assert timeless(run(one, work=again)) == expected, jobs
         assert not recorded & set(again.done), jobs
-        assert set(dying.done + again.done) == set(whole.done), jobs
-        assert entries(one) == entries(untouched), jobs
+        assert set(interrupted.done + again.done) == set(whole.done), jobs
+        assert entries(one) == entries(complete), jobs
 
 
-def test_a_study_that_was_killed_after_any_job_trains_no_epoch_twice(task, trained):
-    """What was trained but not recorded yet lies in checkpoints."""
-    whole = Mortal()
+def test_a_study_that_was_killed_after_any_job_is_resumed_with_identical_results(task):
+    check_resuming_after_any_job(task, Kill)
+
+
+def test_a_study_that_ended_with_an_error_after_any_job_is_resumed_with_identical_results(task):
+    check_resuming_after_any_job(task, Breakage)
+
+
+def test_a_resumed_study_trains_no_epoch_twice(task, trained):
+    """Epochs that are not in the record yet are in checkpoints."""
+    whole = Interrupted()
     expected = timeless(run(task(SMALL), work=whole))
     needed = len(trained)
 
@@ -841,24 +848,24 @@ def test_a_study_that_was_killed_after_any_job_trains_no_epoch_twice(task, train
         one = task(SMALL)
         trained.clear()
         with pytest.raises(Kill):
-            run(one, work=Mortal(jobs))
+            run(one, work=Interrupted(jobs))
         assert timeless(run(one)) == expected, jobs
         assert len(trained) == needed, jobs
 
 
-def test_a_study_may_be_killed_again_and_again(task, undisturbed, monkeypatch):
-    """After every second epoch: no rung here is longer."""
+def test_a_study_can_be_killed_repeatedly(task, uninterrupted, monkeypatch):
+    """After every second epoch, which is the length of the longest rung."""
     train_epoch = Training.train_epoch
     left = 0
 
-    def train_and_die(training, epoch):
+    def train_until_killed(training, epoch):
         nonlocal left
         if left == 0:
             raise Kill
         left -= 1
         return train_epoch(training, epoch)
 
-    monkeypatch.setattr(Training, "train_epoch", train_and_die)
+    monkeypatch.setattr(Training, "train_epoch", train_until_killed)
     one = task()
     trials = None
     kills = 0
@@ -870,14 +877,14 @@ def test_a_study_may_be_killed_again_and_again(task, undisturbed, monkeypatch):
             kills += 1
         assert kills < 20
 
-    assert trials == undisturbed
+    assert trials == uninterrupted
     assert kills > 4
 
 
 def test_a_study_that_was_killed_before_any_write_ends_with_the_same_record(task, tmp_path):
-    """A copy of its folder from before each commit is what a kill would have left."""
-    untouched = task(SMALL)
-    folder = untouched.checkpoints.parent
+    """A copy of its folder before a commit is what a kill at this moment would leave."""
+    complete = task(SMALL)
+    folder = complete.checkpoints.parent
     copies = []
 
     def copy(connection):
@@ -886,126 +893,124 @@ def test_a_study_that_was_killed_before_any_write_ends_with_the_same_record(task
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "commit", copy)
     try:
-        expected = timeless(run(untouched, work=remembered))
+        expected = timeless(run(complete, work=cached))
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "commit", copy)
-    wanted = entries(untouched)
+    wanted = entries(complete)
     differing = []
 
     for left in copies:
-        one = dataclasses.replace(untouched, checkpoints=left / "checkpoints")
-        assert timeless(run(one, work=remembered)) == expected, left
+        one = dataclasses.replace(complete, checkpoints=left / "checkpoints")
+        assert timeless(run(one, work=cached)) == expected, left
         if entries(one) != wanted:
             differing.append(left.name)
     assert len(copies) > 20
     assert differing == []
 
 
-def test_a_record_of_a_study_that_went_through_has_every_trial_once_and_none_running(task):
+def test_the_record_has_every_trial_once_with_its_final_state(task):
     one = task()
-    trials = run(one, work=remembered)
+    trials = run(one, work=cached)
 
-    found = entries(one)
+    recorded = entries(one)
 
-    assert [entry[0] for entry in found] == list(range(6))
+    assert [entry[0] for entry in recorded] == list(range(6))
     states = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED, "RUNNING": RUNNING}
-    assert [states[entry[1]] for entry in found] == [trial.state for trial in trials]
+    assert [states[entry[1]] for entry in recorded] == [trial.state for trial in trials]
 
 
-def test_the_study_of_a_record_that_was_moved_away_starts_anew(task, undisturbed):
-    """Also where checkpoints of the former study are left, further than the first rung."""
+def test_a_study_whose_record_was_deleted_starts_again(task, uninterrupted):
+    """It ignores checkpoints that the deleted study left."""
     one = task()
     with pytest.raises(Kill):
-        run(one, work=Mortal(len(undisturbed) + 2))
+        run(one, work=Interrupted(len(uninterrupted) + 2))
     assert any(one.checkpoints.iterdir())
 
     (one.checkpoints.parent / "study.db").unlink()
 
-    assert timeless(run(one)) == undisturbed
+    assert timeless(run(one)) == uninterrupted
 
 
-@pytest.mark.parametrize("trials", [4, 10])
-def test_a_study_of_another_length_trains_only_what_the_first_did_not(task, trained, trials):
-    """And ends as if there had been no other."""
-    other = {"search.trials": trials}
-    expected = timeless(run(task(other), work=remembered))
-    first = task()
-    before = epochs_by_number(run(first, work=remembered))
-    trained.clear()
-    one = task(other)
+def test_a_study_with_another_number_of_trials_reuses_results(task, trained):
+    """It trains only the rest, and ends as if there were no other study."""
+    for count in (4, 10):
+        changes = {"search.trials": count}
+        complete = task(changes)
+        expected = timeless(run(complete, work=cached))
+        first = task()
+        before = epochs_by_number(run(first, work=cached))
+        trained.clear()
+        one = task(changes)
 
-    found = run(one, similar=[first])
+        trials = run(one, similar=[first])
 
-    assert timeless(found) == expected
-    # a trial that goes on from where it ended before has no checkpoint there any more
-    lent = [t.number < 6 and t.epochs <= before[t.number] for t in found]
-    anew = [t.epochs for t, known in zip(found, lent, strict=True) if not known]
-    assert len(trained) == sum(anew)
-    assert sum(lent) >= 3
-    untouched = task(other)
-    run(untouched, work=remembered)
-    assert entries(one) == entries(untouched)
+        assert timeless(trials) == expected
+        # a trial that is trained for longer starts again, because its checkpoint is deleted
+        reused = [t.number < 6 and t.epochs <= before[t.number] for t in trials]
+        rest = [t.epochs for t, known in zip(trials, reused, strict=True) if not known]
+        assert len(trained) == sum(rest)
+        assert sum(reused) >= 3
+        assert entries(one) == entries(complete)
 
 
-def test_a_study_of_another_length_takes_what_a_killed_one_has_trained(task):
+def test_a_study_reuses_results_of_a_similar_study_that_was_killed(task):
     more = {"search.trials": 9}
-    expected = timeless(run(task(more), work=remembered))
+    expected = timeless(run(task(more), work=cached))
     first = task()
     with pytest.raises(Kill):
-        run(first, work=Mortal(5, work=remembered))
-    rest = Mortal(work=remembered)
+        run(first, work=Interrupted(5, work=cached))
+    rest = Interrupted(work=cached)
 
     assert timeless(run(task(more), work=rest, similar=[first])) == expected
-    names = {f"trial {number}, part 00" for number in range(3)}  # of the round that was recorded
+    names = {f"trial {number}, split 00" for number in range(3)}  # the round in the record
     assert not {(name, 1) for name in names} & set(rest.done)
 
 
 def test_the_checkpoints_of_a_trial_are_deleted_when_it_ends(task):
     one = task()
-    over = set()
+    ended = set()
 
     for trial in study_of(one).trials():
-        over.add(trial.number)
+        ended.add(trial.number)
         left = {int(path.stem.split("-")[1]) for path in one.checkpoints.iterdir()}
-        assert not left & over
+        assert not left & ended
 
     assert list(one.checkpoints.iterdir()) == []
 
 
-def test_half_a_checkpoint_that_a_killed_worker_left_is_deleted_too(task):
+def test_a_partial_checkpoint_of_a_killed_worker_is_deleted(task):
     one = task()
-    half = one.checkpoints / ".trial-0-0.4711.pt"
+    partial_file = one.checkpoints / ".trial-0-0.4711.pt"
     with pytest.raises(Kill):
-        run(one, work=Mortal(4))
-    half.write_bytes(b"PK")
+        run(one, work=Interrupted(4))
+    partial_file.write_bytes(b"PK")
 
     run(one)
 
     assert list(one.checkpoints.iterdir()) == []
 
 
-def test_a_trial_ends_in_the_round_that_decides_it(task, undisturbed):
-    """So that whoever follows a study hears of what was pruned at once."""
-    ended = [trial.number for trial in study_of(task(), work=remembered).trials()]
+def test_a_pruned_trial_is_yielded_in_the_round_in_which_it_is_pruned(task, uninterrupted):
+    ended = [trial.number for trial in study_of(task(), work=cached).trials()]
 
     assert sorted(ended) == list(range(6))
-    first_round = [trial.number for trial in undisturbed[:3] if trial.epochs == 1]
+    first_round = [trial.number for trial in uninterrupted[:3] if trial.epochs == 1]
     assert ended[: len(first_round)] == first_round
 
 
-def test_importances_are_the_same_for_a_study_that_was_resumed(task):
+def test_a_resumed_study_has_the_same_importances(task):
     one = task({"search.trials": 8})
-    found = []
+    results = []
     for _ in range(2):
-        study = study_of(one, work=remembered)
+        study = study_of(one, work=cached)
         list(study.trials())
-        found.append(importances(study.view, one.settings))
+        results.append(importances(study.optuna_study, one.settings))
 
-    assert found[0] == found[1]
-    assert found[0][0]
+    assert results[0] == results[1]
+    assert results[0][0]
 
 
-def test_a_range_that_some_trials_do_not_draw_has_its_part_in_importances(task):
+def test_a_conditional_range_has_an_importance(task):
     conditional = {
         "convolutions": {"type": "int", "low": 1, "high": 2},
         CHANNELS: [
@@ -1014,10 +1019,10 @@ def test_a_range_that_some_trials_do_not_draw_has_its_part_in_importances(task):
         ],
     }
     one = task({"search.space": conditional, "search.trials": 12})
-    study = study_of(one, work=remembered)
+    study = study_of(one, work=cached)
     trials = list(study.trials())
 
-    shares, _ = importances(study.view, one.settings)
+    shares, _ = importances(study.optuna_study, one.settings)
 
-    assert 0 < sum(f"{CHANNELS}[1]" in trial.drawn for trial in trials) < len(trials)
+    assert 0 < sum(f"{CHANNELS}[1]" in trial.params for trial in trials) < len(trials)
     assert {"convolutions", f"{CHANNELS}[0]", f"{CHANNELS}[1]"} == set(shares)

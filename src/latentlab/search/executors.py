@@ -1,4 +1,4 @@
-"""Where the trainings of a study run: processes of this machine, a GPU, or a Dask cluster."""
+"""Executors for the trainings of a study: local processes, a GPU, or a Dask cluster."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.files import hash_tree
@@ -14,23 +14,25 @@ from latentlab.common.processes import InlineExecutor, Killed, available_cores, 
 from latentlab.params.studies import SearchParams
 from latentlab.training.jobs import Job, Outcome, run_job, run_job_alone
 
-SECONDS_TO_CONNECT = 10
+CONNECT_TIMEOUT = 10
+"""Seconds to wait for the Dask scheduler."""
 PACKAGE = Path(__file__).parents[1]
 
 Work = Callable[[Job], Outcome]
+T = TypeVar("T")
 
 
 @contextmanager
 def open_executor(
     settings: SearchParams, device: str, data_dir: Path
 ) -> Iterator[tuple[Executor, Work]]:
-    """An executor, and what it should do with a job.
+    """Open the executor that `search` specifies; yield it and the function that it runs on jobs.
 
-    EnvironmentProblem where the scheduler is not there, or its workers cannot do the work.
+    Raises EnvironmentProblem if the Dask scheduler does not answer or a worker is unsuitable.
     """
     if settings.executor == "dask":
-        with _cluster(str(settings.scheduler), data_dir) as executor:
-            yield executor, partial(_run_alike, _versions())
+        with _dask_executor(str(settings.scheduler), data_dir) as executor:
+            yield executor, partial(_run_on_worker, _versions())
     elif device != "cpu":
         yield InlineExecutor(), run_job
     else:
@@ -40,104 +42,107 @@ def open_executor(
 
 
 class DaskExecutor(Executor):
-    """The executor of a Dask client, with the errors of this package.
+    """The executor of a Dask client, which raises the exceptions of this package.
 
-    Dask gives work whose worker is lost to another one by itself.
+    If a worker is lost, Dask itself reschedules its work on another worker.
     """
 
     def __init__(self, client: Any) -> None:
         self._executor = client.get_executor(pure=False)
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Have a worker do it."""
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run a function on a worker."""
         from distributed import KilledWorker
 
-        theirs = self._executor.submit(fn, *args, **kwargs)
-        ours: Future = Future()
+        dask_future = self._executor.submit(fn, *args, **kwargs)
+        future: Future[T] = Future()
 
-        def pass_on(done: Future) -> None:
+        def transfer(done: Future[T]) -> None:
             if done.cancelled():
-                ours.set_exception(EnvironmentProblem("the Dask scheduler was lost; run again"))
+                future.set_exception(
+                    EnvironmentProblem("the connection to the Dask scheduler was lost. Run again")
+                )
             elif isinstance(error := done.exception(), KilledWorker):
-                ours.set_exception(Killed(f"its workers were lost: {error}"))
+                future.set_exception(Killed(f"its Dask workers were lost: {error}"))
             elif error is not None:
-                ours.set_exception(error)
+                future.set_exception(error)
             else:
-                ours.set_result(done.result())
+                future.set_result(done.result())
 
-        theirs.add_done_callback(pass_on)
-        return ours
+        dask_future.add_done_callback(transfer)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Forget what was not done yet; the cluster stays."""
+        """Cancel pending work; the cluster keeps running."""
         self._executor.shutdown(wait=wait)
 
 
 @contextmanager
-def _cluster(scheduler: str, data_dir: Path) -> Iterator[Executor]:
+def _dask_executor(scheduler: str, data_dir: Path) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError:
         raise EnvironmentProblem(
-            "search.executor = dask needs the package distributed: pip install 'latentlab[dask]'"
+            "search.executor = dask needs the package distributed. Install it with "
+            "`pip install 'latentlab[dask]'`"
         ) from None
+    connect: Any = Client  # its constructor has no annotations
     try:
-        client = Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as fault:  # also of its address
+        client = connect(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # some for invalid addresses
         raise EnvironmentProblem(
-            f"no Dask scheduler answers at {scheduler} (search.scheduler): {fault}"
+            f"search.scheduler = {scheduler}: no Dask scheduler answers: {error}"
         ) from None
     with client:
-        _examine_workers(client, scheduler, data_dir)
+        _check_workers(client, scheduler, data_dir)
         yield DaskExecutor(client)
 
 
-def _examine_workers(client: Any, scheduler: str, data_dir: Path) -> None:
-    """Refuse a cluster whose workers cannot do the work, or would not do it alike."""
+def _check_workers(client: Any, scheduler: str, data_dir: Path) -> None:
+    """Raise EnvironmentProblem if a worker cannot run jobs, or would give different results."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
         raise EnvironmentProblem(
-            f"the Dask scheduler {scheduler} has no workers; start some with "
+            f"the Dask scheduler {scheduler} has no workers. Start some with "
             f"`dask worker {scheduler} --nthreads 1`"
         )
-    crowded = [name for name, worker in workers.items() if worker["nthreads"] != 1]
-    if crowded:
+    threaded = [name for name, worker in workers.items() if worker["nthreads"] != 1]
+    if threaded:
         raise EnvironmentProblem(
-            f"Dask workers must have one thread each, or their trainings share one random "
-            f"generator; start them with `--nthreads 1`: {', '.join(crowded)}"
+            "Dask workers must have one thread each, because trainings in one process share its "
+            f"random generator. Start them with `--nthreads 1`: {', '.join(threaded)}"
         )
-    for name, fault in client.run(
-        _fault_of_worker, data_dir, _versions(), on_error="return"
-    ).items():
-        if fault:
-            raise EnvironmentProblem(f"the Dask worker {name} cannot do the work: {fault}")
+    errors = client.run(_worker_error, data_dir, _versions(), on_error="return")
+    for name, error in errors.items():
+        if error:
+            raise EnvironmentProblem(f"the Dask worker {name} cannot run jobs: {error}")
 
 
-def _run_alike(versions: dict[str, str], job: Job) -> Outcome:
-    """Run a job on a worker, which may have joined after the others were examined."""
+def _run_on_worker(versions: dict[str, str], job: Job) -> Outcome:
+    """Check this worker, which may have joined after `_check_workers`, and run a job on it."""
     from distributed import get_worker
 
-    worker = get_worker()
-    fault = _fault_of_worker(job.data_dir, versions)
+    worker: Any = get_worker()
+    error = _worker_error(job.data_dir, versions)
     if worker.state.nthreads != 1:
-        fault = "it has several threads; start it with `--nthreads 1`"
-    if fault:
-        raise EnvironmentProblem(f"the Dask worker {worker.address} cannot do the work: {fault}")
+        error = "it has several threads; start it with `--nthreads 1`"
+    if error:
+        raise EnvironmentProblem(f"the Dask worker {worker.address} cannot run jobs: {error}")
     return run_job_alone(job)
 
 
-def _fault_of_worker(data_dir: Path, versions: dict[str, str]) -> str | None:
-    """What this process, a worker, lacks."""
+def _worker_error(data_dir: Path, versions: dict[str, str]) -> str | None:
+    """Return why this process, a worker, cannot run jobs; None if it can."""
     if not (data_dir / "dataset.json").is_file():
-        return f"{data_dir} is not there; workers need the folder of the project, at the same path"
-    if (mine := _versions()) != versions:
-        return f"it has {mine}, the driver has {versions}"
+        return f"{data_dir} does not exist; workers need the project folder at the same path"
+    if (own := _versions()) != versions:
+        return f"it has {own}, but the driver has {versions}; restart the worker with the same code"
     return None
 
 
-@cache  # of the code that this process runs, whatever becomes of the files
+@cache  # the code that this process imported, even if the files change later
 def _versions() -> dict[str, str]:
-    """What must be the same for the same results."""
+    """Return the versions that the driver and its workers must have in common."""
     import torch
 
     return {"torch": torch.__version__, "latentlab": _code_hash()[:12]}

@@ -1,36 +1,42 @@
-"""What trials are judged by, and which of them is chosen."""
+"""The objective values of trials, the Pareto front and the choice of the best trial."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import optuna
 
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.params.studies import StudyParams
 from latentlab.search.trial import COMPLETE, Trial
 from latentlab.training.jobs import Outcome
 
-SIGNS = {"minimize": 1.0, "maximize": -1.0}
+Direction = Literal["minimize", "maximize"]
+
+SIGNS: dict[Direction, float] = {"minimize": 1.0, "maximize": -1.0}
+"""The factor that turns an objective value into a cost, of which less is better."""
 
 
 def results_of(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[float]:
-    """The figure for each objective: of the weights that would be kept, the mean over folds."""
+    """Return the value of each objective at the best epoch, averaged over folds."""
     return [
-        sum((outcome.best | outcome.figures)[name] for outcome in outcomes) / len(outcomes)
+        sum((outcome.best | outcome.cost)[name] for outcome in outcomes) / len(outcomes)
         for name in objectives
     ]
 
 
 def pareto_front(trials: Sequence[Trial], settings: StudyParams) -> list[Trial]:
-    """Complete trials that no other one beats in one objective and equals in all others."""
+    """Return the complete trials that no other trial dominates, in their given order.
+
+    Trial A dominates B if no objective of A is worse and at least one is better.
+    """
     complete = [trial for trial in trials if trial.state == COMPLETE]
-    costs = {trial.number: _costs(trial, settings) for trial in complete}
-    return [
-        trial
-        for trial in complete
-        if not any(_dominates(costs[other.number], costs[trial.number]) for other in complete)
-    ]
+    study = optuna.create_study(directions=list(settings.objectives.values()))
+    study.add_trials(optuna.trial.create_trial(values=trial.results) for trial in complete)
+    return [complete[entry.number] for entry in study.best_trials]
 
 
 def best_so_far(trials: Iterable[Trial], settings: StudyParams) -> Iterator[Trial | None]:
-    """For each trial the one that would be chosen of those up to it."""
+    """Yield the best of the trials up to each trial; None before the first complete one."""
     front: list[Trial] = []
     for trial in trials:
         if trial.state == COMPLETE:
@@ -39,17 +45,18 @@ def best_so_far(trials: Iterable[Trial], settings: StudyParams) -> Iterator[Tria
 
 
 def best_of(trials: Sequence[Trial], settings: StudyParams) -> Trial:
-    """The trial that is chosen.
+    """Return the best trial of the Pareto front.
 
-    Of the trials that no other beats, those are close whose first objective is worse than the best
-    by at most `tolerance`, as a share of it; among them the second objective decides, then the
-    third. Of equals the earliest is taken. EnvironmentProblem where no trial is complete.
+    With several objectives, the candidates are the trials whose first objective is worse than the
+    best by at most the fraction `tolerance`; of these, the second objective decides, then the
+    third. Ties go to the earliest trial. Raises EnvironmentProblem if no trial is complete.
     """
     front = pareto_front(trials, settings)
     if not front:
         reasons = "; ".join(sorted({trial.reason for trial in trials}))
         raise EnvironmentProblem(
-            f"none of {len(trials)} trials completed ({reasons}); mend the space of the search"
+            f"none of the {len(trials)} trials completed ({reasons}). Change the search space in "
+            "params.yaml"
         )
     costs = {trial.number: _costs(trial, settings) for trial in front}
     best = min(cost[0] for cost in costs.values())
@@ -58,10 +65,6 @@ def best_of(trials: Sequence[Trial], settings: StudyParams) -> Trial:
 
 
 def _costs(trial: Trial, settings: StudyParams) -> list[float]:
-    """The results, signed so that less is better."""
+    """Return the results with signs such that less is better."""
     signs = [SIGNS[direction] for direction in settings.objectives.values()]
     return [sign * result for sign, result in zip(signs, trial.results, strict=True)]
-
-
-def _dominates(one: list[float], other: list[float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -1,15 +1,17 @@
-"""The durable record of a study: an Optuna study in SQLite, written by the driver alone.
+"""The persistent record of a study: an Optuna study in an SQLite file, written only by the driver.
 
-A trial is entered when it was drawn, each rung when its trainings are done, and the end when it was
-decided; what says so is written last. A driver that was killed is run again from the start, and
-finds here what it need not train once more. `optuna-dashboard` and `optuna.load_study` read it too.
+A trial is added when it is sampled, a rung when its trainings finish, and the final state when it
+is decided; within each of these steps, the entry that marks it as done is written last. A driver
+that was killed replays the study and takes from the record what it need not train again.
+`optuna-dashboard` and `optuna.load_study` can read the file.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,113 +22,126 @@ from sqlalchemy.pool import NullPool
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.files import atomic_path
 from latentlab.common.processes import is_alive, this_process
+from latentlab.search.objectives import Direction
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
 
 STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
-NAMES = {state: name for name, state in STATES.items()}
-NAME = "search"
-SECONDS_TO_WAIT = 10.0
-"""For somebody else who writes to the database."""
+STATE_NAMES = {state: name for name, state in STATES.items()}
+STUDY_NAME = "search"
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait while another process writes to the database."""
 
 
 class StudyRecord:
-    """What a study has reached, in `folder`/study.db.
+    """Persistent record of a study: its trials, rungs and results, stored in `folder`/study.db.
 
-    What the studies in the folders `similar` have reached, which differ from it in nothing but the
-    number of trials, need not be trained again. EnvironmentProblem where a database cannot be read
-    or written, or where another process runs the study.
+    `similar` are folders of studies that differ only in their number of trials; their results are
+    reused. Raises EnvironmentProblem if a database cannot be read or written, or if another
+    process runs the study.
     """
 
-    def __init__(self, folder: Path, directions: list[str], similar: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, folder: Path, directions: Sequence[Direction], similar: Iterable[Path] = ()
+    ) -> None:
         self.path = folder / "study.db"
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with guarded(self.path), _alone(folder):
+        with database_errors(self.path), _exclusive(folder):
             if not self.path.exists():
-                # made elsewhere: a kill amid its tables would leave what nobody can open
+                # created under another name: a database with some of its tables cannot be opened
                 with atomic_path(self.path) as temporary:
-                    temporary.unlink(missing_ok=True)  # of a process of the same number
+                    temporary.unlink(missing_ok=True)  # left by a process with the same id
                     storage = open_storage(temporary)
-                    optuna.create_study(study_name=NAME, storage=storage, directions=directions)
+                    optuna.create_study(
+                        study_name=STUDY_NAME, storage=storage, directions=directions
+                    )
             self._storage = open_storage(self.path)
-            self._study = optuna.load_study(study_name=NAME, storage=self._storage)
-            self._study_id = self._storage.get_study_id_from_name(NAME)
-            self._refuse_a_second_driver()
-            self._known = {trial.number: trial for trial in self._study.trials}
+            self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage)
+            self._study_id = self._storage.get_study_id_from_name(STUDY_NAME)
+            self._register_driver()
+            self._recorded = {trial.number: trial for trial in self._study.trials}
         self._ids: dict[int, int] = {}
-        self._lent = [trial for other in similar for trial in _trials_of(other / "study.db")]
+        self._similar = [trial for other in similar for trial in _load_trials(other / "study.db")]
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._recorded)
 
     def __contains__(self, number: int) -> bool:
-        return number in self._known
+        return number in self._recorded
 
-    def begin(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> None:
-        """Enter a trial that was drawn; one that is there must have been drawn the same."""
-        known = self._known.get(trial.number)
-        if known is not None and known.params != trial.drawn:
+    def add_trial(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> None:
+        """Add a sampled trial, or check that the recorded one has the same parameters.
+
+        Raises EnvironmentProblem if it has others.
+        """
+        recorded = self._recorded.get(trial.number)
+        if recorded is not None and recorded.params != trial.params:
             raise EnvironmentProblem(
-                f"{self.path} has another trial {trial.number} than this study draws; "
-                "move its folder away to start anew"
+                f"{self.path}: trial {trial.number} has other parameters than this study samples. "
+                f"To start a new study, move the folder {self.path.parent} away"
             )
-        with guarded(self.path):
-            if known is None:
-                self._ids[trial.number] = self._enter(trial, distributions)
+        with database_errors(self.path):
+            if recorded is None:
+                self._ids[trial.number] = self._create_trial(trial, distributions)
                 return
             self._ids[trial.number] = self._storage.get_trial_id_from_study_id_trial_number(
                 self._study_id, trial.number
             )
 
-    def _enter(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> int:
-        """Enter a trial that is not there; its id. Nobody else may enter any."""
-        entered = self._storage.create_new_trial(self._study_id, _entry(trial, distributions))
-        number = self._storage.get_trial_number_from_id(entered)
-        if number != trial.number:
+    def _create_trial(self, trial: Trial, distributions: dict[str, BaseDistribution]) -> int:
+        """Add a trial that is not recorded and return its id in the database."""
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=distributions,
+            user_attrs={"values": trial.values},
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, template)
+        if self._storage.get_trial_number_from_id(trial_id) != trial.number:
             raise EnvironmentProblem(
-                f"somebody else has added a trial {trial.number} to {self.path}; one driver alone "
-                "may; move its folder away to start anew"
+                f"{self.path}: another program added a trial {trial.number}. Only one driver may "
+                f"write to a study; to start a new study, move the folder {self.path.parent} away"
             )
-        return entered
+        return trial_id
 
     def outcomes(self, number: int, epochs: int) -> list[Outcome] | None:
-        """What the trainings of a trial reached in an earlier run, after so many epochs."""
-        return _outcomes(self._known[number], epochs) if number in self._known else None
+        """Return the outcomes of a trial after `epochs` epochs that an earlier run recorded."""
+        return _outcomes(self._recorded[number], epochs) if number in self._recorded else None
 
-    def lent(self, trial: Trial, epochs: int) -> list[Outcome] | None:
-        """What the trainings of a trial reached in a study like this one, after so many epochs."""
-        same = (each for each in self._lent if each.number == trial.number)
-        found = (_outcomes(each, epochs) for each in same if each.params == trial.drawn)
-        return next(filter(None, found), None)
+    def similar_outcomes(self, trial: Trial, epochs: int) -> list[Outcome] | None:
+        """Return the outcomes after `epochs` epochs that a similar study recorded for a trial."""
+        same = (each for each in self._similar if each.number == trial.number)
+        matches = (_outcomes(each, epochs) for each in same if each.params == trial.params)
+        return next(filter(None, matches), None)
 
-    def reach(
+    def add_rung(
         self, number: int, epochs: int, outcomes: list[Outcome], result: float | None
     ) -> None:
-        """Enter what the trainings of a trial have reached after so many epochs.
+        """Add the outcomes of a trial after `epochs` epochs.
 
-        `result` is that of the first objective, None where a training failed.
+        `result` is the value of the first objective, or None if a training failed.
         """
         entry = [asdict(outcome) for outcome in outcomes]
-        with guarded(self.path):
-            if result is not None:  # for the dashboard
+        with database_errors(self.path):
+            if result is not None:  # shown by optuna-dashboard
                 self._storage.set_trial_intermediate_value(self._ids[number], epochs, result)
-            # last: what is here is not done again
+            # last, because it marks the rung as done
             self._storage.set_trial_user_attr(self._ids[number], f"epoch {epochs}", entry)
 
-    def ended(self, number: int) -> tuple[str, str] | None:
-        """The state and the reason of a trial that ended in an earlier run."""
-        known = self._known.get(number)
-        if known is None or not known.state.is_finished():
+    def final_state(self, number: int) -> tuple[str, str] | None:
+        """Return the state and reason of a trial that ended in an earlier run."""
+        recorded = self._recorded.get(number)
+        if recorded is None or not recorded.state.is_finished():
             return None
-        return NAMES[known.state], known.user_attrs.get("reason", "")
+        return STATE_NAMES[recorded.state], recorded.user_attrs.get("reason", "")
 
-    def end(self, trial: Trial) -> None:
-        """Enter how a trial ended, once."""
-        if self.ended(trial.number):
+    def end_trial(self, trial: Trial) -> None:
+        """Write the final state of a trial, unless an earlier run did."""
+        if self.final_state(trial.number):
             return
         values = trial.results if trial.state == COMPLETE else None
-        with guarded(self.path):
+        with database_errors(self.path):
             if trial.reason:
                 self._storage.set_trial_user_attr(self._ids[trial.number], "reason", trial.reason)
             self._storage.set_trial_state_values(
@@ -134,25 +149,31 @@ class StudyRecord:
             )
 
     def release(self) -> None:
-        """Say that nobody runs the study any more."""
-        with guarded(self.path):
+        """Remove the entry of this process as the driver of the study."""
+        with database_errors(self.path):
             self._study.set_user_attr("driver", None)
 
-    def _refuse_a_second_driver(self) -> None:
-        driver, here = self._study.user_attrs.get("driver"), this_process()
-        elsewhere = driver and driver["host"] == here["host"] and driver["pid"] != here["pid"]
-        if elsewhere and is_alive(driver["pid"], driver.get("started")):
+    def _register_driver(self) -> None:
+        """Enter this process as the driver; raise EnvironmentProblem if another one is alive."""
+        driver: dict[str, Any] | None = self._study.user_attrs.get("driver")
+        here = this_process()
+        other = driver and driver["host"] == here["host"] and driver["pid"] != here["pid"]
+        if driver and other and is_alive(driver["pid"], driver.get("started")):
             raise EnvironmentProblem(
-                f"process {driver['pid']} runs this study already; wait for it, or end it"
+                f"{self.path}: process {driver['pid']} is already running this study. Wait until "
+                "it ends, or stop it"
             )
         self._study.set_user_attr("driver", here)
 
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
-    """Optuna's storage in a file of any name: none of it is read as part of an address."""
+    """Return Optuna's storage in an SQLite file.
+
+    The file is opened by path, because a URL would need escapes for some file names.
+    """
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=SECONDS_TO_WAIT, check_same_thread=False)
+        return sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
 
     return optuna.storages.RDBStorage(
         "sqlite://", engine_kwargs={"creator": connect, "poolclass": NullPool}
@@ -160,26 +181,27 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """Turn what the database says into one message."""
+def database_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the database into EnvironmentProblem with a one-line message."""
     try:
         yield
-    except optuna.exceptions.UpdateFinishedTrialError as fault:
+    except optuna.exceptions.UpdateFinishedTrialError as error:
         raise EnvironmentProblem(
-            f"somebody else runs the study {path} too, perhaps on another machine; end one of the "
-            "two, and run again"
-        ) from fault
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, KeyError, OSError) as fault:
-        cause = fault.__cause__ or fault
+            f"{path}: another process, perhaps on another machine, is running this study too. Stop "
+            "one of them and run again"
+        ) from error
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, KeyError, OSError) as error:
+        cause = error.__cause__ or error
         raise EnvironmentProblem(
-            f"the study {path} cannot be used: {str(cause).splitlines()[0]}; free the "
-            "disk, or close what holds the file, and run again: nothing that it has is lost"
-        ) from fault
+            f"{path}: the study cannot be read or written: {str(cause).splitlines()[0]}. Free disk "
+            "space, or close the program that locks the file, and run again; recorded results are "
+            "not lost"
+        ) from error
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time look who drives a study, and drive it; where the system can."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, where the operating system supports it."""
     try:
         import fcntl
     except ImportError:
@@ -190,23 +212,14 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _trials_of(path: Path) -> list[FrozenTrial]:
-    """The trials of a record that somebody else may be writing."""
+def _load_trials(path: Path) -> list[FrozenTrial]:
+    """Return the trials of a record, which another process may be writing."""
     if not path.is_file():
         return []
-    with guarded(path):
-        return optuna.load_study(study_name=NAME, storage=open_storage(path)).trials
+    with database_errors(path):
+        return optuna.load_study(study_name=STUDY_NAME, storage=open_storage(path)).trials
 
 
-def _outcomes(entry: FrozenTrial, epochs: int) -> list[Outcome] | None:
-    outcomes = entry.user_attrs.get(f"epoch {epochs}")
-    return outcomes and [Outcome(**outcome) for outcome in outcomes]
-
-
-def _entry(trial: Trial, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
-    return optuna.trial.create_trial(
-        state=TrialState.RUNNING,
-        params=trial.drawn,
-        distributions=distributions,
-        user_attrs={"values": trial.values},
-    )
+def _outcomes(trial: FrozenTrial, epochs: int) -> list[Outcome] | None:
+    entry = trial.user_attrs.get(f"epoch {epochs}")
+    return entry and [Outcome(**outcome) for outcome in entry]

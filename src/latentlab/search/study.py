@@ -1,12 +1,12 @@
-"""A study: trials drawn by Optuna, trained rung by rung side by side, pruned between rungs.
+"""The driver of a study: samples trials, trains them rung by rung, and prunes between rungs.
 
-It goes in rounds. In each, a batch of new trials is drawn, every trial that is to go on is trained
-to its next rung, and then, in an order that their results decide, each is told to Optuna and goes
-on, waits or ends. What is drawn depends on the seed, the number of the trial and the earlier rounds
-alone: not on which training ends first, how many there are at a time, or whether the study was
-killed between.
+A study proceeds in rounds. Each round samples a batch of new trials, trains every active trial to
+its next rung, and then promotes, holds or prunes each trial according to its results. The samples
+depend only on the seed, the trial number and the results of earlier rounds: not on the order in
+which trainings finish, on the number of workers, or on interruptions. (`optuna.Study.optimize`
+samples and prunes in the order in which trials finish, which is why the driver is hand-written.)
 
-A study that was killed is run from the start. What its record knows is not trained again.
+A study that was killed is replayed from the beginning; results in the record are not recomputed.
 """
 
 from collections import Counter
@@ -19,34 +19,35 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from latentlab.models.io import TrainableModel
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.studies import StudyParams
 from latentlab.search.objectives import SIGNS, results_of
 from latentlab.search.record import STATES, StudyRecord
-from latentlab.search.space import draw, walk_grid
+from latentlab.search.space import grid_params, suggest_values
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Job, Outcome, outcome_of
 
 Split = tuple[Tensor | None, Tensor | None]
-"""Training images to train on and to hold out, as in `Job`."""
+"""Indices of the training images to train on and to hold out, as in `Job`."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the values of a trial make: how to train which network."""
+    """The network and training settings that the values of a trial specify."""
 
     settings: OptimizationParams
-    build: Callable[[], nn.Module]
+    build: Callable[[], TrainableModel]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a study share.
+    """Everything that the trials of a study share.
 
-    `candidate` raises ValueError, with the reason, for values that cannot be built. There is a
-    training for each of `splits`.
+    `candidate` returns the candidate for the values of a trial; it raises ValueError with the
+    reason if the network cannot be built. Each trial trains one network per entry of `splits`.
     """
 
     settings: StudyParams
@@ -59,23 +60,26 @@ class Task:
 
 
 @dataclass
-class _Live:
-    """A trial under way; `rung` is the one that it is trained to next, or has reached and waits at.
+class _ActiveTrial:
+    """A trial that has not ended.
 
-    Optuna knows it twice: as what its sampler learns from, and as what its pruner judges.
+    `rung` is the index of the rung to which it is trained next, or at which it waits for promotion.
+
+    Each trial exists in two Optuna studies: one feeds the sampler (all results at the first rung),
+    the other the pruner.
     """
 
     trial: Trial
-    drawn: optuna.Trial
-    judged: optuna.Trial
+    sampler_trial: optuna.Trial
+    pruner_trial: optuna.Trial
     candidate: Candidate | None = None
     rung: int = 0
-    waits: bool = False
-    over: bool = False
+    waiting: bool = False
+    ended: bool = False
 
 
 class Study:
-    """Runs the trials of a task by an executor, and enters what they reach in a record."""
+    """The driver of one study: submits trainings to an executor and records their outcomes."""
 
     def __init__(
         self,
@@ -89,199 +93,218 @@ class Study:
         self._record = record
         self._executor = executor
         self._work = work
-        self._live: list[_Live] = []
-        self._reached: Counter[int] = Counter()
+        self._active: list[_ActiveTrial] = []
+        self._results_per_rung: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = list(self._settings.objectives.values())
-        self._guide = optuna.create_study(directions=directions)
-        self._view = optuna.create_study(directions=directions, pruner=_pruner(self._settings))
+        self._sampler_study = optuna.create_study(directions=directions)
+        self._pruner_study = optuna.create_study(
+            directions=directions, pruner=_pruner(self._settings)
+        )
 
     @property
-    def view(self) -> optuna.Study:
-        """The trials so far as Optuna sees them."""
-        return self._view
+    def optuna_study(self) -> optuna.Study:
+        """The trials so far, with intermediate values and final states."""
+        return self._pruner_study
 
     @property
     def leader(self) -> Trial | None:
-        """The best of the trials that wait to go on."""
-        waiting = [each for each in self._live if each.waits]
-        return min(waiting, key=self._rank).trial if waiting else None
+        """The best of the trials that wait for promotion, if any."""
+        waiting = [active for active in self._active if active.waiting]
+        return min(waiting, key=self._sort_key).trial if waiting else None
 
     def trials(self) -> Iterator[Trial]:
-        """Run the study; yield each trial as it ends."""
+        """Run the study and yield each trial when it ends."""
         total = self._settings.trials if self._settings.space else 0
-        drawn = 0
-        while self._live or drawn < total:
-            batch = range(drawn, min(drawn + self._settings.batch, total))
-            self._live += [self._draw(number) for number in batch]
-            drawn += len(batch)
-            self._train([each for each in self._live if not (each.finished or each.waits)])
-            self._decide(more=drawn < total)
-            over = [each.trial for each in self._live if each.finished]
-            self._live = [each for each in self._live if not each.finished]
-            yield from over
+        sampled = 0
+        while self._active or sampled < total:
+            batch = range(sampled, min(sampled + self._settings.batch, total))
+            self._active += [self._sample(number) for number in batch]
+            sampled += len(batch)
+            self._train([active for active in self._active if not (active.ended or active.waiting)])
+            self._promote_or_prune(more=sampled < total)
+            ended = [active.trial for active in self._active if active.ended]
+            self._active = [active for active in self._active if not active.ended]
+            yield from ended
 
-    def _draw(self, number: int) -> _Live:
-        self._guide.sampler = _sampler(self._settings, self._task.seed, number)
+    def _sample(self, number: int) -> _ActiveTrial:
+        """Sample a trial and add it to the record; prune it if its network cannot be built."""
+        self._sampler_study.sampler = _sampler(self._settings, self._task.seed, number)
         if self._settings.sampler == "grid":
-            self._guide.enqueue_trial(walk_grid(self._settings.space, number, self._task.seed))
-        drawn = self._guide.ask()
-        values = draw(drawn, self._settings.space)
-        self._view.enqueue_trial(drawn.params)
-        judged = self._view.ask()
-        draw(judged, self._settings.space)
-        live = _Live(Trial(number, values, drawn.params), drawn, judged)
+            self._sampler_study.enqueue_trial(
+                grid_params(self._settings.space, number, self._task.seed)
+            )
+        sampler_trial = self._sampler_study.ask()
+        values = suggest_values(sampler_trial, self._settings.space)
+        self._pruner_study.enqueue_trial(sampler_trial.params)
+        pruner_trial = self._pruner_study.ask()
+        suggest_values(pruner_trial, self._settings.space)
+        trial = Trial(number, values, sampler_trial.params)
+        active = _ActiveTrial(trial, sampler_trial, pruner_trial)
         if number not in self._record:
-            self._delete_checkpoints(number)  # of a record that is not there any more
-        self._record.begin(live.trial, drawn.distributions)
+            self._delete_checkpoints(number)  # left by a study whose record was deleted
+        self._record.add_trial(trial, sampler_trial.distributions)
         try:
-            live.candidate = self._task.candidate(values)
-        except ValueError as impossible:
-            self._guide.tell(drawn, state=STATES[PRUNED])
-            self._end(live, PRUNED, str(impossible))
-        return live
+            active.candidate = self._task.candidate(values)
+        except ValueError as error:
+            self._sampler_study.tell(sampler_trial, state=STATES[PRUNED])
+            self._end(active, PRUNED, str(error))
+        return active
 
-    def _train(self, live: list[_Live]) -> None:
-        """Train every trial to its rung, except where the record knows what comes of it."""
-        waiting: dict[Future, tuple[_Live, Outcome]] = {}
-        # the longest first, so that no core waits for one that came last
-        for each in sorted(live, key=self._epochs_to_go, reverse=True):
-            known = self._record.outcomes(each.trial.number, self._rung(each))
-            if known is not None:
-                each.trial.outcomes = known
+    def _train(self, pending: list[_ActiveTrial]) -> None:
+        """Train every trial to its rung, unless a record already contains the outcomes."""
+        submitted: dict[Future[Outcome], tuple[_ActiveTrial, Outcome]] = {}
+        # longest first, so that no worker starts a long training when the others are done
+        for active in sorted(pending, key=self._epochs_to_train, reverse=True):
+            recorded = self._record.outcomes(active.trial.number, self._rung_epochs(active))
+            if recorded is not None:
+                active.trial.outcomes = recorded
                 continue
-            lent = self._record.lent(each.trial, self._rung(each))
-            if lent is not None:
-                each.trial.outcomes = lent
-                self._enter(each)
+            similar = self._record.similar_outcomes(active.trial, self._rung_epochs(active))
+            if similar is not None:
+                active.trial.outcomes = similar
+                self._record_rung(active)
                 continue
-            before = each.trial.outcomes or [Outcome.before(job) for job in self._jobs(each)]
-            each.trial.outcomes = []
-            for job, earlier in zip(self._jobs(each), before, strict=True):
-                waiting[self._executor.submit(self._work, job)] = each, earlier
-        for future in as_completed(waiting):
-            each, earlier = waiting[future]
-            each.trial.outcomes.append(outcome_of(future, earlier))
-            if len(each.trial.outcomes) == len(self._task.splits):
-                each.trial.outcomes.sort(key=lambda outcome: outcome.name)
-                self._enter(each)
+            jobs = list(self._jobs(active))
+            previous = active.trial.outcomes or [Outcome.before(job) for job in jobs]
+            active.trial.outcomes = []
+            for job, outcome in zip(jobs, previous, strict=True):
+                submitted[self._executor.submit(self._work, job)] = active, outcome
+        for future in as_completed(submitted):
+            active, outcome = submitted[future]
+            active.trial.outcomes.append(outcome_of(future, outcome))
+            if len(active.trial.outcomes) == len(self._task.splits):
+                active.trial.outcomes.sort(key=lambda outcome: outcome.name)
+                self._record_rung(active)
 
-    def _enter(self, each: _Live) -> None:
-        """Enter what the trainings of a trial have reached."""
-        trial = each.trial
+    def _record_rung(self, active: _ActiveTrial) -> None:
+        """Add the outcomes of a trial at its current rung to the record."""
+        trial = active.trial
         result = None
         if not any(outcome.error for outcome in trial.outcomes):
             result = results_of(trial.outcomes, list(self._settings.objectives))[0]
-        self._record.reach(trial.number, self._rung(each), trial.outcomes, result)
+        self._record.add_rung(trial.number, self._rung_epochs(active), trial.outcomes, result)
 
-    def _decide(self, more: bool) -> None:
-        """Let each trial that is not over go on, wait until there are no `more` to draw, or end.
+    def _promote_or_prune(self, more: bool) -> None:
+        """Promote, hold or prune each trial; `more` says that trials remain to be sampled.
 
-        Those that may not go on are told to Optuna first, so that those that may compete with all
-        that reached their rung; then Optuna decides.
+        With successive halving, trials wait for promotion until all trials are sampled. Trials that
+        are not eligible are reported to Optuna's pruner first, so that it compares the others with
+        all results at their rung.
         """
-        for each in self._live:
-            if not (each.finished or each.waits):
-                self._settle(each)
-        going = sorted((each for each in self._live if not each.finished), key=self._rank)
-        chosen = self._best_of_each_rung(going, more)
-        for each in sorted(going, key=lambda each: each.trial.number in chosen):
-            may = each.trial.number in chosen
-            each.waits = may and more and self._settings.pruner == "halving"
-            if each.waits:
+        for active in self._active:
+            if not (active.ended or active.waiting):
+                self._update_results(active)
+        remaining = sorted(
+            (active for active in self._active if not active.ended), key=self._sort_key
+        )
+        eligible = self._eligible(remaining, more)
+        for active in sorted(remaining, key=lambda active: active.trial.number in eligible):
+            is_eligible = active.trial.number in eligible
+            active.waiting = is_eligible and more and self._settings.pruner == "halving"
+            if active.waiting:
                 continue
-            if self._pruned(each) or not may:
-                self._end(each, PRUNED, f"not among the best after {self._rung(each)} epochs")
+            if self._should_prune(active) or not is_eligible:
+                epochs = self._rung_epochs(active)
+                self._end(active, PRUNED, f"not among the best after {epochs} epochs")
             else:
-                each.rung += 1
+                active.rung += 1
 
-    def _best_of_each_rung(self, going: list[_Live], more: bool) -> set[int]:
-        """The numbers of the trials that may go on, of trials in the order of their results.
+    def _eligible(self, ranked: list[_ActiveTrial], more: bool) -> set[int]:
+        """Return the numbers of the trials that may be promoted, given trials from best to worst.
 
-        By successive halving at most 1/`reduction` of all that reach a rung, and at least one;
-        while there are `more` to draw, as many as that may be in the end. By other rules any.
+        Synchronous successive halving (Jamieson and Talwalkar, 2016,
+        https://arxiv.org/abs/1502.07943): 1/`reduction_factor` of the trials with a result at a
+        rung, at least one. While `more` trials remain to be sampled, all `trials` are assumed to
+        reach the rung. With other pruners every trial is eligible.
         """
-        chosen = set()
-        room: dict[int, int] = {}
-        for each in going:
+        eligible = set()
+        free: dict[int, int] = {}
+        for active in ranked:
             if self._settings.pruner == "halving":
-                reached = self._settings.trials if more else self._reached[each.rung]
-                room.setdefault(each.rung, max(1, reached // self._settings.reduction_factor))
-                room[each.rung] -= 1
-            if room.get(each.rung, 0) >= 0:
-                chosen.add(each.trial.number)
-        return chosen
+                count = self._settings.trials if more else self._results_per_rung[active.rung]
+                free.setdefault(active.rung, max(1, count // self._settings.reduction_factor))
+                free[active.rung] -= 1
+            if free.get(active.rung, 0) >= 0:
+                eligible.add(active.trial.number)
+        return eligible
 
-    def _rank(self, each: _Live) -> tuple[float, int]:
-        """The better the first result, the lower."""
+    def _sort_key(self, active: _ActiveTrial) -> tuple[float, int]:
+        """Return a key that sorts trials from best to worst by the first objective."""
         sign = SIGNS[next(iter(self._settings.objectives.values()))]
-        return sign * each.trial.results[0], each.trial.number
+        return sign * active.trial.results[0], active.trial.number
 
-    def _settle(self, each: _Live) -> None:
-        """Note the results of a trial; end it where it failed, or where its training is over.
+    def _update_results(self, active: _ActiveTrial) -> None:
+        """Compute the results of a trial; end it if it failed or has finished training.
 
-        The sampler learns from the results at the first rung, which all trials have. Told how they
-        end, it would rank all that went on before all that did not.
+        The sampler learns from the results at the first rung, which all trials reach. If it saw
+        final results, it would rank every promoted trial above every pruned one.
         """
-        faults = [outcome.error for outcome in each.trial.outcomes if outcome.error]
-        if not faults:
-            each.trial.results = results_of(each.trial.outcomes, list(self._settings.objectives))
-            self._reached[each.rung] += 1
-        if each.rung == 0:
-            state = STATES[FAILED if faults else COMPLETE]
-            self._guide.tell(each.drawn, each.trial.results or None, state)
-        if faults:
-            self._end(each, FAILED, faults[0])
-        elif all(outcome.finished for outcome in each.trial.outcomes):
-            self._end(each, COMPLETE)
+        outcomes = active.trial.outcomes
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        if not errors:
+            active.trial.results = results_of(outcomes, list(self._settings.objectives))
+            self._results_per_rung[active.rung] += 1
+        if active.rung == 0:
+            state = STATES[FAILED if errors else COMPLETE]
+            self._sampler_study.tell(active.sampler_trial, active.trial.results or None, state)
+        if errors:
+            self._end(active, FAILED, errors[0])
+        elif all(outcome.finished for outcome in outcomes):
+            self._end(active, COMPLETE)
 
-    def _pruned(self, each: _Live) -> bool:
-        """What Optuna decides."""
+    def _should_prune(self, active: _ActiveTrial) -> bool:
+        """Report the result at a rung to Optuna's pruner and return its decision."""
         if self._settings.pruner == "none":
             return False
-        each.eval_model.report(each.trial.results[0], self._rung(each))
-        return each.eval_model.should_prune()
+        active.pruner_trial.report(active.trial.results[0], self._rung_epochs(active))
+        return active.pruner_trial.should_prune()
 
-    def _end(self, each: _Live, state: str, reason: str = "") -> None:
-        each.finished = True
-        each.trial.state, each.trial.reason = state, reason
-        results = each.trial.results if state == COMPLETE else None
-        self._view.tell(each.eval_model, results, STATES[state])
-        self._record.end(each.trial)
-        self._delete_checkpoints(each.trial.number)
+    def _end(self, active: _ActiveTrial, state: str, reason: str = "") -> None:
+        active.ended = True
+        active.trial.state, active.trial.reason = state, reason
+        results = active.trial.results if state == COMPLETE else None
+        self._pruner_study.tell(active.pruner_trial, results, STATES[state])
+        self._record.end_trial(active.trial)
+        self._delete_checkpoints(active.trial.number)
 
     def _delete_checkpoints(self, number: int) -> None:
-        """Delete what a trial left, half a file of a killed worker included."""
+        """Delete the checkpoints of a trial, also partial files that a killed worker left."""
         for path in self._task.checkpoints.glob(f"*trial-{number}-*"):
             path.unlink(missing_ok=True)
 
-    def _jobs(self, each: _Live) -> Iterator[Job]:
-        assert each.candidate is not None
-        for part, (train_indices, held_out) in enumerate(self._task.splits):
+    def _jobs(self, active: _ActiveTrial) -> Iterator[Job]:
+        """Yield the training jobs of a trial up to its rung, one per split."""
+        assert active.candidate is not None  # trials without a candidate have ended
+        number = active.trial.number
+        for split, (train_indices, held_out) in enumerate(self._task.splits):
             yield Job(
-                name=f"trial {each.trial.number}, part {part:02}",
-                build=each.candidate.build,
-                settings=each.candidate.settings,
+                name=f"trial {number}, split {split:02}",
+                build=active.candidate.build,
+                settings=active.candidate.settings,
                 data_dir=self._task.data_dir,
                 seed=self._task.seed,
                 device=self._task.device,
-                checkpoint=self._checkpoint(each.trial.number, part),
+                checkpoint=self._checkpoint(number, split),
                 train_indices=train_indices,
                 held_out=held_out,
-                stop_epoch=self._rung(each),
-                figures=tuple(f for f in self._settings.objectives if "/" not in f),
+                stop_epoch=self._rung_epochs(active),
+                cost_metrics=tuple(name for name in self._settings.objectives if "/" not in name),
             )
 
-    def _checkpoint(self, number: int, part: int) -> Path:
-        kind = torch.device(self._task.device).type  # its random state is of no use to another
-        return self._task.checkpoints / f"trial-{number}-{part}-{kind}.pt"
+    def _checkpoint(self, number: int, split: int) -> Path:
+        # a checkpoint contains the random state of one type of device and cannot resume on another
+        device_type = torch.device(self._task.device).type
+        return self._task.checkpoints / f"trial-{number}-{split}-{device_type}.pt"
 
-    def _rung(self, each: _Live) -> int:
-        """The epochs of its next rung."""
-        return self._settings.rungs[each.rung]
+    def _rung_epochs(self, active: _ActiveTrial) -> int:
+        """Return the number of epochs of the current rung, counted from the start of training."""
+        return self._settings.rungs[active.rung]
 
-    def _epochs_to_go(self, each: _Live) -> int:
-        return self._rung(each) - (self._settings.rungs[each.rung - 1] if each.rung else 0)
+    def _epochs_to_train(self, active: _ActiveTrial) -> int:
+        """Return the number of epochs between the previous rung and the current one."""
+        previous = self._settings.rungs[active.rung - 1] if active.rung else 0
+        return self._rung_epochs(active) - previous
 
 
 def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
@@ -295,10 +318,10 @@ def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
 
 
 def _sampler(settings: StudyParams, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler with a seed of its own for each trial, so that a resumed study draws the same."""
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    """Return the sampler of one trial, with its own seed so that a resumed study is identical."""
+    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if settings.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=own)
+        return optuna.samplers.TPESampler(seed=trial_seed)
     if settings.sampler == "cma-es":
-        return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
-    return optuna.samplers.RandomSampler(seed=own)
+        return optuna.samplers.CmaEsSampler(seed=trial_seed, warn_independent_sampling=False)
+    return optuna.samplers.RandomSampler(seed=trial_seed)

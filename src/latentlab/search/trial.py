@@ -1,4 +1,4 @@
-"""A trial as stages, tables and pictures see it."""
+"""The trial of a study, as stages, tables and plots use it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,32 +11,35 @@ RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 
 @dataclass
 class Trial:
-    """One draw from the space and what came of it; `results` has a figure for each objective."""
+    """One sample from the search space and the result of training with it.
+
+    `results` has one value per objective; it is empty until the first rung and in failed trials.
+    """
 
     number: int
     values: dict[str, Any]
-    """By the path of a parameter."""
-    drawn: dict[str, Any]
-    """By the name of a range; what was not drawn is missing."""
+    """Values by path in `params.yaml`."""
+    params: dict[str, Any]
+    """Optuna's parameters by name of the range; ranges that do not apply are missing."""
     state: str = RUNNING
     reason: str = ""
     results: list[float] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    """Of its trainings, one for each fold, as far as they went."""
+    """Outcomes of its trainings so far, one per fold."""
 
     @property
     def epochs(self) -> int:
-        """Epochs trained, of all folds together."""
+        """Number of epochs trained, summed over folds."""
         return sum(len(outcome.history) for outcome in self.outcomes)
 
     @property
     def parameters(self) -> int:
-        """Weights of its network; 0 where it could not be built."""
+        """Number of weights of the network; 0 if it could not be built."""
         return self.outcomes[0].parameters if self.outcomes else 0
 
     @property
     def history(self) -> list[Record]:
-        """A record for each epoch, the mean over folds."""
+        """Metrics of each epoch, averaged over folds."""
         histories = zip(*(outcome.history for outcome in self.outcomes), strict=False)
         return [
             {name: sum(r[name] for r in records) / len(records) for name in records[0]}

@@ -1,4 +1,4 @@
-"""search: an Optuna study over the ranges in `search.space`."""
+"""The stage `search`: an Optuna study of the ranges in `search.space`."""
 
 from functools import partial
 from typing import Any
@@ -14,29 +14,32 @@ from latentlab.search.study import Candidate
 
 
 def run(stage: StageContext) -> None:
-    """Write `best_params.yaml`, which `train` reads, and the table and pictures of the trials."""
+    """Run the study; write `best_params.yaml` for `train`, the table of trials and the plots."""
     info = stage.load_info()
     settings = stage.params.search
-    stage.run.log_params({"search": settings.what})
-    stage.run.set_tags(settings.where)  # tags may change when it goes on
-    make = partial(candidate, stage.params, info)
-    found = run_study(stage, "search", settings, make, stage.plots)
+    stage.run.log_params({"search": settings.study_settings})
+    stage.run.set_tags(settings.execution_settings)  # tags may differ when resumed
+    make_candidate = partial(candidate, stage.params, info)
+    result = run_study(stage, "search", settings, make_candidate, stage.plots)
 
-    best = found.best
-    write_yaml(stage.output / "best_params.yaml", found.values)
-    metrics = found.metrics
+    write_yaml(stage.output / "best_params.yaml", result.values)
+    metrics = result.metrics
+    best = result.best
     if best:
         stage.run.log_params({"best": best.values})
         metrics["best_trial"] = best.number
-        for name, result in zip(settings.objectives, best.results, strict=True):
+        for name, value in zip(settings.objectives, best.results, strict=True):
             *parents, leaf = name.split("/")
-            (metrics.setdefault(parents[0], {}) if parents else metrics)[leaf] = result
+            (metrics.setdefault(parents[0], {}) if parents else metrics)[leaf] = value
     stage.write_metrics(metrics)
 
 
 def candidate(params: Params, info: DatasetInfo, values: dict[str, Any]) -> Candidate:
-    """The section `train` with the values of a trial, and the budget of one."""
+    """Return the autoencoder and settings of `train` with the values and epochs of a trial.
+
+    Raises ValueError with the reason if the network cannot be built.
+    """
     settings = trial_params(params, "train", params.search.epochs, values).train
     architecture = Architecture.of(settings.model, info)
-    architecture.convolutions()
+    architecture.convolutions()  # raises ValueError
     return Candidate(settings, partial(Autoencoder, architecture))
