@@ -14,7 +14,7 @@ from latentlab.common.errors import ParamsError
 from latentlab.common.files import read_json, write_json
 from latentlab.common.project import FOREACH_STAGES, Project
 from latentlab.params.fields import Section, flatten
-from latentlab.params.messages import find_mistakes, refusal
+from latentlab.params.messages import find_errors, params_error
 from latentlab.params.yaml_io import read_yaml
 
 NEW_BASELINE = "after a run that you trust, write a baseline with `latentlab gate --accept`"
@@ -250,8 +250,8 @@ def print_table(dataset: str, verdicts: list[Verdict]) -> None:
 def _read_policy(project: Project) -> Policy:
     path = project.root / "gate.yaml"
     document = read_yaml(path)
-    if mistakes := find_mistakes(Policy, document):
-        raise refusal(mistakes, document, path)
+    if errors := find_errors(Policy, document):
+        raise params_error(errors, document, path)
     return Policy.model_validate(document)
 
 

@@ -84,7 +84,9 @@ def run_worker_rank(stage: StageContext) -> None:
             pass
 
 
-def _prepare_training(stage: StageContext, settings: TrainParams, info: DatasetInfo) -> Training:
+def _prepare_training(
+    stage: StageContext, settings: TrainParams, info: DatasetInfo
+) -> Training[Autoencoder]:
     """Return the training, which is shared with the other processes that `torchrun` started."""
     model = Autoencoder(Architecture.of(settings.model, info))
     group = ProcessGroup.init(stage.device)
