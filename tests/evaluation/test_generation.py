@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
-from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
 from latentlab.evaluation import generation
@@ -21,7 +20,7 @@ from latentlab.evaluation.generation import (
 
 @pytest.fixture
 def clouds():
-    """Two clouds of points that overlap in part."""
+    """Two partly overlapping sets of points."""
     random = np.random.default_rng(5)
     return random.normal(size=(1300, 3)), random.normal(size=(900, 3)) * 0.8 + 0.5
 
@@ -36,14 +35,14 @@ def test_the_frechet_distance_of_shifted_gaussians_is_the_squared_shift():
 def test_the_frechet_distance_of_scaled_gaussians_is_the_closed_form():
     """For covariances C and s^2 C the distance is (1 - s)^2 tr C."""
     features = np.random.default_rng(1).normal(size=(400, 3)) @ np.diag([1.0, 2.0, 3.0])
-    centred = features - features.mean(0)
+    centered = features - features.mean(0)
 
-    expected = (1 - 3) ** 2 * np.trace(np.cov(centred, rowvar=False))
+    expected = (1 - 3) ** 2 * np.trace(np.cov(centered, rowvar=False))
 
-    assert frechet_distance(centred, 3 * centred) == pytest.approx(expected)
+    assert frechet_distance(centered, 3 * centered) == pytest.approx(expected)
 
 
-def test_the_frechet_distance_equals_the_one_by_a_matrix_square_root():
+def test_the_frechet_distance_equals_the_formula_with_a_matrix_square_root():
     random = np.random.default_rng(2)
     first = random.normal(size=(300, 5)) @ random.normal(size=(5, 5))
     second = random.normal(size=(200, 5)) @ random.normal(size=(5, 5)) + 1
@@ -56,13 +55,13 @@ def test_the_frechet_distance_equals_the_one_by_a_matrix_square_root():
     assert frechet_distance(first, second) == pytest.approx(expected)
 
 
-def test_the_kernel_distance_equals_the_one_by_the_kernel_of_scikit_learn(clouds, monkeypatch):
-    """Over all points, as one subset."""
+def test_the_kernel_distance_equals_the_formula_of_the_unbiased_estimate(clouds, monkeypatch):
+    """With all points in one subset; points have three coordinates."""
     first, second = clouds[0][:400], clouds[1][:400]
-    monkeypatch.setattr(generation, "KERNEL_SUBSET", 400)
+    monkeypatch.setattr(generation, "KERNEL_SUBSET_SIZE", 400)
 
-    def kernel(one, other):
-        return polynomial_kernel(one, other, degree=3, gamma=1 / 3, coef0=1)
+    def kernel(x, y):
+        return (x @ y.T / 3 + 1) ** 3
 
     off_diagonal = ~np.eye(400, dtype=bool)
     expected = (
@@ -75,20 +74,20 @@ def test_the_kernel_distance_equals_the_one_by_the_kernel_of_scikit_learn(clouds
     assert distance["std"] == pytest.approx(0, abs=1e-9)
 
 
-def test_the_kernel_distance_of_the_same_distribution_is_about_zero(clouds):
-    alike = kernel_distance(clouds[0][:600], clouds[0][600:1200], seed=0)
-    other = kernel_distance(*clouds, seed=0)
+def test_the_kernel_distance_of_equal_distributions_is_about_zero(clouds):
+    equal = kernel_distance(clouds[0][:600], clouds[0][600:1200], seed=0)
+    different = kernel_distance(*clouds, seed=0)
 
-    assert abs(alike["mean"]) < 0.05 * other["mean"]
-    assert other == kernel_distance(*clouds, seed=0)
+    assert abs(equal["mean"]) < 0.05 * different["mean"]
+    assert different == kernel_distance(*clouds, seed=0)
 
 
-def test_neighbours_are_counted_as_scikit_learn_finds_them(clouds):
+def test_neighbor_metrics_equal_their_definitions_with_neighbors_from_scikit_learn(clouds):
     samples, real = clouds
-    among = {"real": real, "samples": samples}
+    sets = {"real": real, "samples": samples}
     radii = {
         name: NearestNeighbors(n_neighbors=6).fit(points).kneighbors(points)[0][:, 5]
-        for name, points in among.items()
+        for name, points in sets.items()
     }
     distances = np.linalg.norm(samples[:, None] - real, axis=2)
     in_real = distances <= radii["real"]
@@ -103,16 +102,16 @@ def test_neighbours_are_counted_as_scikit_learn_finds_them(clouds):
     )
 
 
-def test_a_single_sample_over_and_over_is_precise_and_covers_nothing(clouds):
+def test_a_repeated_real_image_has_full_precision_and_no_coverage(clouds):
     _, real = clouds
-    figures = neighbor_metrics(np.repeat(real[:1], 500, 0), real)
+    metrics = neighbor_metrics(np.repeat(real[:1], 500, 0), real)
 
-    assert figures["precision"] == 1
-    assert figures["recall"] < 0.01
-    assert figures["coverage"] < 0.05
+    assert metrics["precision"] == 1
+    assert metrics["recall"] < 0.01
+    assert metrics["coverage"] < 0.05
 
 
-def test_diversity_is_the_quotient_of_mean_distances(clouds):
+def test_diversity_is_the_ratio_of_mean_distances(clouds):
     points, _ = clouds
     pairs = np.linalg.norm(points[:, None] - points, axis=2).mean() * 1300 / 1299
 
@@ -122,7 +121,7 @@ def test_diversity_is_the_quotient_of_mean_distances(clouds):
     assert measured == pytest.approx(pairs, rel=0.03)
 
 
-def test_few_points_have_fewer_neighbours():
+def test_small_sets_use_fewer_neighbors_and_include_points_on_the_radius():
     random = np.random.default_rng(0)
     few = random.normal(size=(4, 3))
 
@@ -131,19 +130,21 @@ def test_few_points_have_fewer_neighbours():
     assert neighbor_metrics(few + 1000, few)["precision"] == 0
 
 
-def test_diversity_in_classes_is_zero_for_one_image_of_each(clouds):
+def test_diversity_in_classes_is_zero_for_one_image_per_class(clouds):
     points = clouds[0][:400]
     classes = np.arange(400) % 4
     real = Features(points, classes)
-    ones = Features(points[classes], classes)
-
-    assert diversity_in_classes(ones, real, seed=0) == 0
-    assert diversity(ones.values, points, seed=0) > 0.3
+    one_per_class = Features(points[classes], classes)
     doubled = Features(2 * points, classes)
+    one_image_per_class = Features(points[:4], np.arange(4))
+
+    assert diversity_in_classes(one_per_class, real, seed=0) == 0
+    assert diversity(one_per_class.values, points, seed=0) > 0.3
     assert diversity_in_classes(doubled, real, seed=0) == pytest.approx(2)
+    assert diversity_in_classes(one_image_per_class, real, seed=0) == 0
 
 
-def test_classes_are_counted_and_their_entropy_is_log_n_where_they_are_even():
+def test_the_entropy_of_equal_class_shares_is_the_logarithm_of_their_number():
     assert class_shares(np.array([1, 1, 2, 1]), 4).tolist() == [0, 0.75, 0.25, 0]
     assert entropy(np.full(10, 0.1)) == pytest.approx(math.log(10))
     assert entropy(np.array([0.0, 1.0])) == 0

@@ -16,9 +16,9 @@ def images():
     return ImageSet(torch.from_numpy(pixels.astype(np.uint8)), torch.zeros(80, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("most_pixels", [4096, 10])
-def test_it_is_the_pca_of_the_pixels(images, most_pixels, monkeypatch):
-    monkeypatch.setattr(pixel_pca, "MOST_PIXELS", most_pixels)
+@pytest.mark.parametrize("max_pixels", [4096, 10], ids=["exact", "randomized"])
+def test_pixel_pca_equals_the_pca_of_scikit_learn(images, max_pixels, monkeypatch):
+    monkeypatch.setattr(pixel_pca, "MAX_PIXELS", max_pixels)
     fitted = PixelPca.fit(images, 4, seed=0)
     pixels = images.floats().flatten(1).numpy()
     reference = PCA(4, svd_solver="full").fit(pixels)
@@ -30,7 +30,7 @@ def test_it_is_the_pca_of_the_pixels(images, most_pixels, monkeypatch):
     np.testing.assert_allclose(fitted(images.floats()).flatten(1).numpy(), restored, atol=1e-3)
 
 
-def test_more_dimensions_than_there_are_restore_the_images(images):
+def test_more_dimensions_than_pixels_reconstruct_the_images(images):
     fitted = PixelPca.fit(images, 1000, seed=0)
 
     assert torch.allclose(fitted(images.floats()), images.floats(), atol=1e-3)

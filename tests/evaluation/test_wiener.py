@@ -3,15 +3,19 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from latentlab.data.corruption import Corruption, Kind, blur
+from latentlab.data.corruption import Corruption, CorruptionSpec, blur
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.reconstruction import corrupted_batches, restoration_metrics
 from latentlab.evaluation.wiener import RIDGE, LinearFilters
 
 
+def corruption_of(name, low, high=None, clip=False):
+    return Corruption([CorruptionSpec(name, low, low if high is None else high)], clip)
+
+
 @pytest.fixture(scope="module")
 def images():
-    """Smooth images of 6 by 6 pixels: neighbors say much of each other."""
+    """Smooth images of 6 by 6 pixels, whose neighboring pixels are correlated."""
     random = np.random.default_rng(0)
     coarse = random.normal(size=(4000, 1, 3, 3)).repeat(2, 2).repeat(2, 3)
     pixels = 128 + 35 * (coarse + 0.2 * random.normal(size=(4000, 1, 6, 6)))
@@ -20,9 +24,9 @@ def images():
     )
 
 
-@pytest.mark.parametrize("kind", ["occlusion", "salt_and_pepper"])
-def test_it_is_the_linear_regression_of_clean_on_spoilt_images(images, kind):
-    corruption = Corruption([Kind(kind, 0.2, 0.2)])
+@pytest.mark.parametrize("name", ["occlusion", "salt_and_pepper"])
+def test_the_filter_is_the_linear_regression_of_clean_on_corrupted_images(images, name):
+    corruption = corruption_of(name, 0.2)
     pairs = list(corrupted_batches(images, corruption, seed=0))
     clean, corrupted = (torch.cat(parts).flatten(1).numpy() for parts in zip(*pairs, strict=True))
 
@@ -32,36 +36,37 @@ def test_it_is_the_linear_regression_of_clean_on_spoilt_images(images, kind):
     assert filtered.numpy() == pytest.approx(expected, abs=2e-3)
 
 
-def test_where_blur_leaves_next_to_nothing_it_is_as_close_as_in_twice_the_precision():
+def test_a_strong_blur_is_inverted_as_well_as_in_float64():
     random = torch.Generator().manual_seed(0)
-    drawn = ImageSet(
+    noise = ImageSet(
         torch.randint(0, 256, (3000, 1, 16, 16), generator=random, dtype=torch.uint8),
         torch.zeros(3000, dtype=torch.int64),
     )
-    smooth = blur(drawn.floats(), torch.full((3000, 1, 1, 1), 1.2), None) * 255
-    images = ImageSet(smooth.round().to(torch.uint8), drawn.labels)
-    corruption = Corruption([Kind("blur", 1.0, 1.0)])
+    smooth = blur(noise.floats(), torch.full((3000, 1, 1, 1), 1.2), None) * 255
+    images = ImageSet(smooth.round().to(torch.uint8), noise.labels)
+    corruption = corruption_of("blur", 1.0)
     pairs = list(corrupted_batches(images, corruption, seed=0))
     x, y = (torch.cat(parts).flatten(1).double().numpy() for parts in zip(*pairs, strict=True))
     covariance = np.cov(y, rowvar=False, bias=True)
     ridge = RIDGE * covariance.diagonal().mean() * np.eye(256)
-    both = (y - y.mean(0)).T @ (x - x.mean(0)) / len(x)
-    expected = (y - y.mean(0)) @ np.linalg.solve(covariance + ridge, both) + x.mean(0)
+    cross_covariance = (y - y.mean(0)).T @ (x - x.mean(0)) / len(x)
+    expected = (y - y.mean(0)) @ np.linalg.solve(covariance + ridge, cross_covariance) + x.mean(0)
 
-    found = restoration_metrics(LinearFilters(images, seed=0).of(corruption), images, corruption, 0)
+    fitted = LinearFilters(images, seed=0).of(corruption)
+    metrics = restoration_metrics(fitted, images, corruption, 0)
 
-    assert found["mse"] == pytest.approx(np.square(expected - x).mean(), rel=0.05)
+    assert metrics["mse"] == pytest.approx(np.square(expected - x).mean(), rel=0.05)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.3, 0.3), (0.05, 0.55)])
-def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images, low, high):
-    """E[x] + S (S + E[sigma^2] I)^-1 (y - E[x]), with S the covariance of clean images."""
-    corruption = Corruption([Kind("gaussian", low, high)])
+def test_for_gaussian_noise_the_filter_is_the_closed_form(images, low, high):
+    """E[x] + S (S + E[sigma^2] I)^-1 (y - E[x]), where S is the covariance of clean images."""
+    corruption = corruption_of("gaussian", low, high)
     variance = np.square(np.linspace(low, high, 100_001)).mean()
     clean = images.floats().flatten(1).double().numpy()
     covariance = np.cov(clean, rowvar=False, bias=True)
     weights = np.linalg.solve(covariance + variance * np.eye(36), covariance)
-    corrupted = torch.cat([s for _, s in corrupted_batches(images, corruption, seed=1)])
+    corrupted = torch.cat([pair[1] for pair in corrupted_batches(images, corruption, seed=1)])
     expected = clean.mean(0) + (corrupted.flatten(1).double().numpy() - clean.mean(0)) @ weights
 
     restored = LinearFilters(images, seed=0).of(corruption)(corrupted)
@@ -70,34 +75,39 @@ def test_for_gaussian_noise_it_is_the_filter_of_the_textbook(images, low, high):
     assert restored.flatten(1).numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_what_noise_makes_of_few_images_is_known_and_what_clipped_noise_makes_is_learnt(images):
-    """Clipping hardly touches weak noise: both come to the same."""
-    grey = ImageSet(images.images // 2 + 64, images.labels)
-    made = [
-        LinearFilters(grey, seed=0).of(Corruption([Kind("gaussian", 0.05, 0.05)], clip))
+def test_a_filter_fitted_to_clipped_noise_agrees_with_the_closed_form_for_weak_noise(images):
+    """Clipping hardly changes weak noise, but makes its variance unknown."""
+    gray = ImageSet(images.images // 2 + 64, images.labels)
+    filters = [
+        LinearFilters(gray, seed=0).of(corruption_of("gaussian", 0.05, clip=clip))
         for clip in (False, True)
     ]
 
-    known, learnt = (each(grey.floats()) for each in made)
+    closed_form, fitted = (each(gray.floats()) for each in filters)
 
-    assert learnt.numpy() == pytest.approx(known.numpy(), abs=0.01)
+    assert fitted.numpy() == pytest.approx(closed_form.numpy(), abs=0.01)
 
 
-def test_few_images_are_spoilt_often_enough_not_to_learn_their_noise(images):
-    """Of what stays with probability q, else is 0 or 1: Cov(x, y) = q S, and Cov(y) = q^2 S
-    beside its diagonal, E[y^2] - E[y]^2."""
-    few = images.take(torch.arange(80))  # a filter of each pixel by 36, from 80 of them
-    stays = 0.7
-    corruption = Corruption([Kind("salt_and_pepper", 1 - stays, 1 - stays)])
+def test_few_images_are_corrupted_often_enough_to_avoid_overfitting(images):
+    """The filter is compared with its closed form.
+
+    A pixel is kept with probability q, else it becomes 0 or 1. Then Cov(x, y) = q S, and Cov(y) is
+    q^2 S except for its diagonal E[y^2] - E[y]^2.
+    """
+    few = images.take(torch.arange(80))  # each filter has 36 weights per pixel
+    kept = 0.7
+    corruption = corruption_of("salt_and_pepper", 1 - kept)
     clean = few.floats().flatten(1).double().numpy()
     covariance = np.cov(clean, rowvar=False, bias=True)
-    white = (1 - stays) / 2
-    mean = stays * clean.mean(0) + white
-    of_spoilt = stays**2 * covariance
-    np.fill_diagonal(of_spoilt, stays * np.square(clean).mean(0) + white - mean**2)
-    weights = np.linalg.solve(of_spoilt, stays * covariance)
+    white = (1 - kept) / 2
+    mean = kept * clean.mean(0) + white
+    corrupted_covariance = kept**2 * covariance
+    np.fill_diagonal(corrupted_covariance, kept * np.square(clean).mean(0) + white - mean**2)
+    weights = np.linalg.solve(corrupted_covariance, kept * covariance)
     unseen = images.take(torch.arange(2000, 4000))
-    corrupted = [s.flatten(1).double().numpy() for _, s in corrupted_batches(unseen, corruption, 9)]
+    corrupted = [
+        noisy.flatten(1).double().numpy() for _, noisy in corrupted_batches(unseen, corruption, 9)
+    ]
     expected = clean.mean(0) + (np.concatenate(corrupted) - mean) @ weights
     error = np.square(expected - unseen.floats().flatten(1).double().numpy()).mean()
 
@@ -106,27 +116,27 @@ def test_few_images_are_spoilt_often_enough_not_to_learn_their_noise(images):
     assert restoration_metrics(fitted, unseen, corruption, 9)["mse"] < 1.15 * error
 
 
-def test_a_pixel_that_never_varies_is_no_fault(images):
-    still = images.images.clone()
-    still[:, :, 0, 0] = 0
-    filters = LinearFilters(ImageSet(still, images.labels), seed=0)
-    fitted = filters.of(Corruption([Kind("occlusion", 0.1, 0.1)]))
+def test_a_constant_pixel_is_restored(images):
+    constant = images.images.clone()
+    constant[:, :, 0, 0] = 0
+    filters = LinearFilters(ImageSet(constant, images.labels), seed=0)
+    fitted = filters.of(corruption_of("occlusion", 0.1))
 
-    restored = fitted(still[:10].float() / 255)
+    restored = fitted(constant[:10].float() / 255)
     assert restored.isfinite().all()
     assert float(restored[:, :, 0, 0].abs().max()) < 1e-4
 
 
-def test_a_corruption_is_fitted_once(images):
+def test_each_corruption_is_fitted_once(images):
     filters = LinearFilters(images, seed=0)
-    first = filters.of(Corruption([Kind("gaussian", 0.2, 0.2)]))
+    first = filters.of(corruption_of("gaussian", 0.2))
 
-    assert filters.of(Corruption([Kind("gaussian", 0.2, 0.2)])) is first
-    assert filters.of(Corruption([Kind("gaussian", 0.2, 0.3)])) is not first
-    assert filters.of(Corruption([Kind("gaussian", 0.2, 0.2)], clip=True)) is not first
+    assert filters.of(corruption_of("gaussian", 0.2)) is first
+    assert filters.of(corruption_of("gaussian", 0.2, 0.3)) is not first
+    assert filters.of(corruption_of("gaussian", 0.2, clip=True)) is not first
 
 
-def test_images_of_many_pixels_have_none():
+def test_large_images_have_no_filter():
     large = ImageSet(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.zeros(2))
 
-    assert LinearFilters(large, seed=0).of(Corruption([Kind("blur", 1.0, 1.0)])) is None
+    assert LinearFilters(large, seed=0).of(corruption_of("blur", 1.0)) is None

@@ -4,20 +4,19 @@ import pytest
 from latentlab.evaluation.latent.projection import pca, tsne
 
 
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_pca_equals_the_singular_value_decomposition(dimensions):
+def test_pca_equals_the_singular_value_decomposition():
     codes = np.random.default_rng(0).normal(size=(60, 5)) @ np.diag([5, 3, 1, 0.5, 0.1])
-    centred = codes - codes.mean(0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    u, s, _ = np.linalg.svd(codes - codes.mean(0), full_matrices=False)
 
-    points, explained = pca(codes, dimensions)
+    for dimensions in (2, 3):
+        points, explained = pca(codes, dimensions)
 
-    expected = np.abs(u * s)[:, :dimensions]
-    np.testing.assert_allclose(np.abs(points), expected, atol=1e-9)
-    np.testing.assert_allclose(explained, (s**2 / (s**2).sum())[:dimensions])
+        expected = np.abs(u * s)[:, :dimensions]
+        np.testing.assert_allclose(np.abs(points), expected, atol=1e-9)
+        np.testing.assert_allclose(explained, (s**2 / (s**2).sum())[:dimensions])
 
 
-def test_pca_of_a_single_dimension_is_a_line():
+def test_pca_of_one_dimension_has_a_constant_second_component():
     points, explained = pca(np.arange(5.0)[:, None])
 
     assert points.shape == (5, 2)
@@ -25,9 +24,8 @@ def test_pca_of_a_single_dimension_is_a_line():
     assert not points[:, 1].any()
 
 
-@pytest.mark.parametrize("count", [20, 80])
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_tsne_is_seeded_and_lowers_its_perplexity_for_few_points(count, dimensions):
+@pytest.mark.parametrize(("count", "dimensions"), [(20, 2), (80, 3)])
+def test_tsne_is_reproducible_and_lowers_its_perplexity_for_few_points(count, dimensions):
     codes = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
 
     first, again = (tsne(codes, dimensions, 30.0, seed=0) for _ in range(2))
@@ -36,18 +34,17 @@ def test_tsne_is_seeded_and_lowers_its_perplexity_for_few_points(count, dimensio
     np.testing.assert_array_equal(first, again)
 
 
-def test_tsne_keeps_what_is_far_apart():
+def test_tsne_separates_distant_clusters():
     codes = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     codes[30:, 0] += 50
 
     points = tsne(codes, 2, 10.0, seed=0)
 
-    centres = points[:30].mean(0), points[30:].mean(0)
-    apart = np.linalg.norm(centres[0] - centres[1])
-    assert apart > 2 * max(points[:30].std(), points[30:].std())
+    distance = np.linalg.norm(points[:30].mean(0) - points[30:].mean(0))
+    assert distance > 2 * max(points[:30].std(), points[30:].std())
 
 
-def test_codes_that_do_not_vary_have_nothing_to_explain():
+def test_pca_of_constant_codes_explains_no_variance():
     points, explained = pca(np.ones((5, 4)), 3)
 
     assert points.shape == (5, 3)
@@ -56,7 +53,7 @@ def test_codes_that_do_not_vary_have_nothing_to_explain():
 
 
 @pytest.mark.parametrize(("length", "dimensions"), [(1, 2), (2, 3)])
-def test_tsne_uses_all_of_its_dimensions_where_codes_have_fewer(length, dimensions):
+def test_tsne_uses_all_its_dimensions_if_codes_have_fewer(length, dimensions):
     codes = np.random.default_rng(0).normal(size=(60, length)).astype(np.float32)
 
     spread = tsne(codes, dimensions, 10.0, seed=0).std(0)
@@ -64,6 +61,6 @@ def test_tsne_uses_all_of_its_dimensions_where_codes_have_fewer(length, dimensio
     assert spread.min() > 0.05 * spread.max()
 
 
-def test_tsne_of_codes_that_do_not_vary_or_have_one_dimension_is_finite():
+def test_tsne_of_constant_or_one_dimensional_codes_is_finite():
     assert np.isfinite(tsne(np.zeros((20, 3), np.float32), 2, 5.0, seed=0)).all()
     assert np.isfinite(tsne(np.arange(20, dtype=np.float32)[:, None], 2, 5.0, seed=0)).all()
