@@ -17,24 +17,24 @@ from latentlab.cli import main
 from latentlab.common.project import Project, find_project
 from latentlab.tracking import run as tracking
 
-# tests run side by side: threads of two processes that share a core wait for each other
+# tests run in parallel processes, and threads of processes that share a core wait for each other
 torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: at the end it would run alone."""
+    """Start with the longest file, so that it does not run alone at the end."""
     items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The root of the checkout under test."""
+    """The root of this repository."""
     return Path(__file__).parents[1]
 
 
 @pytest.fixture
 def checkout(repository, tmp_path, monkeypatch) -> Project:
-    """A fresh checkout without data or outputs, as the working directory."""
+    """A new checkout without data or outputs, as the working directory."""
     root = tmp_path / "checkout"
     root.mkdir()
     for name in ("params.yaml", "gate.yaml", "dvc.yaml"):
@@ -48,9 +48,9 @@ def checkout(repository, tmp_path, monkeypatch) -> Project:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_recorders() -> Iterator[None]:
-    """Recorders fork from a process that has imported MLflow already; that takes seconds.
+    """Fork the processes that record runs from one that has imported MLflow, to save seconds.
 
-    They have the environment that this one had before the first of them.
+    They have the environment variables of this process at the time of the first fork.
     """
     with pytest.MonkeyPatch.context() as patch:
         if "forkserver" in multiprocessing.get_all_start_methods():
@@ -61,13 +61,13 @@ def warm_recorders() -> Iterator[None]:
 
 @pytest.fixture
 def cold_recorders(monkeypatch) -> None:
-    """Recorders start as a person's do, with the environment of the moment."""
+    """Spawn the processes that record runs, as in production, with the current environment."""
     monkeypatch.setattr(tracking, "START_METHOD", "spawn")
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
-    """A store without runs; MLflow takes seconds to lay one out."""
+    """An MLflow store without runs; MLflow takes seconds to create one."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # SQLAlchemy's
         mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
@@ -75,34 +75,48 @@ def empty_store(tmp_path_factory) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`pytest -n 0 --update-messages` rewrites tests/messages.yaml with today's wording."""
+    """Add an option: `pytest -n 0 --update-messages` writes the wording to tests/messages.yaml."""
     parser.addoption("--update-messages", action="store_true")
 
 
-@pytest.fixture
-def message(request, repository, tmp_path) -> Callable[[str, object], None]:
-    """Compare a text with the entry `name` of tests/messages.yaml, the wording of all messages.
+@pytest.fixture(scope="session")
+def expected_messages(repository) -> dict[str, str]:
+    """The texts in tests/messages.yaml by name."""
+    return YAML(typ="safe").load(repository / "tests" / "messages.yaml")
 
-    `message("params/unknown optimizer", error)`; the folders of a test are replaced by words.
+
+@pytest.fixture
+def message(request, repository, tmp_path, expected_messages) -> Callable[[str, object], None]:
+    """Compare the wording of an error or another text with tests/messages.yaml.
+
+    `message("params/unknown optimizer", error)` compares with the entry of that name. Paths of this
+    test and of the repository are replaced by placeholders.
     """
-    yaml, path = YAML(), repository / "tests" / "messages.yaml"
-    yaml.width = 4096
 
     def check(name: str, text: object) -> None:
-        found = str(text).replace(str(tmp_path), "<tmp>").replace(str(repository), "<repository>")
-        expected = yaml.load(path)
+        actual = str(text).replace(str(tmp_path), "<tmp>").replace(str(repository), "<repository>")
         if request.config.getoption("--update-messages"):
-            expected[name] = LiteralScalarString(found) if "\n" in found else found
-            yaml.dump(dict(sorted(expected.items())), path)
-        else:
-            assert found == expected.get(name)
+            update_message(repository / "tests" / "messages.yaml", name, actual)
+            return
+        assert name in expected_messages, (
+            f"add it with: pytest -n 0 --update-messages {request.path}"
+        )
+        assert actual == expected_messages[name]
 
     return check
 
 
+def update_message(path: Path, name: str, text: str) -> None:
+    """Set one entry of tests/messages.yaml, sorted by name."""
+    yaml = YAML()
+    yaml.width = 4096
+    messages = yaml.load(path) | {name: LiteralScalarString(text) if "\n" in text else text}
+    yaml.dump(dict(sorted(messages.items())), path)
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a command said, and its exit code."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -111,7 +125,7 @@ class Answer:
 
 @pytest.fixture
 def latentlab(monkeypatch, capsys) -> Iterator[Callable[..., Answer]]:
-    """The command line as a person meets it: `latentlab("gate", "--json")`."""
+    """Return a function that runs the command line: `latentlab("gate", "--json")`."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str) -> Answer:
@@ -120,8 +134,8 @@ def latentlab(monkeypatch, capsys) -> Iterator[Callable[..., Answer]]:
         try:
             main()
             code = 0
-        except SystemExit as left:
-            code = left.code
+        except SystemExit as request:
+            code = request.code
         return Answer(code, *capsys.readouterr())
 
     yield run

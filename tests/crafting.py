@@ -1,4 +1,4 @@
-"""What several tests make on the spot: datasets, folders of pictures, checkouts, drivers."""
+"""Helpers that create datasets, image folders, checkouts and study drivers for tests."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ from latentlab.models.device import supports_bfloat16
 from latentlab.params.networks import OptimizationParams
 
 needs_bfloat16 = pytest.mark.skipif(
-    not supports_bfloat16(torch.device("cpu")), reason="this CPU does not multiply bfloat16"
+    not supports_bfloat16(torch.device("cpu")), reason="this CPU has no bfloat16 instructions"
 )
 
 IMAGES = "train-images.gz"
@@ -34,11 +34,11 @@ train.learning_rate: 0.001
 train.weight_decay: 0.0
 train.optimizer: adamw
 """
-"""A `best_params.yaml` of a small network."""
+"""Content of a `best_params.yaml` that describes a small network."""
 
 
 def random_images(count, size=6, seed=0):
-    """Grey uint8 images [count, size, size]."""
+    """Return gray uint8 images [count, size, size]."""
     shape = (count, size, size)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
@@ -48,13 +48,13 @@ def write_gzip(path, content):
 
 
 def idx_header(*shape, zeros=0, kind=0x08, axes=None):
-    """The head of an IDX file, as wrong as asked for."""
-    head = struct.pack(">HBB", zeros, kind, len(shape) if axes is None else axes)
-    return head + struct.pack(f">{len(shape)}I", *shape)
+    """Return the header of an IDX file, which the arguments can make invalid."""
+    header = struct.pack(">HBB", zeros, kind, len(shape) if axes is None else axes)
+    return header + struct.pack(f">{len(shape)}I", *shape)
 
 
 def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirrors=()):
-    """Write the files of a dataset and describe it as the catalogue does."""
+    """Write the files of a dataset and return its entry for the catalogue."""
     folder.mkdir(parents=True, exist_ok=True)
     write_idx(folder / IMAGES, random_images(20) if images is None else images)
     write_idx(folder / LABELS, np.arange(20) % 2 if labels is None else np.asarray(labels))
@@ -65,13 +65,13 @@ def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirr
 
 
 def write_random_splits(folder, **counts):
-    """Splits of so many random grey images of 8x8 in two classes, as `fetch` writes them."""
+    """Write splits of random gray 8x8 images in two classes, `count` images per split."""
     for seed, (split, count) in enumerate(counts.items()):
         write_split(folder / split, random_images(count, 8, seed)[:, None], np.arange(count) % 2)
 
 
 def copy_checkout(repository, root, leave_out=()):
-    """The working tree, committed or not, without outputs and the files to leave out."""
+    """Copy the working tree, including uncommitted files, without outputs and `leave_out`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=repository,
@@ -86,7 +86,7 @@ def copy_checkout(repository, root, leave_out=()):
 
 
 def optimization_settings(**changes):
-    """A short training, but for what is asked for."""
+    """Return the settings of a short training with some `changes`."""
     base = {
         "epochs": 3,
         "patience": None,
@@ -100,7 +100,7 @@ def optimization_settings(**changes):
 
 
 def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0):
-    """`count` random pictures 0.png, 1.png ... of `size` (width, height)."""
+    """Write `count` random images 0.png, 1.png ... of `size` (width, height)."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     width, height = size
@@ -112,8 +112,8 @@ def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0
 
 @contextmanager
 def opened_by_optuna(path):
-    """The study in a record, as whoever knows Optuna alone opens it; closed at the end."""
-    import optuna  # here, for not every test of pictures needs it
+    """Open the study of a record with Optuna alone, and close its storage at the end."""
+    import optuna  # not every test that uses this module needs it
 
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     try:
@@ -123,14 +123,14 @@ def opened_by_optuna(path):
 
 
 def drive(folder, pid, host=None, started=None):
-    """Enter a process as the driver of the study in a folder."""
+    """Register a process as the driver of the study in a folder."""
     driver = {"host": host or socket.gethostname(), "pid": pid, "started": started}
     with opened_by_optuna(folder / "study.db") as study:
         study.set_user_attr("driver", driver)
 
 
 def ended_process():
-    """The number of a process that is there no more."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

@@ -1,3 +1,4 @@
+import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ import pytest
 from crafting import IMAGES, LABELS, known_dataset
 from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
-from latentlab.common.progress import progress_bar
 from latentlab.data.catalogue import KNOWN
 from latentlab.data.download import RETRIES, download
 from latentlab.data.sources import read_dataset
@@ -18,25 +18,25 @@ ATTEMPTS = 1 + RETRIES
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder; fails with `server.status` where that is set, and counts what is asked."""
+    """Serves a folder, or the error `server.status`, and counts the requests for each file."""
 
     def do_GET(self):
-        self.server.asked[self.path.lstrip("/")] += 1
+        self.server.requests[self.path.lstrip("/")] += 1
         if self.server.status:
             self.send_error(self.server.status)
         else:
             super().do_GET()
 
     def log_message(self, *args):
-        """Nothing on stderr."""
+        """Keep stderr empty."""
 
 
 @contextmanager
-def serving(folder, status=None):
+def serve(folder, status=None):
     folder.mkdir(exist_ok=True)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
         server.status = status
-        server.asked = Counter()
+        server.requests = Counter()
         server.url = f"http://127.0.0.1:{server.server_port}/"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -48,8 +48,7 @@ def serving(folder, status=None):
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    """Retries run_and_log each other at once, and no proxy comes between."""
+def no_delay_and_no_proxy(monkeypatch):
     monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -58,13 +57,13 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def good(tmp_path):
     known_dataset(tmp_path / "good")
-    with serving(tmp_path / "good") as server:
+    with serve(tmp_path / "good") as server:
         yield server
 
 
 @pytest.fixture
 def broken(tmp_path):
-    with serving(tmp_path / "broken", status=500) as server:
+    with serve(tmp_path / "broken", status=500) as server:
         yield server
 
 
@@ -73,129 +72,120 @@ def corrupt(tmp_path):
     folder = tmp_path / "corrupt"
     folder.mkdir()
     for name in (IMAGES, LABELS):
-        (folder / name).write_bytes(b"not what it should be")
-    with serving(folder) as server:
+        (folder / name).write_bytes(b"other content")
+    with serve(folder) as server:
         yield server
 
 
 @pytest.fixture
 def pets(tmp_path):
-    """Describes the dataset with the given servers as its mirrors."""
+    """Return a function that describes a dataset with the given servers as mirrors."""
     return lambda *servers: known_dataset(
         tmp_path / "good", mirrors=[server.url for server in servers]
     )
 
 
-def refusal(dataset, folder):
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def failure(dataset, folder):
     with pytest.raises(DataError) as caught:
         download("pets", dataset, folder)
-    assert caught.value.exit_code == 3
-    return str(caught.value)
+    return caught.value
 
 
-def test_every_file_is_fetched_and_checked(pets, good, tmp_path):
+def test_every_file_is_downloaded_and_verified(pets, good, cache):
     dataset = pets(good)
 
-    download("pets", dataset, tmp_path / "cache")
+    download("pets", dataset, cache)
 
-    found = {path.name: sha256_of(path) for path in (tmp_path / "cache").iterdir()}
-    assert found == dataset.sha256
+    assert {path.name: sha256_of(path) for path in cache.iterdir()} == dataset.sha256
 
 
-def test_the_bar_counts_the_bytes_of_all_files(pets, good, tmp_path, monkeypatch):
+def test_nothing_is_printed_if_stderr_is_not_a_terminal(pets, good, cache, capfd):
+    download("pets", pets(good), cache)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_the_progress_of_each_file(pets, good, cache, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    download("pets", pets(good), cache)
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("100%") >= 2
+
+
+def test_existing_files_are_not_downloaded_again(pets, good, cache):
+    download("pets", pets(good), cache)
+    download("pets", pets(good), cache)
+
+    assert good.requests == {IMAGES: 1, LABELS: 1}
+
+
+def test_a_damaged_file_is_downloaded_again(pets, good, cache):
     dataset = pets(good)
-    sizes = [(tmp_path / "good" / name).stat().st_size for name in dataset.sha256]
-    bars = []
+    download("pets", dataset, cache)
+    (cache / IMAGES).write_bytes(b"truncated")
 
-    @contextmanager
-    def watched(*arguments):
-        with progress_bar(*arguments) as bar:
-            bars.append(bar)
-            yield bar
+    download("pets", dataset, cache)
 
-    monkeypatch.setattr("latentlab.data.download.progress_bar", watched)
-    download("pets", dataset, tmp_path / "cache")
-
-    (task,) = bars[0].progress.tasks
-    assert task.total == sum(sizes)
-    assert task.completed == task.total
+    assert sha256_of(cache / IMAGES) == dataset.sha256[IMAGES]
+    assert good.requests == {IMAGES: 2, LABELS: 1}
 
 
-def test_what_is_there_already_is_not_fetched_again(pets, good, tmp_path):
-    download("pets", pets(good), tmp_path / "cache")
-    download("pets", pets(good), tmp_path / "cache")
+def test_the_next_mirror_is_used_if_one_fails(pets, broken, good, cache):
+    download("pets", pets(broken, good), cache)
 
-    assert good.asked == {IMAGES: 1, LABELS: 1}
-
-
-def test_a_damaged_file_is_fetched_again(pets, good, tmp_path):
-    dataset = pets(good)
-    download("pets", dataset, tmp_path / "cache")
-    (tmp_path / "cache" / IMAGES).write_bytes(b"cut off")
-
-    download("pets", dataset, tmp_path / "cache")
-
-    assert sha256_of(tmp_path / "cache" / IMAGES) == dataset.sha256[IMAGES]
-    assert good.asked == {IMAGES: 2, LABELS: 1}
+    assert broken.requests == {IMAGES: ATTEMPTS, LABELS: ATTEMPTS}
+    assert good.requests == {IMAGES: 1, LABELS: 1}
 
 
-def test_the_second_mirror_helps_where_the_first_fails(pets, broken, good, tmp_path):
-    download("pets", pets(broken, good), tmp_path / "cache")
-
-    assert broken.asked == {IMAGES: ATTEMPTS, LABELS: ATTEMPTS}
-    assert good.asked == {IMAGES: 1, LABELS: 1}
-
-
-def test_the_second_mirror_helps_where_the_first_has_other_bytes(pets, corrupt, good, tmp_path):
+def test_the_next_mirror_is_used_if_one_has_another_file(pets, corrupt, good, cache):
     dataset = pets(corrupt, good)
 
-    download("pets", dataset, tmp_path / "cache")
+    download("pets", dataset, cache)
 
-    assert sha256_of(tmp_path / "cache" / IMAGES) == dataset.sha256[IMAGES]
+    assert sha256_of(cache / IMAGES) == dataset.sha256[IMAGES]
 
 
-def test_what_each_mirror_said_is_told_after_a_bounded_number_of_attempts(
-    pets, broken, corrupt, tmp_path
+def test_the_error_lists_the_reason_of_each_mirror_after_a_limited_number_of_attempts(
+    pets, broken, corrupt, cache, tmp_path, message
 ):
-    message = refusal(pets(broken, corrupt), tmp_path / "cache")
+    with serve(tmp_path / "gone") as gone:
+        dataset = pets(broken, corrupt, gone)
 
-    assert f"pets: could not be downloaded ({ATTEMPTS} attempts at each mirror)" in message
-    assert f"{broken.url}{IMAGES}: 500 Server Error" in message
-    assert f"{corrupt.url}{IMAGES}: SHA256 hash of downloaded file" in message
-    assert broken.asked == corrupt.asked == {IMAGES: ATTEMPTS}
+    error = failure(dataset, cache)
 
-
-def test_the_message_says_where_else_the_files_may_be_put(pets, broken, tmp_path):
-    message = refusal(pets(broken), tmp_path / "cache")
-
-    assert f"Put its files into {tmp_path / 'cache'}" in message
-    assert "data/pets/" in message
-    assert "LATENTLAB_DATA" in message
+    text = str(error).replace(dataset.sha256[IMAGES], "<sha256>")
+    text = text.replace(sha256_of(tmp_path / "corrupt" / IMAGES), "<other sha256>")
+    for server, name in ((broken, "broken"), (corrupt, "corrupt"), (gone, "gone")):
+        text = text.replace(server.url, f"http://{name}/")
+    message("data/download failed", text)
+    assert error.exit_code == 3
+    assert broken.requests == corrupt.requests == {IMAGES: ATTEMPTS}
 
 
-def test_a_mirror_that_does_not_answer_is_named(pets, tmp_path):
-    with serving(tmp_path / "gone") as gone:
-        dataset = pets(gone)
+def test_a_damaged_download_is_deleted(pets, corrupt, cache):
+    failure(pets(corrupt), cache)
 
-    message = refusal(dataset, tmp_path / "cache")
-
-    assert f"{gone.url}{IMAGES}: Failed to establish a new connection" in message
+    assert list(cache.iterdir()) == []
 
 
-def test_nothing_corrupt_is_left_behind(pets, corrupt, tmp_path):
-    refusal(pets(corrupt), tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_files_that_arrived_before_a_failure_are_kept(pets, good, tmp_path):
+def test_files_downloaded_before_a_failure_are_kept(pets, good, cache, tmp_path):
     dataset = pets(good)
     (tmp_path / "good" / LABELS).unlink()
 
-    assert "404" in refusal(dataset, tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [IMAGES]
+    failure(dataset, cache)
+
+    assert [path.name for path in cache.iterdir()] == [IMAGES]
 
 
-def test_a_dataset_that_is_nowhere_is_downloaded_into_the_cache_and_read(
+def test_a_missing_dataset_is_downloaded_to_the_user_cache_and_read(
     pets, good, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(KNOWN, "pets", pets(good))
@@ -208,7 +198,8 @@ def test_a_dataset_that_is_nowhere_is_downloaded_into_the_cache_and_read(
     assert (tmp_path / "cache" / "pets" / IMAGES).is_file()
 
 
-def test_a_folder_that_cannot_be_written_is_no_fault_of_the_mirrors(pets, good, tmp_path):
-    (tmp_path / "cache").write_text("in the way")
+def test_an_unwritable_folder_is_reported_as_such(pets, good, cache):
+    cache.write_text("a file instead of a folder")
+
     with pytest.raises(NotADirectoryError):
-        download("pets", pets(good), tmp_path / "cache")
+        download("pets", pets(good), cache)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from latentlab.common.errors import EnvironmentProblem
 from latentlab.data.image_set import (
     DatasetInfo,
     ImageSet,
+    ShuffledBatches,
     as_floats,
     load_info,
     load_split,
@@ -27,13 +30,13 @@ def split(arrays):
 
 @pytest.fixture
 def data_dir(arrays, tmp_path):
-    """The folder of `fetch`, with a train split."""
+    """The output folder of `fetch`, with a training split."""
     write_split(tmp_path / "train", *arrays)
     return tmp_path
 
 
 class TestLoading:
-    def test_what_was_written_is_read_back(self, arrays, data_dir):
+    def test_a_written_split_is_read_back(self, arrays, data_dir):
         split = load_split(data_dir, "train")
 
         np.testing.assert_array_equal(split.images.numpy(), arrays[0])
@@ -41,7 +44,7 @@ class TestLoading:
         assert split.images.dtype == torch.uint8
         assert split.labels.dtype == torch.int64
 
-    def test_pixels_are_read_from_the_file_when_they_are_asked_for(self, data_dir):
+    def test_pixels_are_read_when_they_are_used(self, data_dir):
         split = load_split(data_dir, "train")
         with (data_dir / "train/images.npy").open("r+b") as file:
             file.seek(-1, 2)
@@ -49,27 +52,28 @@ class TestLoading:
 
         assert split.images.flatten()[-1] == 7
 
-    def test_writing_to_a_split_leaves_its_file_alone(self, data_dir):
+    def test_writing_to_a_split_does_not_change_its_file(self, data_dir):
         before = (data_dir / "train/images.npy").read_bytes()
 
         load_split(data_dir, "train").images.zero_()
 
         assert (data_dir / "train/images.npy").read_bytes() == before
 
-    @pytest.mark.parametrize("kept", [0, 20, 400])
     @pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
-    def test_a_file_cut_short_is_told_with_the_way_to_mend_it(self, data_dir, name, kept):
-        if name == "labels.npy":
-            kept //= 2
+    def test_a_truncated_file_is_rejected(self, data_dir, name):
         path = data_dir / "train" / name
-        path.write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(EnvironmentProblem, match=r"train: .* `dvc repro fetch`") as caught:
-            load_split(data_dir, "train")
-        assert caught.value.exit_code == 4
+        complete = path.read_bytes()
+        for size in (0, 20, len(complete) // 2):
+            path.write_bytes(complete[:size])
+            with pytest.raises(EnvironmentProblem) as caught:
+                load_split(data_dir, "train")
+            assert caught.value.exit_code == 4
 
-    def test_a_split_that_is_not_there_is_told_with_the_way_to_mend_it(self, tmp_path):
-        with pytest.raises(EnvironmentProblem, match="run `dvc repro fetch` first"):
+    def test_a_missing_split_is_rejected(self, tmp_path, message):
+        with pytest.raises(EnvironmentProblem) as caught:
             load_split(tmp_path, "train")
+
+        message("data/image_set: missing split", caught.value)
 
 
 class TestDatasetInfo:
@@ -84,35 +88,36 @@ class TestDatasetInfo:
         digest="1" * 64,
     )
 
-    def test_what_was_written_is_read_back(self, tmp_path):
+    def test_a_written_description_is_read_back(self, tmp_path):
         self.INFO.write(tmp_path)
+
         assert load_info(tmp_path) == self.INFO
 
-    def test_a_missing_file_is_told(self, tmp_path):
-        with pytest.raises(EnvironmentProblem, match=r"dataset.json is missing; run `dvc repro"):
+    def test_a_missing_file_is_rejected(self, tmp_path, message):
+        with pytest.raises(EnvironmentProblem) as caught:
             load_info(tmp_path)
 
-    @pytest.mark.parametrize("text", ["", "<<<<<<< HEAD\n{}", "[]", "{}", '{"name": "x", "y": 1}'])
-    def test_a_file_that_is_no_description_is_told(self, tmp_path, text):
-        (tmp_path / "dataset.json").write_text(text)
-        with pytest.raises(EnvironmentProblem, match=r"dataset.json: .*; run `dvc repro fetch`"):
-            load_info(tmp_path)
+        message("data/image_set: missing description", caught.value)
+
+    def test_a_file_with_another_content_is_rejected(self, tmp_path, message):
+        for text in ("", "[]", "{}", '{"name": "x", "y": 1}', "<<<<<<< HEAD\n{}"):
+            (tmp_path / "dataset.json").write_text(text)
+            with pytest.raises(EnvironmentProblem) as caught:
+                load_info(tmp_path)
+
+        message("data/image_set: damaged description", caught.value)
 
 
 class TestBatches:
     @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
-    @pytest.mark.parametrize("seed", [None, 0])
-    def test_they_cover_every_image_once_with_its_label(self, split, batch_size, seed):
-        shuffled = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-        order = None if seed is None else shuffled
-
-        batches = list(split.batches(batch_size, order))
+    def test_they_contain_every_image_once_with_its_label(self, split, batch_size):
+        batches = list(split.batches(batch_size))
 
         assert [len(labels) for _, labels in batches[:-1]] == [batch_size] * (len(batches) - 1)
-        seen = [key(image, label) for batch in batches for image, label in zip(*batch, strict=True)]
-        assert sorted(seen) == sorted(map(key, split.floats(), split.labels))
+        yielded = [key(image, y) for batch in batches for image, y in zip(*batch, strict=True)]
+        assert yielded == list(map(key, split.floats(), split.labels))
 
-    def test_they_come_in_their_order_or_in_the_one_that_is_given(self, split):
+    def test_they_are_in_the_given_order(self, split):
         chosen = torch.tensor([7, 3, 3, 0, 11, 2])
 
         def labels(order):
@@ -130,19 +135,19 @@ class TestBatches:
         np.testing.assert_allclose(floats.numpy(), split.images.numpy() / 255, rtol=1e-6)
         assert as_floats(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).tolist() == [[[[0, 1]]]]
 
-    def test_floats_leave_the_pixels_as_they_were(self, split):
+    def test_floats_are_a_copy(self, split):
         before = split.images.clone()
         split.floats(torch.tensor([0, 1])).zero_()
         assert split.images.equal(before)
 
-    def test_images_are_taken_in_the_order_asked_for(self, split):
+    def test_take_returns_the_images_in_the_given_order(self, split):
         taken = split.take(torch.tensor([7, 2]))
 
         assert len(taken) == 2
         assert taken.floats().equal(split.floats(torch.tensor([7, 2])))
         assert taken.labels.tolist() == [3, 2]
 
-    def test_what_is_taken_of_taken_images_is_theirs(self, split):
+    def test_take_can_be_applied_repeatedly(self, split):
         taken = split.take(torch.tensor([7, 2, 9])).take(torch.tensor([2, 0]))
 
         assert taken.floats().equal(split.floats(torch.tensor([9, 7])))
@@ -151,8 +156,7 @@ class TestBatches:
         assert batch[0].equal(split.floats(torch.tensor([7, 9])))
         assert batch[1].tolist() == [3, 1]
 
-    def test_pixels_that_are_taken_are_not_copied(self, data_dir):
-        """A study has a process for each core, and each would have a copy."""
+    def test_take_does_not_copy_pixels(self, data_dir):
         split = load_split(data_dir, "train")
 
         taken = split.take(torch.arange(20))
@@ -160,13 +164,13 @@ class TestBatches:
         assert taken.images.data_ptr() == split.images.data_ptr()
         assert taken.image_shape == (3, 4, 4)
 
-    def test_a_device_gets_the_images_that_were_taken_alone(self, split):
-        there = split.take(torch.tensor([7, 2])).to(torch.device("meta"))
+    def test_only_the_taken_images_are_moved_to_a_device(self, split):
+        moved = split.take(torch.tensor([7, 2])).to(torch.device("meta"))
 
-        assert there.images.shape == (2, 3, 4, 4)
-        assert there.rows is None
+        assert moved.images.shape == (2, 3, 4, 4)
+        assert moved.rows is None
 
-    def test_on_the_cpu_nothing_is_copied(self, split):
+    def test_moving_to_the_cpu_copies_nothing(self, split):
         assert split.to(torch.device("cpu")) is split
 
 
@@ -175,21 +179,21 @@ class TestStratifiedSample:
         np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 10]))
     )
 
-    @pytest.mark.parametrize("count", [3, 10, 50, 99, 100])
-    def test_indices_are_sorted_different_and_as_many_as_asked_for(self, count):
+    @pytest.mark.parametrize("count", [3, 50, 100])
+    def test_it_has_the_requested_number_of_distinct_sorted_indices(self, count):
         chosen = stratified_sample(self.LABELS, count, seed=0)
 
         assert len(chosen) == count
         assert chosen.tolist() == sorted(set(chosen.tolist()))
 
-    @pytest.mark.parametrize("count", [10, 20, 50, 75])
-    def test_shares_of_classes_are_kept_to_within_one_image(self, count):
+    @pytest.mark.parametrize("count", [10, 75])
+    def test_the_class_proportions_are_preserved_to_within_one_image(self, count):
         chosen = stratified_sample(self.LABELS, count, seed=0)
 
-        found = self.LABELS[chosen].bincount(minlength=3)
-        np.testing.assert_allclose(found, np.array([0.6, 0.3, 0.1]) * count, atol=1.5)
+        counts = self.LABELS[chosen].bincount(minlength=3)
+        np.testing.assert_allclose(counts, np.array([0.6, 0.3, 0.1]) * count, atol=1.5)
 
-    def test_every_class_is_there_however_small(self):
+    def test_every_class_is_represented_however_small(self):
         labels = torch.tensor([0] * 1000 + [1] + [2] * 5)
         for count in (3, 100, 1005):
             for seed in range(5):
@@ -197,19 +201,97 @@ class TestStratifiedSample:
                 assert labels[chosen].unique().tolist() == [0, 1, 2]
                 assert len(chosen) == count
 
-    def test_there_are_more_than_asked_for_where_there_are_more_classes(self):
+    def test_it_has_one_index_per_class_if_there_are_more_classes_than_requested(self):
         assert len(stratified_sample(torch.arange(8), 3, seed=0)) == 8
 
-    @pytest.mark.parametrize("count", [100, 1000])
-    def test_all_are_taken_where_there_are_no_more(self, count):
-        assert stratified_sample(self.LABELS, count, seed=0).tolist() == list(range(100))
+    def test_it_has_all_indices_if_there_are_fewer_than_requested(self):
+        assert stratified_sample(self.LABELS, 1000, seed=0).tolist() == list(range(100))
 
-    def test_the_same_seed_gives_the_same_sample_and_another_seed_another(self):
+    def test_it_depends_on_the_seed(self):
         def sample(seed):
             return stratified_sample(self.LABELS, 30, seed).tolist()
 
         assert sample(1) == sample(1)
         assert sample(1) != sample(2)
+
+
+class TestShuffledBatches:
+    COUNT = 50
+
+    @pytest.fixture
+    def images(self):
+        values = torch.arange(self.COUNT, dtype=torch.uint8)
+        pixels = values[:, None, None, None].expand(self.COUNT, 1, 8, 8)
+        return ImageSet(pixels.contiguous(), torch.arange(self.COUNT))
+
+    @staticmethod
+    def shuffled(images, seed=0, batch_size=16):
+        return ShuffledBatches(images, batch_size, torch.Generator().manual_seed(seed))
+
+    @staticmethod
+    def labels(batches):
+        return [labels.tolist() for _, labels in batches]
+
+    def test_an_epoch_contains_every_image_once_with_its_label(self, images):
+        batches = list(self.shuffled(images))
+
+        assert [len(labels) for _, labels in batches] == [16, 16, 16, 2]
+        assert sorted(itertools.chain(*self.labels(batches))) == list(range(self.COUNT))
+        for pixels, labels in batches:
+            assert torch.equal(pixels[:, 0, 0, 0], labels.float() / 255)
+
+    @pytest.mark.parametrize("batch_size", [1, 16, 25, 64])
+    def test_steps_is_the_number_of_batches(self, images, batch_size):
+        batches = self.shuffled(images, batch_size=batch_size)
+
+        assert batches.steps == len(list(batches))
+        assert batches.images == self.COUNT
+
+    def test_epochs_differ_and_depend_on_the_seed(self, images):
+        batches, same, other = (self.shuffled(images, seed) for seed in (0, 0, 1))
+        first, second = self.labels(batches), self.labels(batches)
+
+        assert first != second
+        assert [first, second] == [self.labels(same), self.labels(same)]
+        assert first != self.labels(other)
+
+    @pytest.mark.parametrize("epochs", [0, 1])
+    @pytest.mark.parametrize("steps", [0, 1, 3, 4])
+    def test_a_restored_state_continues_the_epoch_and_the_next(self, images, epochs, steps):
+        batches, restored = self.shuffled(images), self.shuffled(images, seed=7)
+        for _ in range(epochs):
+            list(batches)
+        running = iter(batches)
+        for _ in range(steps):
+            next(running)
+        restored.load_state_dict(batches.state_dict())
+
+        assert self.labels(restored) == self.labels(running)
+        if steps:
+            assert self.labels(restored) == self.labels(batches)
+
+    def test_a_restored_state_continues_random_draws_between_batches(self, images):
+        """A GAN draws its noise from the generator that shuffles the images."""
+        randoms = [torch.Generator().manual_seed(seed) for seed in (0, 7)]
+        batches, restored = (ShuffledBatches(images, 16, random) for random in randoms)
+
+        def draws(batches, random):
+            return [(y.tolist(), torch.rand((), generator=random).item()) for _, y in batches]
+
+        running = iter(batches)
+        for _ in range(2):
+            next(running)
+            torch.rand(3, generator=randoms[0])
+        restored.load_state_dict(batches.state_dict())
+
+        assert draws(restored, randoms[1]) == draws(running, randoms[0])
+        assert draws(restored, randoms[1]) == draws(batches, randoms[0])
+
+    def test_the_step_is_zero_between_epochs(self, images):
+        batches = self.shuffled(images)
+        list(batches)
+
+        assert batches.step == 0
 
 
 def key(image, label):

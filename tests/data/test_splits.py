@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
+import torch
+from sklearn.model_selection import StratifiedKFold
 
 from latentlab.common.errors import DataError
 from latentlab.data.sources import RawDataset
-from latentlab.data.splits import make_splits, statistics
+from latentlab.data.splits import make_splits, statistics, stratified_folds
 
 
 def dataset(*counts, official_test=None):
-    """Images that are all different, `counts` of them per class, in a mixed order."""
+    """Return different images in shuffled order, with the given number per class."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     splits = {"train": (numbered(len(labels)), labels)}
     if official_test:
@@ -16,7 +18,7 @@ def dataset(*counts, official_test=None):
 
 
 def numbered(count, start=0):
-    """Images [count, 1, 2, 2] whose pixels hold their own number."""
+    """Return images [count, 1, 2, 2] whose pixels encode their index."""
     numbers = np.arange(start, start + count, dtype=np.uint32)
     return numbers.view(np.uint8).reshape(count, 1, 2, 2)
 
@@ -25,99 +27,135 @@ def numbers(images):
     return np.ascontiguousarray(images).reshape(len(images), 4).view(np.uint32)[:, 0].tolist()
 
 
-@pytest.mark.parametrize("counts", [(50, 50), (97, 31, 12), (5, 5, 5, 5), (1000, 5), (400, 5, 300)])
-def test_every_image_lands_in_exactly_one_split_with_its_label(counts):
-    raw = dataset(*counts)
-
-    splits = make_splits(raw, 0.1, 0.2, seed=0)
-
-    assert tuple(splits) == ("train", "validation", "test")
-    landed = [number for images, _ in splits.values() for number in numbers(images)]
-    assert sorted(landed) == list(range(sum(counts)))
-    for images, labels in splits.values():
-        np.testing.assert_array_equal(raw.splits["train"][1][numbers(images)], labels)
+def split_error(*arguments):
+    with pytest.raises(DataError) as caught:
+        make_splits(*arguments, seed=0)
+    assert caught.value.exit_code == 3
+    return caught.value
 
 
-@pytest.mark.parametrize("counts", [(50, 50), (97, 31, 12), (1000, 5), (400, 5, 300)])
-@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.2), (0.25, 0.5), (0.15, 0.05)])
-def test_classes_are_shared_out_to_within_one_image(counts, validation, test):
-    splits = make_splits(dataset(*counts), validation, test, seed=3)
+class TestSplits:
+    @pytest.mark.parametrize("counts", [(50, 50), (97, 31, 12), (5, 5, 5, 5), (1000, 5)])
+    def test_every_image_is_in_exactly_one_split_with_its_label(self, counts):
+        raw = dataset(*counts)
 
-    shares = {"test": test, "validation": validation * (1 - test)}
-    shares["train"] = 1 - sum(shares.values())
-    for split, share in shares.items():
-        found = np.bincount(splits[split][1], minlength=len(counts))
-        # the train split bears the rounding of the two others
-        tolerance = 2 if split == "train" else 1.5
-        np.testing.assert_allclose(found, share * np.array(counts), atol=tolerance)
+        splits = make_splits(raw, 0.1, 0.2, seed=0)
 
+        assert tuple(splits) == ("train", "validation", "test")
+        assigned = [number for images, _ in splits.values() for number in numbers(images)]
+        assert sorted(assigned) == list(range(sum(counts)))
+        for images, labels in splits.values():
+            np.testing.assert_array_equal(raw.splits["train"][1][numbers(images)], labels)
 
-@pytest.mark.parametrize("counts", [(1000, 5), (400, 5, 300), (5, 5, 5, 2000)])
-@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.2), (0.5, 0.3), (0.01, 0.01)])
-def test_no_split_lacks_a_class_however_small(counts, validation, test):
-    for seed in range(5):
-        splits = make_splits(dataset(*counts), validation, test, seed)
+    @pytest.mark.parametrize(
+        ("counts", "validation", "test"),
+        [((50, 50), 0.25, 0.5), ((97, 31, 12), 0.1, 0.2), ((400, 5, 300), 0.15, 0.05)],
+    )
+    def test_class_proportions_are_preserved_to_within_one_image(self, counts, validation, test):
+        splits = make_splits(dataset(*counts), validation, test, seed=3)
 
-        for _, labels in splits.values():
-            assert set(labels) == set(range(len(counts)))
+        shares = {"test": test, "validation": validation * (1 - test)}
+        shares["train"] = 1 - sum(shares.values())
+        for split, share in shares.items():
+            actual = np.bincount(splits[split][1], minlength=len(counts))
+            # the training split has the rounding errors of both others
+            tolerance = 2 if split == "train" else 1.5
+            np.testing.assert_allclose(actual, share * np.array(counts), atol=tolerance)
 
+    @pytest.mark.parametrize("counts", [(1000, 5), (400, 5, 300), (5, 5, 5, 2000)])
+    def test_every_split_has_every_class_however_small(self, counts):
+        for validation, test in ((0.1, 0.2), (0.5, 0.3), (0.01, 0.01)):
+            for seed in range(5):
+                splits = make_splits(dataset(*counts), validation, test, seed)
 
-def test_the_sizes_are_those_asked_for():
-    splits = make_splits(dataset(500, 500), 0.1, 0.2, seed=0)
+                for _, labels in splits.values():
+                    assert set(labels) == set(range(len(counts)))
 
-    assert {split: len(labels) for split, (_, labels) in splits.items()} == {
-        "train": 720,
-        "validation": 80,
-        "test": 200,
-    }
+    def test_the_sizes_follow_the_fractions(self):
+        splits = make_splits(dataset(500, 500), 0.1, 0.2, seed=0)
 
+        assert {split: len(labels) for split, (_, labels) in splits.items()} == {
+            "train": 720,
+            "validation": 80,
+            "test": 200,
+        }
 
-def test_images_keep_their_order():
-    for images, _ in make_splits(dataset(50, 50), 0.1, 0.2, seed=0).values():
-        assert numbers(images) == sorted(numbers(images))
+    def test_images_stay_in_order(self):
+        for images, _ in make_splits(dataset(50, 50), 0.1, 0.2, seed=0).values():
+            assert numbers(images) == sorted(numbers(images))
 
+    def test_the_splits_depend_on_the_seed(self):
+        def test_images(seed):
+            return numbers(make_splits(dataset(50, 50), 0.1, 0.2, seed)["test"][0])
 
-def test_the_same_seed_gives_the_same_split_and_another_seed_another():
-    def test_images(seed):
-        return numbers(make_splits(dataset(50, 50), 0.1, 0.2, seed)["test"][0])
+        assert test_images(1) == test_images(1)
+        assert test_images(1) != test_images(2)
 
-    assert test_images(1) == test_images(1)
-    assert test_images(1) != test_images(2)
+    def test_an_official_test_split_is_used_unchanged(self):
+        raw = dataset(50, 50, official_test=30)
 
+        splits = make_splits(raw, 0.1, 0.7, seed=0)
 
-def test_an_official_test_split_is_used_as_it_is():
-    raw = dataset(50, 50, official_test=30)
+        assert numbers(splits["test"][0]) == list(range(10_000, 10_030))
+        assert len(splits["validation"][1]) == 10
+        assert len(splits["train"][1]) == 90
 
-    splits = make_splits(raw, 0.1, 0.7, seed=0)
+    def test_too_few_images_for_the_fractions_are_rejected(self, message):
+        message("data/splits: too few images", split_error(dataset(5, 5), 0.1, 0.9))
 
-    assert numbers(splits["test"][0]) == list(range(10_000, 10_030))
-    assert len(splits["validation"][1]) == 10
-    assert len(splits["train"][1]) == 90
-
-
-def test_too_few_images_for_the_fractions_are_refused():
-    with pytest.raises(DataError, match="10 images in 2 classes are too few to split off 9") as e:
-        make_splits(dataset(5, 5), 0.1, 0.9, seed=0)
-    assert e.value.exit_code == 3
-
-
-def test_a_class_used_up_by_the_test_split_is_named():
-    with pytest.raises(DataError, match=r"in class 'class 1': one is left; .* data.test_fraction"):
-        make_splits(dataset(100, 5), 0.1, 0.8, seed=0)
-
-
-@pytest.mark.parametrize("shape", [(10, 1, 8, 8), (5000, 3, 4, 4), (4097, 1, 2, 2)])
-def test_statistics_are_the_mean_and_deviation_of_each_channel(shape):
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-    mean, std = statistics(images)
-
-    np.testing.assert_allclose(mean, (images / 255).mean((0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(std, (images / 255).std((0, 2, 3)), rtol=1e-12)
+    def test_a_class_that_the_test_split_uses_up_is_named(self, message):
+        message("data/splits: too few images in class", split_error(dataset(100, 5), 0.1, 0.8))
 
 
-def test_statistics_of_one_even_grey_have_no_deviation():
-    mean, std = statistics(np.full((3, 1, 4, 4), 51, np.uint8))
+class TestStatistics:
+    @pytest.mark.parametrize("shape", [(5000, 3, 4, 4), (4097, 1, 2, 2)])
+    def test_they_are_the_mean_and_standard_deviation_of_each_channel(self, shape):
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
-    assert mean == [0.2]
-    assert std == [0.0]
+        mean, std = statistics(images)
+
+        np.testing.assert_allclose(mean, (images / 255).mean((0, 2, 3)), rtol=1e-12)
+        np.testing.assert_allclose(std, (images / 255).std((0, 2, 3)), rtol=1e-12)
+
+    def test_constant_images_have_no_deviation(self):
+        mean, std = statistics(np.full((3, 1, 4, 4), 51, np.uint8))
+
+        assert mean == [0.2]
+        assert std == [0.0]
+
+
+class TestFolds:
+    @staticmethod
+    def labels(counts=(40, 20, 10)):
+        labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+
+    def test_every_image_is_held_out_exactly_once_and_used_for_training_otherwise(self):
+        labels = self.labels()
+        folds = list(stratified_folds(labels, 5, seed=0))
+
+        every_index = list(range(len(labels)))
+        assert torch.cat([held_out for _, held_out in folds]).sort().values.tolist() == every_index
+        for fold in folds:
+            assert torch.cat(fold).sort().values.tolist() == every_index
+
+    def test_every_fold_preserves_the_class_proportions(self):
+        labels = self.labels()
+        for training, held_out in stratified_folds(labels, 5, seed=0):
+            assert labels[held_out].bincount().tolist() == [8, 4, 2]
+            assert labels[training].bincount().tolist() == [32, 16, 8]
+
+    def test_the_folds_are_those_of_scikit_learn(self):
+        labels = self.labels()
+        for seed in (3, 4):
+            reference = StratifiedKFold(4, shuffle=True, random_state=seed).split(labels, labels)
+
+            folds = stratified_folds(labels, 4, seed)
+            for ours, theirs in zip(folds, reference, strict=True):
+                assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
+
+    def test_a_class_with_fewer_images_than_folds_is_rejected(self, message):
+        with pytest.raises(DataError) as caught:
+            list(stratified_folds(self.labels((8, 3)), 4, seed=0))
+
+        message("data/splits: more folds than images of a class", caught.value)
