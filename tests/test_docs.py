@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -167,6 +168,28 @@ def test_every_path_in_the_text_exists():
                 missing.append(f"{page.relative_to(ROOT)}: {token}")
 
     assert missing == []
+
+
+def test_the_code_of_the_guides_runs(monkeypatch, tmp_path):
+    guides = {name: ROOT / "docs" / "how-to" / f"{name}.md" for name in ("new-model", "new-stage")}
+    blocks = {
+        name: [body for language, body in BLOCK.findall(page.read_text()) if language == "python"]
+        for name, page in guides.items()
+    }
+    module = ModuleType("latentlab.models.sparse")
+    exec(blocks["new-model"][0], vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    tests = runpy.run_path(str(_written(tmp_path / "test_sparse.py", blocks["new-model"][2])))
+    tests["test_the_loss_is_the_mse_plus_the_weighted_l1_norm_of_the_code"]()
+    tests["test_a_stored_model_returns_the_same_output"](tmp_path)
+
+    stage = runpy.run_path(str(_written(tmp_path / "sparse.py", blocks["new-stage"][1])))
+    assert callable(stage["run"])
+
+
+def _written(path, text):
+    path.write_text(text)
+    return path
 
 
 SCHEMA = Params.model_json_schema()
