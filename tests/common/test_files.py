@@ -5,6 +5,7 @@ import pytest
 
 from latentlab.common.files import (
     atomic_path,
+    hash_tree,
     read_json,
     sha256_of,
     write_csv,
@@ -18,19 +19,19 @@ def target(tmp_path):
     return tmp_path / "folder" / "metrics.json"
 
 
-def only(target):
-    """Whether nothing but the target is in its folder."""
+def is_alone(target):
+    """Return whether the folder of the target contains no other file."""
     return list(target.parent.iterdir()) == [target]
 
 
-def test_folders_are_made_where_they_are_missing(target):
+def test_missing_folders_are_created(target):
     write_text(target, "Ä\n")
 
     assert target.read_bytes() == "Ä\n".encode()
-    assert only(target)
+    assert is_alone(target)
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(target):
+def test_the_old_content_remains_until_the_new_one_is_complete(target):
     write_text(target, "old")
 
     with atomic_path(target) as temporary:
@@ -38,34 +39,34 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(target):
         assert target.read_text() == "old"
 
     assert target.read_text() == "new"
-    assert only(target)
+    assert is_alone(target)
 
 
-def write_half(target, problem):
+def write_partially(target, error):
     with atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise problem
+        temporary.write_text("partial")
+        raise error
 
 
-@pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_the_old_file_and_no_other(target, problem):
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_leaves_the_old_content_and_no_other_file(target, error):
     write_text(target, "old")
 
-    with pytest.raises(problem):
-        write_half(target, problem)
+    with pytest.raises(error):
+        write_partially(target, error)
 
     assert target.read_text() == "old"
-    assert only(target)
+    assert is_alone(target)
 
 
-def test_a_failure_of_a_first_write_leaves_nothing(target):
+def test_an_exception_in_the_first_write_leaves_no_file(target):
     with pytest.raises(RuntimeError):
-        write_half(target, RuntimeError)
+        write_partially(target, RuntimeError)
 
     assert list(target.parent.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_told_by_its_own_name(target):
+def test_an_error_names_the_target_instead_of_the_temporary_file(target):
     target.mkdir(parents=True)
 
     with pytest.raises(IsADirectoryError) as caught:
@@ -74,7 +75,7 @@ def test_what_cannot_be_written_is_told_by_its_own_name(target):
     assert caught.value.filename == str(target)
 
 
-def test_the_temporary_file_lies_beside_the_target_and_keeps_its_suffix(target):
+def test_the_temporary_file_has_the_folder_and_the_suffix_of_the_target(target):
     with atomic_path(target) as temporary:
         temporary.touch()
 
@@ -82,8 +83,8 @@ def test_the_temporary_file_lies_beside_the_target_and_keeps_its_suffix(target):
     assert temporary.suffix == ".json"
 
 
-def test_json_is_read_back_as_it_was_written(target):
-    value = {"name": "Ä", "figures": [1, 2.5, None, True], "nested": {"a": {}}}
+def test_written_json_is_read_back(target):
+    value = {"name": "Ä", "metrics": [1, 2.5, None, True], "nested": {"a": {}}}
 
     write_json(target, value)
 
@@ -91,36 +92,46 @@ def test_json_is_read_back_as_it_was_written(target):
     assert target.read_text().endswith("}\n")
 
 
-@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -float("inf")])
-def test_json_has_no_nan_and_no_infinity(target, figure):
+def test_nan_and_infinity_are_not_written_as_json(target):
     write_json(target, {"mse": 1.0})
 
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(target, {"mse": figure})
+    for value in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(target, {"mse": value})
 
     assert json.loads(target.read_text()) == {"mse": 1.0}
-    assert only(target)
+    assert is_alone(target)
 
 
-def test_csv_has_a_header_and_a_line_per_row(target):
+def test_csv_has_a_header_and_one_line_per_row(target):
     rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
 
     write_csv(target, rows)
 
     assert target.read_bytes() == b"epoch,loss\n1,0.5\n2,0.25\n"
-    assert only(target)
+    assert is_alone(target)
 
 
-def test_csv_refuses_rows_of_other_keys_and_keeps_the_old_file(target):
+def test_csv_rows_with_different_keys_are_rejected_and_the_old_file_remains(target):
     write_csv(target, [{"a": 1}])
 
     with pytest.raises(ValueError, match="fields not in fieldnames"):
         write_csv(target, [{"a": 1}, {"b": 2}])
 
     assert target.read_bytes() == b"a\n1\n"
-    assert only(target)
+    assert is_alone(target)
 
 
-def test_the_digest_is_sha_256(tmp_path):
+def test_the_digest_of_a_file_is_sha_256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc" * 100_000)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_the_digests_of_a_folder_cover_all_files_except_compiled_code(tmp_path):
+    for name in ("b.py", "a/c.py", "__pycache__/b.pyc"):
+        write_text(tmp_path / "code" / name, name)
+
+    lines = hash_tree(tmp_path / "code")
+
+    assert [line.split()[0] for line in lines] == ["code/a/c.py", "code/b.py"]
+    assert hash_tree(tmp_path / "code" / "b.py") == [f"b.py {lines[1].split()[1]}"]

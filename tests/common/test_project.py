@@ -12,7 +12,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_checkout_is_found_from_any_folder_inside_it(root, monkeypatch):
+def test_the_repository_is_found_from_any_folder_inside_it(root, monkeypatch):
     monkeypatch.chdir(root / "deep" / "down")
 
     project = find_project()
@@ -21,7 +21,9 @@ def test_the_checkout_is_found_from_any_folder_inside_it(root, monkeypatch):
     assert project.outputs("train") == root / "outputs" / "train"
 
 
-def test_an_experiment_in_a_copy_keeps_its_runs_at_home(root, monkeypatch, tmp_path_factory):
+def test_an_experiment_in_a_copy_stores_its_runs_in_the_original_repository(
+    root, monkeypatch, tmp_path_factory
+):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.chdir(root)
     monkeypatch.setenv("DVC_ROOT", str(home))
@@ -32,7 +34,9 @@ def test_an_experiment_in_a_copy_keeps_its_runs_at_home(root, monkeypatch, tmp_p
     assert project.home == home
 
 
-def test_checkpoints_lie_at_home_outside_of_what_dvc_deletes(root, monkeypatch, tmp_path_factory):
+def test_checkpoints_are_stored_outside_the_outputs_that_dvc_deletes(
+    root, monkeypatch, tmp_path_factory
+):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.chdir(root)
     monkeypatch.setenv("DVC_ROOT", str(home))
@@ -44,7 +48,7 @@ def test_checkpoints_lie_at_home_outside_of_what_dvc_deletes(root, monkeypatch, 
     assert first.name == f"train-{'a' * 20}"
 
 
-def test_every_stage_has_an_output_folder_and_every_comparison_one_of_its_own(root, monkeypatch):
+def test_every_stage_and_every_comparison_has_its_own_output_folder(root, monkeypatch):
     monkeypatch.chdir(root)
     project = find_project()
     assert project.output_folders() == []
@@ -56,8 +60,10 @@ def test_every_stage_has_an_output_folder_and_every_comparison_one_of_its_own(ro
     assert project.output_folders() == [root / "outputs" / stage for stage in written]
 
 
-def test_outside_a_checkout_the_error_says_so(tmp_path, monkeypatch):
+def test_a_folder_outside_a_repository_is_rejected(tmp_path, monkeypatch, message):
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(ParamsError, match=r"no dvc.yaml in .* run inside a latentlab repository"):
+    with pytest.raises(ParamsError) as caught:
         find_project()
+
+    message("common/project: outside a repository", caught.value)
