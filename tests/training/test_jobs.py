@@ -28,7 +28,15 @@ def architecture(latent_dim=2, **changes):
     return Architecture([1, 8, 8], [4, 8], 16, latent_dim, **{"dropout": 0.1} | changes)
 
 
-FIELDS = {"build", "settings", "checkpoint", "train_indices", "held_out", "until", "figures"}
+FIELDS = {
+    "build",
+    "settings",
+    "checkpoint",
+    "train_indices",
+    "held_out",
+    "stop_epoch",
+    "cost_metrics",
+}
 
 
 def job(data_dir, latent_dim=2, output="sigmoid", seed=0, **changes):
@@ -50,11 +58,11 @@ def diverging(data_dir):
     return job(data_dir, output="linear", optimizer="sgd", learning_rate=1e30)
 
 
-def timeless(outcome):
+def without_time(outcome):
     return dataclasses.replace(outcome, seconds=0.0)
 
 
-def test_an_outcome_is_that_of_the_training_alone(data_dir):
+def test_the_outcome_is_that_of_a_training_without_a_job(data_dir):
     one = job(data_dir)
     torch.manual_seed(0)
     model = Autoencoder(architecture())
@@ -71,49 +79,49 @@ def test_an_outcome_is_that_of_the_training_alone(data_dir):
     assert outcome.sparsity == 0.0
     assert outcome.error is None
     assert outcome.finished
-    assert outcome.figures == {}
+    assert outcome.cost == {}
 
 
-def test_a_job_in_a_process_of_its_own_has_one_thread_and_the_same_bits(data_dir):
+def test_a_job_in_its_own_process_has_one_thread_and_a_bit_identical_outcome(data_dir):
     with processes(1) as executor:
         outcome = executor.submit(run_job_alone, job(data_dir)).result()
         threads = executor.submit(torch.get_num_threads).result()
 
     assert threads == 1
-    assert timeless(outcome) == timeless(run_job(job(data_dir)))
+    assert without_time(outcome) == without_time(run_job(job(data_dir)))
 
 
-def test_a_job_trains_any_network_with_a_loss(data_dir):
+def test_a_job_can_train_any_trainable_model(data_dir):
     outcome = run_job(job(data_dir, build=partial(Classifier, architecture(), [6], 2, False)))
 
     assert "validation/accuracy" in outcome.best
     assert outcome.error is None
 
 
-def test_outcomes_come_in_the_order_of_jobs_with_the_same_bits_for_any_number_of_workers(
+def test_outcomes_are_ordered_like_jobs_and_independent_of_the_number_of_workers(
     data_dir, monkeypatch
 ):
-    """The first takes longest; one of them diverges, and the others finish."""
+    """The first job takes longest; one of them diverges, and the others finish."""
     jobs = [
         job(data_dir, latent_dim=4, epochs=12, ema_decay=0.9),
         job(data_dir, latent_dim=3, prune_fraction=0.3, prune_epochs=(2,)),
         diverging(data_dir),
         job(data_dir, latent_dim=1),
     ]
-    found = []
+    outcomes = []
     for workers in (1, 2):
         monkeypatch.setattr(module, "available_cores", lambda workers=workers: workers)
-        found.append([timeless(outcome) for outcome in run_side_by_side(jobs)])
+        outcomes.append([without_time(outcome) for outcome in run_side_by_side(jobs)])
 
-    assert found[0] == found[1]
-    assert [outcome.name for outcome in found[0]] == ["4", "3", "2", "1"]
-    assert [len(outcome.history) for outcome in found[0]] == [12, 3, 0, 3]
-    assert [round(outcome.sparsity, 2) for outcome in found[0]] == [0.0, 0.3, 0.0, 0.0]
-    assert [outcome.error is None for outcome in found[0]] == [True, True, False, True]
-    assert found[0][3] == timeless(run_job(jobs[3]))
+    assert outcomes[0] == outcomes[1]
+    assert [outcome.name for outcome in outcomes[0]] == ["4", "3", "2", "1"]
+    assert [len(outcome.history) for outcome in outcomes[0]] == [12, 3, 0, 3]
+    assert [round(outcome.sparsity, 2) for outcome in outcomes[0]] == [0.0, 0.3, 0.0, 0.0]
+    assert [outcome.error is None for outcome in outcomes[0]] == [True, True, False, True]
+    assert outcomes[0][3] == without_time(run_job(jobs[3]))
 
 
-def test_a_job_for_which_memory_is_too_small_fails_alone(data_dir):
+def test_a_job_that_runs_out_of_memory_does_not_affect_other_jobs(data_dir):
     huge = partial(torch.empty, 10**15)
 
     failed, other = run_side_by_side([job(data_dir, build=huge), job(data_dir, latent_dim=1)])
@@ -124,12 +132,12 @@ def test_a_job_for_which_memory_is_too_small_fails_alone(data_dir):
     assert len(other.history) == 3
 
 
-def test_any_other_error_of_a_job_is_raised(data_dir):
+def test_other_errors_of_a_job_are_raised(data_dir):
     with pytest.raises(ValueError, match="invalid literal"):
         list(run_side_by_side([job(data_dir, build=partial(int, "a bug"))]))
 
 
-def test_a_diverging_job_tells_its_fault(data_dir):
+def test_the_outcome_of_a_diverging_job_contains_the_error(data_dir):
     outcome = run_job(diverging(data_dir))
 
     assert "the loss is not finite in epoch 1, step 2 of 4" in outcome.error
@@ -141,62 +149,60 @@ def test_a_finished_job_is_not_trained_again(data_dir, tmp_path, monkeypatch):
     one = job(data_dir, checkpoint=tmp_path / "0.pt", prune_fraction=0.3, prune_epochs=(2,))
     first = run_job(one)
 
-    def refuse(training, epoch):
+    def fail(training, epoch):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Training, "train_epoch", refuse)
+    monkeypatch.setattr(Training, "train_epoch", fail)
 
     assert run_job(one) == first
 
 
-def test_a_job_trains_on_the_images_it_is_told_and_is_validated_on_those_held_out(data_dir):
+def test_a_job_trains_on_train_indices_and_validates_on_held_out_images(data_dir):
     chosen, held_out = torch.arange(0, 40, 2), torch.arange(1, 40, 2)
     whole = load_split(data_dir, "train")
 
     train, validation = job(data_dir, train_indices=chosen, held_out=held_out).image_sets()
     assert torch.equal(train.floats(), whole.floats(chosen))
     assert torch.equal(validation.floats(), whole.floats(held_out))
-    assert train.images.data_ptr() == validation.images.data_ptr()  # of one mapping
+    assert train.images.data_ptr() == validation.images.data_ptr()  # the same mapped file
 
     train, validation = job(data_dir).image_sets()
     assert torch.equal(train.images, whole.images)
     assert torch.equal(validation.images, load_split(data_dir, "validation").images)
 
 
-def test_indices_reach_the_workers(data_dir, monkeypatch):
+def test_indices_are_passed_to_worker_processes(data_dir, monkeypatch):
     monkeypatch.setattr(module, "available_cores", lambda: 2)
     chosen, held_out = torch.arange(0, 40, 2), torch.arange(1, 40, 2)
     one = job(data_dir, train_indices=chosen, held_out=held_out)
 
     (outcome,) = run_side_by_side([one])
 
-    assert timeless(outcome) == timeless(run_job(one))
+    assert without_time(outcome) == without_time(run_job(one))
     assert outcome.history != run_job(job(data_dir)).history
 
 
-def test_a_real_fault_of_a_job_is_told_and_ends_the_others(data_dir, monkeypatch):
+def test_an_error_of_one_job_is_raised_and_ends_the_others(data_dir, monkeypatch):
     monkeypatch.setattr(module, "available_cores", lambda: 2)
     endless = job(data_dir, epochs=1_000_000)
 
-    with pytest.raises(ValueError, match="the image vanishes"):
+    with pytest.raises(ValueError, match="convolution 4 of 6"):
         list(run_side_by_side([job(data_dir, build=impossible), endless]))
 
 
-# pickled by its name, which workers know
+# pickled by reference
 impossible = partial(Autoencoder, Architecture([1, 8, 8], [4] * 6, 16, 2))
 
 
-def stop_and_go_on(data_dir, path, stops, **changes):
-    """The outcomes of jobs that go on with each other's checkpoint; the last has no end set."""
+def run_in_parts(data_dir, path, stops, **changes):
+    """Run jobs that resume one after the other, the last one to its end; return all outcomes."""
     return [
-        run_job(job(data_dir, checkpoint=path, stop_epoch=until, seed=0, **changes))
-        for until in (*stops, None)
+        run_job(job(data_dir, checkpoint=path, stop_epoch=stop_epoch, seed=0, **changes))
+        for stop_epoch in (*stops, None)
     ]
 
 
-def test_until_ends_a_training_at_that_epoch_with_the_bits_that_a_whole_one_has_there(
-    data_dir, tmp_path
-):
+def test_stop_epoch_ends_a_training_early_with_a_bit_identical_history(data_dir, tmp_path):
     whole = run_job(job(data_dir, epochs=6))
     part = run_job(job(data_dir, epochs=6, stop_epoch=2))
 
@@ -219,71 +225,70 @@ REGULARIZED = {
     ("stops", "changes"),
     [((1, 3), {}), ((1, 3), {"optimizer": "muon"}), ((2,), REGULARIZED), ((5,), REGULARIZED)],
 )
-def test_a_job_goes_on_where_the_one_before_stopped_to_the_same_bits(
+def test_a_job_resumes_where_the_previous_one_stopped_bit_identically(
     data_dir, tmp_path, stops, changes
 ):
     whole = run_job(job(data_dir, epochs=6, **changes))
     path = tmp_path / "0.pt"
 
-    *parts, last = stop_and_go_on(data_dir, path, stops, epochs=6, **changes)
+    *parts, last = run_in_parts(data_dir, path, stops, epochs=6, **changes)
 
     assert [part.history for part in parts] == [whole.history[:stop] for stop in stops]
     assert [part.finished for part in parts] == [False for _ in stops]
-    assert timeless(last) == timeless(whole)
+    assert without_time(last) == without_time(whole)
 
 
-def test_the_weights_of_a_training_in_parts_are_those_of_one_in_one_go(
-    data_dir, tmp_path, monkeypatch
-):
-    kept = []
+def test_a_training_in_parts_ends_with_bit_identical_weights(data_dir, tmp_path, monkeypatch):
+    restored = []
     restore_best = Training.restore_best
 
-    def watched(training):
+    def restore_and_record(training):
         model = restore_best(training)
-        kept.append({name: value.clone() for name, value in model.state_dict().items()})
+        restored.append({name: value.clone() for name, value in model.state_dict().items()})
         return model
 
-    monkeypatch.setattr(Training, "restore_best", watched)
+    monkeypatch.setattr(Training, "restore_best", restore_and_record)
     run_job(job(data_dir, epochs=6, **REGULARIZED))
-    stop_and_go_on(data_dir, tmp_path / "0.pt", (1, 4), epochs=6, **REGULARIZED)
+    run_in_parts(data_dir, tmp_path / "0.pt", (1, 4), epochs=6, **REGULARIZED)
 
-    assert kept[0].keys() == kept[-1].keys()
-    assert all(torch.equal(kept[0][name], kept[-1][name]) for name in kept[0])
+    first, last = restored[0], restored[-1]
+    assert first.keys() == last.keys()
+    assert all(torch.equal(first[name], last[name]) for name in first)
 
 
-def test_parts_may_run_in_different_processes(data_dir, tmp_path, monkeypatch):
+def test_parts_can_run_in_different_processes(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "available_cores", lambda: 2)
     paths = [tmp_path / "0.pt", tmp_path / "1.pt"]
-    for until in (1, 3):
-        found = list(
+    for stop_epoch in (1, 3):
+        outcomes = list(
             run_side_by_side(
                 [
-                    job(data_dir, seed=seed, epochs=4, stop_epoch=until, checkpoint=path)
+                    job(data_dir, seed=seed, epochs=4, stop_epoch=stop_epoch, checkpoint=path)
                     for seed, path in enumerate(paths)
                 ]
             )
         )
 
-    assert [outcome.history for outcome in found] == [
+    assert [outcome.history for outcome in outcomes] == [
         run_job(job(data_dir, seed=seed, epochs=4, stop_epoch=3)).history for seed in range(2)
     ]
 
 
-def test_a_training_that_is_where_it_should_be_is_not_trained_further(
+def test_a_job_that_has_reached_its_stop_epoch_is_not_trained_again(
     data_dir, tmp_path, monkeypatch
 ):
     one = job(data_dir, checkpoint=tmp_path / "0.pt", epochs=6, stop_epoch=3)
     first = run_job(one)
 
-    def refuse(training, epoch):
+    def fail(training, epoch):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Training, "train_epoch", refuse)
+    monkeypatch.setattr(Training, "train_epoch", fail)
 
     assert run_job(one) == first
 
 
-def test_without_a_checkpoint_a_later_part_begins_anew(data_dir):
+def test_without_a_checkpoint_a_later_part_starts_from_the_first_epoch(data_dir):
     run_job(job(data_dir, epochs=4, stop_epoch=2))
 
     assert (
@@ -292,90 +297,92 @@ def test_without_a_checkpoint_a_later_part_begins_anew(data_dir):
     )
 
 
-def test_a_job_is_over_when_its_epochs_are_spent(data_dir):
+def test_a_job_is_finished_after_its_epochs(data_dir):
     assert not run_job(job(data_dir, epochs=3, stop_epoch=2)).finished
     assert run_job(job(data_dir, epochs=3, stop_epoch=3)).finished
     assert run_job(job(data_dir, epochs=3, stop_epoch=9)).finished
     assert run_job(job(data_dir, epochs=3)).finished
 
 
-def test_a_job_is_over_when_its_patience_is_spent(data_dir):
-    impatient = {"epochs": 9, "patience": 2, "min_delta": 10.0}  # the first epoch alone counts
+def test_a_job_is_finished_when_its_patience_runs_out(data_dir):
+    impatient = {
+        "epochs": 9,
+        "patience": 2,
+        "min_delta": 10.0,
+    }  # only the first epoch is an improvement
 
     short = run_job(job(data_dir, stop_epoch=2, **impatient))
     assert len(short.history) == 2
     assert not short.finished
-    spent = run_job(job(data_dir, stop_epoch=3, **impatient))
-    assert len(spent.history) == 3
-    assert spent.finished
+    stopped = run_job(job(data_dir, stop_epoch=3, **impatient))
+    assert len(stopped.history) == 3
+    assert stopped.finished
     assert len(run_job(job(data_dir, stop_epoch=7, **impatient)).history) == 3
 
 
-def test_a_job_whose_patience_was_spent_stays_over(data_dir, tmp_path):
-    *parts, last = stop_and_go_on(
+def test_a_job_whose_patience_ran_out_stays_finished(data_dir, tmp_path):
+    *parts, last = run_in_parts(
         data_dir, tmp_path / "0.pt", (3, 6), epochs=9, patience=2, min_delta=10.0
     )
 
     assert [len(part.history) for part in parts] == [3, 3]
-    assert timeless(last) == timeless(parts[0])
+    assert without_time(last) == without_time(parts[0])
 
 
-def test_a_job_that_fails_is_over(data_dir):
+def test_a_job_that_diverges_is_finished(data_dir):
     early = dataclasses.replace(diverging(data_dir), stop_epoch=1)
 
     assert run_job(early).error
     assert run_job(early).finished
 
 
-def test_figures_are_those_that_are_asked_for(data_dir):
-    figures = ("parameters", "operations", "latency")
+COST_METRICS = ("parameters", "operations", "latency")
 
-    assert run_job(job(data_dir)).figures == {}
-    assert set(run_job(job(data_dir, figures=figures[:1])).figures) == {"parameters"}
-    assert set(run_job(job(data_dir, figures=figures)).figures) == set(figures)
+
+def test_the_outcome_contains_the_requested_cost_metrics(data_dir):
+    assert run_job(job(data_dir)).cost == {}
+    cost = run_job(job(data_dir, cost_metrics=COST_METRICS)).cost
+    assert set(cost) == set(COST_METRICS)
+    assert 0 < cost["latency"] < 10_000
 
 
 @pytest.mark.parametrize("pruned", [{}, {"prune_fraction": 0.5, "prune_epochs": (1,)}])
-def test_parameters_and_operations_are_those_that_describe_adds_up(data_dir, pruned):
+def test_parameters_and_operations_are_the_sums_over_all_layers(data_dir, pruned):
     layers = describe_layers(Autoencoder(architecture(3)), torch.zeros(1, 1, 8, 8))
 
-    outcome = run_job(job(data_dir, 3, figures=("operations", "parameters"), **pruned))
+    outcome = run_job(job(data_dir, 3, cost_metrics=("operations", "parameters"), **pruned))
 
-    assert outcome.figures == {
+    assert outcome.cost == {
         "operations": sum(layer.operations for layer in layers),
         "parameters": sum(layer.parameters for layer in layers),
     }
-    assert outcome.figures["operations"] > outcome.figures["parameters"] > 0
-    assert outcome.parameters == outcome.figures["parameters"]
+    assert outcome.cost["operations"] > outcome.cost["parameters"] > 0
+    assert outcome.parameters == outcome.cost["parameters"]
 
 
-def test_latency_is_a_time(data_dir):
-    assert 0 < run_job(job(data_dir, figures=("latency",))).figures["latency"] < 10_000
-
-
-def test_figures_of_a_part_change_nothing_of_the_rest(data_dir, tmp_path):
-    figures = ("parameters", "operations", "latency")
+def test_measuring_the_cost_does_not_change_the_training(data_dir, tmp_path):
     plain = run_job(job(data_dir, epochs=4))
-    run_job(job(data_dir, epochs=4, checkpoint=tmp_path / "0.pt", stop_epoch=2, figures=figures))
-    last = run_job(job(data_dir, epochs=4, checkpoint=tmp_path / "0.pt", figures=figures))
+    measured = {"epochs": 4, "checkpoint": tmp_path / "0.pt", "cost_metrics": COST_METRICS}
+    run_job(job(data_dir, stop_epoch=2, **measured))
+    last = run_job(job(data_dir, **measured))
 
-    assert timeless(dataclasses.replace(last, figures={})) == timeless(plain)
+    assert without_time(dataclasses.replace(last, cost={})) == without_time(plain)
 
 
-def test_a_job_that_failed_has_figures_too(data_dir):
-    outcome = run_job(dataclasses.replace(diverging(data_dir), figures=("operations",)))
+def test_a_job_that_diverges_has_cost_metrics_too(data_dir):
+    outcome = run_job(dataclasses.replace(diverging(data_dir), cost_metrics=("operations",)))
 
     assert outcome.error
-    assert outcome.figures["operations"] > 0
+    assert outcome.cost["operations"] > 0
 
 
-def test_the_network_that_a_job_keeps_is_that_of_its_best_epoch(data_dir, tmp_path):
+def test_a_job_saves_the_network_of_its_best_epoch(data_dir, tmp_path):
     one = dataclasses.replace(job(data_dir), model_dir=tmp_path / "model")
 
     outcome = run_job(one)
 
-    kept = load_model(Autoencoder, tmp_path / "model")
+    saved = load_model(Autoencoder, tmp_path / "model")
     validation = load_split(data_dir, "validation")
     with torch.no_grad():
-        mse = (kept(validation.floats()) - validation.floats()).square().mean().item()
+        mse = (saved(validation.floats()) - validation.floats()).square().mean().item()
     assert mse == pytest.approx(outcome.best["validation/mse"], rel=1e-5)

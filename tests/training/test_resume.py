@@ -1,7 +1,7 @@
-"""A training that was killed and goes on ends with the bits of one that never was.
+"""An interrupted and resumed training ends bit-identical to an uninterrupted one.
 
-Run as a script, this file trains one network until it is done: the process that the slow test
-kills.
+Run as a script, this file trains one network to the end: that is the process which the slow tests
+kill.
 """
 
 import random
@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from latentlab.common.errors import TrainingDiverged
-from latentlab.data.corruption import Corruption, Kind
+from latentlab.data.augmentation import Augmentation
+from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.generator_monitor import GeneratorMonitor
 from latentlab.models.autoencoder import Autoencoder
@@ -29,58 +31,61 @@ from latentlab.models.vae import Vae
 from latentlab.params.generators import GanParams
 from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
-from latentlab.training import gan as adversarial
-from latentlab.training import loop
+from latentlab.training import gan, loop
 from latentlab.training.checkpoint import Checkpoint
+from latentlab.training.distributed import ProcessGroup
 from latentlab.training.gan import AdversarialTraining
 from latentlab.training.loop import Training
 from latentlab.training.pruning import plain_weights
 
 CPU = torch.device("cpu")
+ALONE = ProcessGroup()
 STEPS = 4
-"""Batches of an epoch."""
+"""Steps per epoch."""
 
 PRUNED = {"prune_fraction": 0.3, "prune_epochs": (1, 2)}
 REGULARIZED = {"ema_decay": 0.8, "l1": 1e-4, "weight_decay": 0.01, "clip_norm": 0.1} | PRUNED
 STOPPED = {"patience": 1, "min_delta": 0.05, "learning_rate": 0.5, "schedule": "constant"}
 CASES = {
-    # what is trained, its settings, its architecture
+    # model class, settings, architecture
     "autoencoder": (Autoencoder, {}, {}),
     "dropout": (Autoencoder, {}, {"dropout": 0.2}),
     "batch norm": (Autoencoder, {}, {"batch_norm": True}),
     "pruning": (Autoencoder, PRUNED, {"upsampling": "transposed"}),
-    "average": (Autoencoder, PRUNED | {"ema_decay": 0.8}, {}),
+    "ema": (Autoencoder, PRUNED | {"ema_decay": 0.8}, {}),
     "everything": (Autoencoder, REGULARIZED, {"dropout": 0.2, "batch_norm": True}),
     "early stopping": (Autoencoder, STOPPED, {}),
     "muon": (Autoencoder, {"optimizer": "muon"}, {}),
     "vae": (Vae, REGULARIZED, {"dropout": 0.2}),
     "classifier": (Classifier, {}, {"dropout": 0.2}),
     "frozen encoder": (Classifier, PRUNED | {"ema_decay": 0.8}, {"batch_norm": True}),
-    "thawing encoder": (Classifier, {}, {"dropout": 0.2}),
+    "unfrozen encoder": (Classifier, {}, {"dropout": 0.2}),
     "denoiser": (Denoiser, {"ema_decay": 0.8}, {"dropout": 0.2}),
     "u-net": (UNet, {}, {}),
     "gan": (Generator, {}, {}),
-    "watched gan": (Generator, {"ema_decay": 0.8, "eval_samples": 64}, {}),
+    "evaluated gan": (Generator, {"ema_decay": 0.8, "eval_samples": 64}, {}),
 }
-SPOILT = Corruption([Kind("gaussian", 0.1, 0.5), Kind("occlusion", 0.2, 0.2)])
-AUGMENTED = ClassifierTrainingOptions(unfreeze_after=1, label_smoothing=0.1, flip=True, shift=1)
+NOISE = Corruption([CorruptionSpec("gaussian", 0.1, 0.5), CorruptionSpec("occlusion", 0.2, 0.2)])
+AUGMENTED = ClassifierTrainingOptions(
+    unfreeze_after=1, label_smoothing=0.1, augmentation=Augmentation(flip=True, shift=1)
+)
 MODELS = {
     Autoencoder: lambda architecture, case: Autoencoder(architecture),
     Vae: lambda architecture, case: Vae(architecture, "gaussian"),
-    Denoiser: lambda architecture, case: Denoiser(Autoencoder(architecture), SPOILT),
-    UNet: lambda architecture, case: Denoiser(UNet([1, 8, 8], [4, 6], "silu"), SPOILT),
+    Denoiser: lambda architecture, case: Denoiser(Autoencoder(architecture), NOISE),
+    UNet: lambda architecture, case: Denoiser(UNet([1, 8, 8], [4, 6], "silu"), NOISE),
     Classifier: lambda architecture, case: Classifier(
         architecture,
         [8],
         3,
         freeze_encoder=case != "classifier",
-        training_options=AUGMENTED if case == "thawing encoder" else None,
+        training_options=AUGMENTED if case == "unfrozen encoder" else None,
     ),
 }
 
 
 class Killed(Exception):
-    """What a kill is within one process."""
+    """Raised in the place of a signal that kills the process."""
 
 
 def images(count, seed):
@@ -90,7 +95,7 @@ def images(count, seed):
 
 
 def make(case, checkpoint=None, seed=0, epochs=3):
-    """A training with fresh objects; all that a seed decides differs with it."""
+    """Create a training; everything random in it depends on `seed`."""
     kind, changes, shape = CASES[case]
     torch.manual_seed(seed)
     data = images(STEPS * 16 - 6, 0)
@@ -103,10 +108,10 @@ def make(case, checkpoint=None, seed=0, epochs=3):
             "learning_rate": 1e-3,
             "adam_beta1": 0.5,
         }
-        players = Generator((1, 8, 8), 6, 4), Discriminator((1, 8, 8), 4)
-        monitor = watcher() if changes else None
-        chosen = GanParams(**base | changes)
-        return AdversarialTraining(*players, chosen, data, seed, CPU, checkpoint, monitor)
+        networks = Generator((1, 8, 8), 6, 4), Discriminator((1, 8, 8), 4)
+        evaluator = make_monitor() if changes else None
+        settings = GanParams(**base | changes)
+        return AdversarialTraining(*networks, settings, data, seed, CPU, checkpoint, evaluator)
     architecture = Architecture([1, 8, 8], [4, 8], 16, 4, **shape)
     model = MODELS[kind](architecture, case)
     base = {
@@ -118,20 +123,20 @@ def make(case, checkpoint=None, seed=0, epochs=3):
         "weight_decay": 0.0,
         "schedule": "one_cycle",
     }
-    chosen = OptimizationParams(**base | changes)
-    return Training(model, chosen, data, images(20, 1), seed, CPU, checkpoint)
+    settings = OptimizationParams(**base | changes)
+    return Training(model, settings, data, images(20, 1), seed, CPU, checkpoint)
 
 
-def watcher():
-    """What judges a generator after every epoch; a seed does not change it."""
+def make_monitor():
+    """Create an evaluator of generators that does not depend on the seed of the training."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        judge = ReferenceClassifier([1, 8, 8], [4], 8, 3)
-    return GeneratorMonitor(judge, images(80, 1), 64, 0, CPU)
+        classifier = ReferenceClassifier([1, 8, 8], [4], 8, 3)
+    return GeneratorMonitor(classifier, images(80, 1), 64, 0, CPU)
 
 
 def kill_at(training, call, monkeypatch):
-    """Raise Killed at the beginning of a call of the loss, counted from 1, validation included."""
+    """Raise Killed at the start of a call of the loss, counted from 1, including validation."""
     if isinstance(training, AdversarialTraining):
         owners = [(training, "step_discriminator"), (training, "step_generator")]
     else:
@@ -155,37 +160,37 @@ def kill_at(training, call, monkeypatch):
 
 
 def result(training):
-    """All that a training leaves: records, the last weights and those it keeps."""
+    """Return everything that a training produces: records, last weights and best weights."""
     if isinstance(training, AdversarialTraining):
-        players = (training.generator, training.discriminator, training.eval_model)
+        networks = (training.generator, training.discriminator, training.eval_model)
         frames = {"frames": torch.stack(training.frames)}
-        last = [*(player.state_dict() for player in players), frames]
+        last = [*(network.state_dict() for network in networks), frames]
     else:
         last = [plain_weights(training.model), plain_weights(training.eval_model)]
-    # copies, for the kept weights are put into the same tensors
+    # copies, because restore_best loads the best weights into the same tensors
     last = [{name: value.clone() for name, value in each.items()} for each in last]
-    kept = training.restore_best().state_dict()
-    return {"history": training.history, "epoch": training.best_epoch, "last": last, "kept": kept}
+    best = training.restore_best().state_dict()
+    return {"history": training.history, "epoch": training.best_epoch, "last": last, "best": best}
 
 
-def finished(training):
+def finish(training):
     for _ in training.epochs():
         pass
     return result(training)
 
 
-def same_weights(first, second):
+def identical_weights(first, second):
     return all(
         set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
         for one, other in zip(
-            [*first["last"], first["kept"]], [*second["last"], second["kept"]], strict=True
+            [*first["last"], first["best"]], [*second["last"], second["best"]], strict=True
         )
     )
 
 
-def same(first, second):
+def identical(first, second):
     return (
-        same_weights(first, second)
+        identical_weights(first, second)
         and first["history"] == second["history"]
         and first["epoch"] == second["epoch"]
     )
@@ -197,45 +202,40 @@ def path(tmp_path) -> Path:
 
 
 @pytest.fixture
-def often(monkeypatch):
-    """Checkpoints may be written after every batch."""
+def check_every_step(monkeypatch):
+    """Allow checkpoints after every step."""
     monkeypatch.setattr(loop, "STEPS_BETWEEN_CHECKS", 1)
-    monkeypatch.setattr(adversarial, "STEPS_BETWEEN_CHECKS", 1)
+    monkeypatch.setattr(gan, "STEPS_BETWEEN_CHECKS", 1)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted():
-    """The result of a case, computed once."""
-    known = {}
-
-    def of(case):
-        if case not in known:
-            known[case] = finished(make(case))
-        return known[case]
-
-    return of
+    """The result of an uninterrupted training, computed once."""
+    return cache(lambda case: finish(make(case)))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_killed_at_any_batch_it_ends_with_the_same_bits(
-    case, path, often, uninterrupted, monkeypatch
+def test_a_training_killed_at_any_step_ends_bit_identically(
+    case, path, check_every_step, uninterrupted, monkeypatch
 ):
-    """Within the first epoch, before its validation, and where it was pruned already."""
+    """Killed within the first epoch, before its validation, and after pruning."""
     for call in (3, 5, 9):
         path.unlink(missing_ok=True)
         training = make(case, Checkpoint(path, seconds_between=0))
         kill_at(training, call, monkeypatch)
         with pytest.raises(Killed):
             list(training.epochs())
-        again = make(case, Checkpoint(path), seed=1)
-        again.resume()
+        resumed = make(case, Checkpoint(path), seed=1)
+        resumed.resume()
 
-        assert same(finished(again), uninterrupted(case)), call
+        assert identical(finish(resumed), uninterrupted(case)), call
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_killed_again_and_again_it_ends_with_the_same_bits(
-    case, path, often, uninterrupted, monkeypatch
+@pytest.mark.parametrize(
+    "case", ["everything", "early stopping", "vae", "unfrozen encoder", "evaluated gan"]
+)
+def test_a_training_killed_repeatedly_ends_bit_identically(
+    case, path, check_every_step, uninterrupted, monkeypatch
 ):
     kills = 0
     while True:
@@ -249,24 +249,26 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(
             kills += 1
 
     assert kills >= 3
-    assert same(result(training), uninterrupted(case))
+    assert identical(result(training), uninterrupted(case))
 
 
 @pytest.mark.parametrize(
     ("case", "epochs"), [("everything", 1), ("everything", 2), ("vae", 1), ("gan", 1), ("gan", 2)]
 )
-def test_stopped_between_epochs_it_ends_with_the_same_bits(case, epochs, path, uninterrupted):
+def test_a_training_stopped_between_epochs_ends_bit_identically(case, epochs, path, uninterrupted):
     running = make(case, Checkpoint(path, seconds_between=0)).epochs()
     for _ in range(epochs):
         next(running, None)
-    again = make(case, Checkpoint(path), seed=1)
-    again.resume()
+    resumed = make(case, Checkpoint(path), seed=1)
+    resumed.resume()
 
-    assert len(again.history) == epochs
-    assert same(finished(again), uninterrupted(case))
+    assert len(resumed.history) == epochs
+    assert identical(finish(resumed), uninterrupted(case))
 
 
-def test_a_checkpoint_older_than_the_kill_serves_too(path, uninterrupted, monkeypatch):
+def test_steps_after_the_last_checkpoint_are_repeated_bit_identically(
+    path, uninterrupted, monkeypatch
+):
     monkeypatch.setattr(loop, "STEPS_BETWEEN_CHECKS", 3)
     for call in (5, 9, 13):
         path.unlink(missing_ok=True)
@@ -274,75 +276,88 @@ def test_a_checkpoint_older_than_the_kill_serves_too(path, uninterrupted, monkey
         kill_at(training, call, monkeypatch)
         with pytest.raises(Killed):
             list(training.epochs())
-        again = make("everything", Checkpoint(path), seed=1)
-        again.resume()
+        resumed = make("everything", Checkpoint(path), seed=1)
+        resumed.resume()
 
-        assert same(finished(again), uninterrupted("everything")), call
+        assert identical(finish(resumed), uninterrupted("everything")), call
 
 
 @pytest.mark.parametrize("case", ["everything", "early stopping", "gan"])
-def test_a_finished_training_is_not_gone_on_with(case, path, uninterrupted):
-    finished(make(case, Checkpoint(path)))
-    again = make(case, Checkpoint(path), seed=1)
-    again.resume()
+def test_a_finished_training_is_not_continued(case, path, uninterrupted):
+    finish(make(case, Checkpoint(path)))
+    resumed = make(case, Checkpoint(path), seed=1)
+    resumed.resume()
 
-    assert list(again.epochs()) == []
-    assert same(result(again), uninterrupted(case))
+    assert list(resumed.epochs()) == []
+    assert identical(result(resumed), uninterrupted(case))
 
 
 @pytest.mark.parametrize("case", ["everything", "vae", "gan"])
-def test_without_a_checkpoint_it_begins_anew(case, path, uninterrupted):
+def test_without_a_checkpoint_training_starts_from_the_beginning(case, path, uninterrupted):
     training = make(case, Checkpoint(path))
     training.resume()
 
     assert training.history == []
-    assert same(finished(training), uninterrupted(case))
+    assert identical(finish(training), uninterrupted(case))
 
 
 @pytest.mark.parametrize("case", ["everything", "vae", "gan"])
-def test_writing_checkpoints_changes_nothing(case, path, often, uninterrupted):
-    assert same(finished(make(case, Checkpoint(path, seconds_between=0))), uninterrupted(case))
+def test_writing_checkpoints_does_not_change_the_result(
+    case, path, check_every_step, uninterrupted
+):
+    assert identical(finish(make(case, Checkpoint(path, seconds_between=0))), uninterrupted(case))
 
 
-# The left-out part; the case and the call at which it is killed. Each must be noticed.
-LEFT_OUT = [
+# the part of the state that is not restored, the case, and the call at which it is killed
+NOT_RESTORED = [
     ("model", "dropout", 7),
     ("optimization", "autoencoder", 7),
-    ("sweep", "autoencoder", 7),
+    ("batches", "autoencoder", 7),
     ("random", "dropout", 7),
     ("random", "vae", 7),
-    ("ema", "average", 4),
+    ("ema", "ema", 4),
     ("best", "early stopping", 7),
     ("generator", "gan", 11),
     ("discriminator", "gan", 11),
     ("generator_optimizer", "gan", 11),
     ("discriminator_optimizer", "gan", 11),
-    ("sweep", "gan", 11),
+    ("batches", "gan", 11),
     ("frames", "gan", 11),
-    ("ema", "watched gan", 11),
-    ("best", "watched gan", 13),
+    ("ema", "evaluated gan", 11),
+    ("best", "evaluated gan", 13),
 ]
 
 
-def go_on_without(part, case, call, path, monkeypatch):
+def reset_part(part, checkpoint, new):
+    """Replace one part of a checkpoint by that of the training `new`, which has not started."""
+    initial = Checkpoint(checkpoint.with_suffix(".new"))
+    new.checkpoint = initial
+    new._write_checkpoint()
+    (state, own), (new_state, new_own) = Checkpoint(checkpoint).read(ALONE), initial.read(ALONE)
+    assert part in state | own
+    for values, new_values in ((state, new_state), (own, new_own)):
+        values |= {name: new_values[name] for name in values if name == part}
+    Checkpoint(checkpoint).write(state, own, ALONE)
+
+
+def resume_without(part, case, call, path, monkeypatch):
     training = make(case, Checkpoint(path, seconds_between=0))
     kill_at(training, call, monkeypatch)
     with pytest.raises(Killed):
         list(training.epochs())
-    again = make(case, seed=1)
-    state = Checkpoint(path).read()
-    assert part in state
-    again._restore(state | {part: again._state()[part]})
-    return finished(again)
+    reset_part(part, path, make(case, seed=1))
+    resumed = make(case, Checkpoint(path), seed=1)
+    resumed.resume()
+    return finish(resumed)
 
 
-@pytest.mark.parametrize(("part", "case", "call"), LEFT_OUT)
-def test_every_part_of_the_state_is_needed(
-    part, case, call, path, often, uninterrupted, monkeypatch
+@pytest.mark.parametrize(("part", "case", "call"), NOT_RESTORED)
+def test_every_part_of_the_state_affects_the_weights(
+    part, case, call, path, check_every_step, uninterrupted, monkeypatch
 ):
-    incomplete = go_on_without(part, case, call, path, monkeypatch)
+    incomplete = resume_without(part, case, call, path, monkeypatch)
 
-    assert not same_weights(incomplete, uninterrupted(case))
+    assert not identical_weights(incomplete, uninterrupted(case))
 
 
 @pytest.mark.parametrize(
@@ -354,14 +369,16 @@ def test_every_part_of_the_state_is_needed(
         ("patience", "early stopping"),
     ],
 )
-def test_every_part_of_the_records_is_needed(part, case, path, often, uninterrupted, monkeypatch):
-    incomplete = go_on_without(part, case, 9, path, monkeypatch)
+def test_every_part_of_the_records_affects_the_history(
+    part, case, path, check_every_step, uninterrupted, monkeypatch
+):
+    incomplete = resume_without(part, case, 9, path, monkeypatch)
 
     assert incomplete["history"] != uninterrupted(case)["history"]
 
 
-def spoil(training, call):
-    """Turn the loss of a call into NaN; the losses before it are noted."""
+def make_nan(training, call):
+    """Replace the loss of a call by NaN and return a list of the losses before it."""
     terms_of, losses = training.model.loss_terms, []
 
     def loss_terms(batch, labels):
@@ -376,97 +393,74 @@ def spoil(training, call):
     return losses
 
 
-def fault_of(training):
+def error_of(training):
     with pytest.raises(TrainingDiverged) as caught:
         list(training.epochs())
     return str(caught.value)
 
 
-@pytest.mark.parametrize("between", [1, 50])
-@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (2, 3), (3, 4)])
-def test_divergence_is_told_with_epoch_step_rate_and_last_finite_loss(
-    epoch, step, between, monkeypatch
+@pytest.mark.parametrize(
+    ("epoch", "step", "steps_between"), [(1, 2, 1), (2, 3, 1), (2, 3, 50), (3, 4, 50)]
+)
+def test_the_error_for_divergence_names_epoch_step_rate_and_last_finite_loss(
+    epoch, step, steps_between, monkeypatch
 ):
-    monkeypatch.setattr(loop, "STEPS_BETWEEN_CHECKS", between)
+    monkeypatch.setattr(loop, "STEPS_BETWEEN_CHECKS", steps_between)
     training = make("autoencoder")
     overall = (epoch - 1) * STEPS + step
-    losses = spoil(training, overall)
+    losses = make_nan(training, overall)
 
-    assert fault_of(training) == (
+    assert error_of(training) == (
         f"the loss is not finite in epoch {epoch}, step {step} of {STEPS} (learning rate "
         f"{training.optimization.rate_at(overall - 1):.3g}, last finite loss "
         f"{losses[overall - 2]:.4g}); lower learning_rate"
     )
 
 
-def test_divergence_at_the_very_first_step_has_no_finite_loss():
-    training = make("autoencoder")
-    spoil(training, 1)
-
-    assert "epoch 1, step 1 of 4" in (fault := fault_of(training))
-    assert "last finite loss none" in fault
-
-
 @pytest.mark.parametrize("case", ["autoencoder", "everything"])
-def test_the_weights_kept_at_divergence_are_the_best_before_it(case):
+def test_after_divergence_the_best_finite_weights_are_restored(case):
     training = make(case)
-    spoil(training, 2 * STEPS + 2)
+    make_nan(training, 2 * STEPS + 2)
     running = training.epochs()
     snapshots = [(next(running), plain_weights(training.eval_model)) for _ in range(2)]
     with pytest.raises(TrainingDiverged, match="epoch 3, step 2"):
         next(running)
 
-    kept = training.restore_best().state_dict()
+    restored = training.restore_best().state_dict()
 
     best = snapshots[training.best_epoch - 1][1]
-    assert all(torch.equal(kept[name], best[name]) for name in best)
-    assert all(value.isfinite().all() for value in kept.values())
+    assert all(torch.equal(restored[name], best[name]) for name in best)
+    assert all(value.isfinite().all() for value in restored.values())
 
 
-def test_a_resumed_training_that_diverges_tells_the_same(path, often, monkeypatch):
-    """It diverges again, and what it says does not depend on the kill."""
+def test_a_resumed_training_diverges_with_the_same_error(path, check_every_step, monkeypatch):
     whole = make("autoencoder")
-    spoil(whole, 2 * STEPS + 3)
-    expected = fault_of(whole)
+    make_nan(whole, 2 * STEPS + 3)
+    expected = error_of(whole)
 
     training = make("autoencoder", Checkpoint(path, seconds_between=0))
     kill_at(training, 2 * (STEPS + 1) + 3, monkeypatch)
     with pytest.raises(Killed):
         list(training.epochs())
-    again = make("autoencoder", Checkpoint(path), seed=1)
-    again.resume()
-    spoil(again, 1)
+    resumed = make("autoencoder", Checkpoint(path), seed=1)
+    resumed.resume()
+    make_nan(resumed, 1)
 
-    assert fault_of(again) == expected
+    assert error_of(resumed) == expected
 
 
-def test_a_state_that_diverged_is_never_written(path, often):
+def test_diverged_weights_are_never_saved(path, check_every_step):
     training = make("autoencoder", Checkpoint(path, seconds_between=0))
-    spoil(training, STEPS + 2)
-    fault_of(training)
+    make_nan(training, STEPS + 2)
+    error_of(training)
 
-    state = Checkpoint(path).read()
+    state, _ = Checkpoint(path).read(ALONE)
 
     assert all(value.isfinite().all() for value in state["model"].values())
 
 
-def test_a_gan_that_diverges_keeps_the_last_finite_generator(monkeypatch):
-    training = make("gan")
-    running = training.epochs()
-    next(running)
-    finite = {name: value.clone() for name, value in training.generator.state_dict().items()}
-    with torch.no_grad():
-        next(training.discriminator.parameters()).fill_(float("nan"))
-
-    with pytest.raises(TrainingDiverged, match=r"epoch 2, step 1 of 4 \(learning rate 0\.001"):
-        next(running)
-
-    kept = training.restore_best().state_dict()
-    assert all(torch.equal(kept[name], finite[name]) for name in finite)
-
-
 def start(case, folder, left_out=""):
-    """A process that trains; it is past its imports and its resume."""
+    """Start a process that trains and wait until it has resumed."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", __file__, case, str(folder), left_out],
         stdout=subprocess.PIPE,
@@ -485,11 +479,11 @@ def train_without_kill(case, folder, left_out=""):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["everything", "vae", "classifier", "gan"])
-def test_killed_processes_end_with_the_same_bits(case, tmp_path):
-    """Six kills for each of the four, at moments drawn at random: writes are hit as well."""
+def test_killed_processes_end_bit_identically(case, tmp_path):
+    """Each process is killed six times at random moments, also while it writes a checkpoint."""
     resumed = train_with_kills(case, tmp_path / "killed", kills=6)
 
-    assert same(resumed, train_without_kill(case, tmp_path / "whole"))
+    assert identical(resumed, train_without_kill(case, tmp_path / "whole"))
 
 
 @pytest.mark.slow
@@ -497,11 +491,11 @@ def test_killed_processes_end_with_the_same_bits(case, tmp_path):
     ("case", "left_out"),
     [("everything", "optimization"), ("vae", "random"), ("gan", "discriminator")],
 )
-def test_killed_processes_that_forget_a_part_end_with_other_bits(case, left_out, tmp_path):
-    """Otherwise the test above could not fail."""
+def test_killed_processes_that_do_not_restore_a_part_end_differently(case, left_out, tmp_path):
+    """This shows that the previous test can fail."""
     resumed = train_with_kills(case, tmp_path / "killed", kills=2, left_out=left_out)
 
-    assert not same(resumed, train_without_kill(case, tmp_path / "whole"))
+    assert not identical(resumed, train_without_kill(case, tmp_path / "whole"))
 
 
 def train_with_kills(case, folder, kills, left_out=""):
@@ -510,25 +504,23 @@ def train_with_kills(case, folder, kills, left_out=""):
         process = start(case, folder, left_out)
         time.sleep(moments.uniform(0.0, 0.3))
         process.kill()
-        assert process.wait() == -signal.SIGKILL, "it was done before the kill"
+        assert process.wait() == -signal.SIGKILL, "it ended before the kill"
         process.stdout.close()
         assert not (folder / "result.pt").exists()
     return train_without_kill(case, folder, left_out)
 
 
 def main(case, folder, left_out):
-    """Train until done, two seconds at least, and keep the state after every batch.
+    """Train to the end, for at least two seconds, with a checkpoint after every step.
 
-    A resume forgets the part of the state that is `left_out`, if one is named.
+    Resuming does not restore the part of the state that is `left_out`, if one is named.
     """
     torch.set_num_threads(1)
-    loop.STEPS_BETWEEN_CHECKS = adversarial.STEPS_BETWEEN_CHECKS = 1
+    loop.STEPS_BETWEEN_CHECKS = gan.STEPS_BETWEEN_CHECKS = 1
     training = make(case, Checkpoint(folder / "training.pt", seconds_between=0), epochs=60)
-    fresh = training._state()
-    if left_out and (state := training.checkpoint.read()):
-        training._restore(state | {left_out: fresh[left_out]})
-    else:
-        training.resume()
+    if left_out and training.checkpoint.read(ALONE):
+        reset_part(left_out, folder / "training.pt", make(case, epochs=60))
+    training.resume()
     print("training", flush=True)
     for _ in training.epochs():
         time.sleep(0.02)
