@@ -35,6 +35,14 @@ WITH_OLD_NAMES = {ROOT / "CHANGELOG.md", *DECISIONS}
 CREATED_IN_GUIDES = {"models/sparse.py", "stages/sparse.py", "models/test_sparse.py"}
 """Files that a reader of the how-to guides creates."""
 
+OF_OTHER_PROJECTS = {
+    "DaskCluster",
+    "ReadWriteMany",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+}
+
 REFERENCE = runpy.run_path(str(ROOT / "scripts" / "generate_reference.py"))
 MAX_LINES_README = 150
 MAX_LINES_DECISION = 25
@@ -166,6 +174,25 @@ def test_every_path_in_the_text_exists():
             base = package if in_package else ROOT
             if (in_package or first in folders) and not (base / token).exists():
                 missing.append(f"{page.relative_to(ROOT)}: {token}")
+
+    assert missing == []
+
+
+def test_every_name_of_the_code_in_the_text_exists():
+    sources = [
+        path
+        for name in ("src", "tests", "scripts", "benchmarks")
+        for path in (ROOT / name).rglob("*.py")
+    ]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text() for path in sources)))
+    name = re.compile(r"_\w+|[A-Z]+(?:_[A-Z]+)+|[A-Z]\w+(?:\.\w+)?")
+    missing = [
+        f"{page.relative_to(ROOT)}: {token}"
+        for page in set(PAGES) - WITH_OLD_NAMES
+        for token in INLINE.findall(text_of(page))
+        if name.fullmatch(token) and token not in OF_OTHER_PROJECTS
+        if not words.issuperset(token.split("."))
+    ]
 
     assert missing == []
 
