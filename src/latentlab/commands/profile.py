@@ -1,4 +1,4 @@
-"""Profiles: settings of one dataset, merged into `params.yaml` with its comments kept."""
+"""`latentlab profile`: merge the settings of a profile into `params.yaml`, keeping its comments."""
 
 import difflib
 from collections.abc import Iterator
@@ -14,24 +14,25 @@ from latentlab.common.project import Project
 from latentlab.params.load import load_params, validate_params
 from latentlab.params.yaml_io import read_yaml
 
-WHOLE = ("space", "objectives")
-"""Mappings whose entries belong together: they are replaced, not mixed."""
+REPLACED = ("space", "objectives")
+"""Mappings that are replaced as a whole, because their entries belong together."""
 
-OF_A_PERSON = ("compare.", "denoise.")
-"""Sections with entries of any name: one that somebody removed is not brought back."""
+USER_ENTRIES = ("compare.", "denoise.")
+"""Sections with entries of any name. An entry that the user removed is not added again."""
 
 LINE_WIDTH = 4096
-"""Never fold a line of params.yaml."""
+"""Maximum line width; no line of params.yaml is folded."""
 
 
 def apply_profile(project: Project, name: str) -> list[str]:
-    """Merge a profile and return one line per changed value.
+    """Merge a profile into `params.yaml` and return one line per changed value.
 
-    The merged file is validated before it replaces `params.yaml`; ParamsError leaves it alone.
+    The result is validated before it replaces the file. Raises ParamsError, and leaves the file
+    unchanged, if there is no such profile, or if the file or the result is invalid.
     """
     path = _find(project, name)
     profile = read_yaml(path)
-    load_params(project.params)  # what is wrong already is no mistake of the profile
+    load_params(project.params)  # its errors must not be attributed to the profile
     document = read_yaml(project.params)
     changes = list(_merge(document, profile, ""))
     yaml = YAML(typ="rt")
@@ -48,25 +49,28 @@ def _find(project: Project, name: str) -> Path:
         return path
     names = sorted(profile.stem for profile in project.profiles.glob("*.yaml"))
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    raise ParamsError(f"no profile '{name}'; {hint}there are: {', '.join(names)}")
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    raise ParamsError(f"there is no profile '{name}'{hint} Available: {', '.join(names)}")
 
 
 def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterator[str]:
-    """Set every value of `source` in `target`, in place; say what changed."""
+    """Set every value of `source` in `target`, in place; yield a description of each change."""
     for key, value in source.items():
         path = f"{prefix}{key}"
-        if prefix in OF_A_PERSON and key not in target:
+        if prefix in USER_ENTRIES and key not in target:
             continue
         both = isinstance(value, dict) and isinstance(target.get(key), dict)
-        if both and key not in WHOLE:
+        if both and key not in REPLACED:
             yield from _merge(target[key], value, f"{path}.")
-        elif target.get(key) != value:
-            yield f"{path}: {_plain(key, target.get(key))} -> {_plain(key, value)}"
+        elif key not in target or target[key] != value:
+            before = _summary(key, target[key]) if key in target else "unset"
+            yield f"{path}: {before} -> {_summary(key, value)}"
             target[key] = value
 
 
-def _plain(key: str, value: Any) -> str:
+def _summary(key: str, value: Any) -> str:
+    if value is None:
+        return "null"
     if not isinstance(value, dict):
         return str(value)
     return f"{len(value)} {'ranges' if key == 'space' else 'values'}"

@@ -2,56 +2,92 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, model_validator
 
-from latentlab.params.fields import Count, Flag, Section, Share
+from latentlab.params.fields import Count, Epochs, Flag, Images, Pixels, Section, Share
 from latentlab.params.networks import Channels, OptimizationParams
 from latentlab.params.studies import StudyParams
 
 
 class LabelEfficiencyParams(Section):
-    """Classifiers that see the labels of `per_class` images of each class only.
+    """Classifiers that are trained on a few labeled images of each class.
 
-    With each of them the head is trained on the frozen encoder, on the encoder, and on a fresh one;
-    all of it for several seeds. In an epoch these images are repeated up to `images`.
+    For each number of labels and each seed, three classifiers are trained: the head on the frozen
+    encoder, the head and the encoder, and the same network from scratch.
     """
 
-    labels_per_class: Annotated[tuple[Count | Literal["all"], ...], Field(min_length=1)]
-    seeds: Count
-    epochs: Count
-    images_per_epoch: Count
-    batch_size: Count
+    labels_per_class: Annotated[tuple[Count | Literal["all"], ...], Field(min_length=1)] = Field(
+        description="Numbers of labeled images per class to compare; `all` uses every label."
+    )
+    seeds: Count = Field(default=1, description="Repetitions with different seeds.")
+    epochs: Epochs = Field(description="Epochs of each training.")
+    images_per_epoch: Images = Field(
+        description="Images per epoch; the labeled images are repeated up to this number."
+    )
+    batch_size: Images = Field(default=32, description="Images per optimization step.")
 
 
-class FinetuneParams(OptimizationParams):
-    """A classifier on the trained encoder.
+class ClassifierParams(OptimizationParams):
+    """Regularization and augmentation, common to all classifiers."""
 
-    The best values that a `search` finds take the place of those written here.
+    label_smoothing: Share = Field(
+        default=0.0, description="Label smoothing: probability mass spread evenly over all classes."
+    )
+    flip: Flag = Field(
+        default=False,
+        description="Augmentation: mirror half of the training images horizontally, and "
+        "classify by the mean features of an image and its mirror image.",
+    )
+    shift: Pixels = Field(default=0, description="Augmentation: largest shift in each direction.")
+
+
+class FinetuneParams(ClassifierParams):
+    """A classifier on the encoder of the trained autoencoder.
+
+    With `search`, the best values that its study finds replace the values written here.
     """
 
-    head: tuple[Count, ...]
-    freeze_encoder: Flag
-    unfreeze_after: Count | None = None
-    label_smoothing: Share = 0.0
-    flip: Flag = False
-    shift: Annotated[int, Strict(), Field(ge=0)] = 0
-    scratch_baseline: Flag = False
-    search: StudyParams | None = None
-    label_efficiency: LabelEfficiencyParams | None = None
+    head: tuple[Count, ...] = Field(
+        default=(64,),
+        description="Widths of the layers between latent code and class scores; `[]` means a "
+        "single linear layer.",
+    )
+    freeze_encoder: Flag = Field(
+        default=False, description="Whether only the head is trained, on a fixed encoder."
+    )
+    unfreeze_after: Epochs | None = Field(
+        default=None,
+        description="With freeze_encoder: epochs after which the encoder is trained too; null "
+        "keeps it frozen.",
+    )
+    scratch_baseline: Flag = Field(
+        default=False,
+        description="Whether the same network is also trained from scratch, with equal settings.",
+    )
+    label_efficiency: LabelEfficiencyParams | None = Field(
+        default=None, description="Comparison of classifiers on few labels; null skips it."
+    )
+    search: StudyParams | None = Field(
+        default=None,
+        description="A study over parameters of this section, such as `finetune.head`; null uses "
+        "the values written here.",
+    )
 
     @model_validator(mode="after")
-    def _thaws_what_is_frozen(self) -> "FinetuneParams":
+    def _only_frozen_encoders_are_unfrozen(self) -> "FinetuneParams":
         if self.unfreeze_after is not None and not self.freeze_encoder:
             raise ValueError("unfreeze_after needs freeze_encoder: true")
         return self
 
 
-class ReferenceParams(OptimizationParams):
-    """The reference classifier; see `models.reference`."""
+class ReferenceParams(ClassifierParams):
+    """The reference classifier, whose features are used to evaluate generated images."""
 
-    channels: Channels
-    features: Count
-    dropout: Share = 0.0
-    label_smoothing: Share = 0.0
-    flip: Flag = False
-    shift: Annotated[int, Strict(), Field(ge=0)] = 0
+    channels: Channels = Field(
+        default=(16, 32),
+        description="Output channels of each convolution, which halves the image size.",
+    )
+    features: Count = Field(default=64, description="Dimension of the features that are compared.")
+    dropout: Share = Field(
+        default=0.0, description="Dropout probability before and after the feature layer."
+    )

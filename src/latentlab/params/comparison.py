@@ -1,64 +1,75 @@
-"""The sections of `compare`: what is varied, and with which budget."""
+"""The sections of `compare`: which parameter varies, and with which budget."""
 
 import re
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from latentlab.params.fields import Count, Plain, Section
+from latentlab.params.fields import Epochs, Images, Plain, Section
 
 
 class Comparison(Section):
-    """What `compare` varies: one parameter of train, or several at once under names.
+    """Trainings of `train` that differ in one parameter, or in several parameters at once."""
 
-    `values` is a list for `parameter`, or a mapping of names to {parameter: value}. Everything
-    else is as in `train`, changed by `base`; `epochs` and `images` are the budget of each value.
-    """
-
-    base: dict[str, Plain] = Field({})
-    parameter: str | None = None
+    parameter: str | None = Field(
+        default=None,
+        description="Path of the parameter that varies, such as `train.optimizer`; null if "
+        "`values` has names.",
+    )
     values: (
         Annotated[list[Plain], Field(min_length=1)]
         | Annotated[dict[str, dict[str, Plain]], Field(min_length=1)]
+    ) = Field(
+        description="A list of values of `parameter`. Or a mapping of names to `{path: value}`, "
+        "for variants that set several parameters."
     )
-    epochs: Count
-    max_train_images: Count | None = None
+    base: dict[str, Plain] = Field(
+        default={},
+        description="`{path: value}` of parameters that all variants share and that differ from "
+        "`train`.",
+    )
+    epochs: Epochs = Field(description="Epochs of each training.")
+    max_train_images: Images | None = Field(
+        default=None, description="Largest number of training images; null uses all."
+    )
 
     @model_validator(mode="after")
-    def _says_what_varies(self) -> "Comparison":
+    def _variants_are_defined(self) -> "Comparison":
         if (self.parameter is None) != isinstance(self.values, dict):
             raise ValueError(
-                "a list of values goes with a parameter, a mapping of names to values without"
+                "either `parameter` and a list of values, or a mapping of names to values without "
+                "`parameter`"
             )
         if len(self.variants) < len(self.values):
-            raise ValueError("values must differ from each other")
+            raise ValueError("the values must differ from each other")
         for name in self.variants:
-            if not re.fullmatch(r"[\w-][\w .-]*", name, re.ASCII):  # of runs and figures
+            # the name is used in file names and metric names
+            if not re.fullmatch(r"[\w-][\w .-]*", name, re.ASCII):
                 raise ValueError(
-                    f"the name '{name}' may have letters, digits, '_', '-', '.' and spaces only"
+                    f"the name '{name}' may contain letters, digits, '_', '-', '.' and spaces only"
                 )
         return self
 
     @property
     def numeric(self) -> bool:
-        """Whether a curve can be drawn against the value."""
+        """Whether all values are numbers, so that metrics can be plotted against them."""
         return isinstance(self.values, list) and all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in self.values
         )
 
     @property
     def varied(self) -> dict[str, dict[str, Any]]:
-        """What each variant sets for itself, by its name."""
+        """The values that differ between variants: `{variant: {path: value}}`."""
         if isinstance(self.values, dict):
             return self.values
-        return {_short(value): {str(self.parameter): value} for value in self.values}
+        return {_variant_name(value): {str(self.parameter): value} for value in self.values}
 
     @property
     def variants(self) -> dict[str, dict[str, Any]]:
-        """What each variant sets, by its name."""
+        """The values that each variant changes in `train`: `{variant: {path: value}}`."""
         return {name: self.base | values for name, values in self.varied.items()}
 
 
-def _short(value: Any) -> str:
-    """A value as the name of a variant: 8, adam, 8-16-32, and none for an empty list."""
+def _variant_name(value: Any) -> str:
+    """Return a value as a name: 8, adam, 8-16-32, and none for an empty list."""
     return "-".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

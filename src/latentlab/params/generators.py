@@ -1,4 +1,4 @@
-"""The sections of the stages that learn to draw images."""
+"""The sections of the stages that train generative models."""
 
 from typing import Annotated, Literal
 
@@ -6,69 +6,122 @@ from pydantic import Field, Strict, model_validator
 
 from latentlab.params.fields import (
     Count,
+    Epochs,
     Flag,
     Fraction,
+    NonNegativeInteger,
     NotNegative,
     Positive,
     Precision,
     Section,
     Share,
+    Unit,
 )
 from latentlab.params.networks import NetworkParams
 
 
 class VaeParams(NetworkParams):
-    """A variational autoencoder; see `models.vae`."""
+    """The variational autoencoder; see `models.vae`."""
 
-    likelihood: Literal["gaussian", "squared_error", "bernoulli"]
-    scale: Positive | None = None
-    beta: NotNegative
-    warmup_epochs: Annotated[int, Strict(), Field(ge=0)] = 0
-    free_bits: NotNegative = 0.0
+    likelihood: Literal["gaussian", "squared_error", "bernoulli"] = Field(
+        default="gaussian",
+        description="Distribution of the pixels given the latent code. `squared_error` is a "
+        "Gaussian of variance 1/2; `bernoulli` is for pixels drawn to be 0 or 1.",
+    )
+    scale: Positive | None = Field(
+        default=None, description="Standard deviation of the Gaussian likelihood; null learns it."
+    )
+    beta: NotNegative = Field(default=1.0, description="Weight of the KL divergence in the loss.")
+    warmup_epochs: Annotated[NonNegativeInteger, Unit("epochs")] = Field(
+        default=0,
+        description="Epochs over which the weight of the KL rises from 0 to beta.",
+    )
+    free_bits: Annotated[NotNegative, Unit("nats")] = Field(
+        default=0.0, description="KL divergence per latent dimension that is not penalized."
+    )
 
     @model_validator(mode="after")
     def _likelihood_is_possible(self) -> "VaeParams":
         if self.scale is not None and self.likelihood != "gaussian":
-            raise ValueError(f"scale belongs to the likelihood gaussian, not to {self.likelihood}")
+            raise ValueError(f"scale needs likelihood: gaussian, not {self.likelihood}")
         if self.likelihood == "bernoulli" and self.model.output != "sigmoid":
-            raise ValueError("the likelihood bernoulli needs model.output: sigmoid")
+            raise ValueError("likelihood bernoulli needs model.output: sigmoid")
         return self
 
 
 class GanParams(Section):
-    """A deep convolutional GAN; see `models.gan` and `adversarial`."""
+    """The deep convolutional GAN; see `models.gan` and `training.gan`."""
 
-    noise_dim: Count
-    channels: Count
-    discriminator_channels: Count | None = None
-    conditional: Flag = False
-    loss: Literal["bce", "hinge", "wasserstein"] = "bce"
-    normalization: Literal["batch", "spectral", "none"] = "batch"
-    gradient_penalty: NotNegative = 10.0
-    label_smoothing: Share = 0.0
-    discriminator_steps: Count = 1
-    ema_decay: Fraction | None = None
-    epochs: Count
-    batch_size: Annotated[int, Strict(), Field(ge=2)]
-    learning_rate: Positive
-    adam_beta1: Share
-    precision: Precision = "auto"
-    lr_decay_fraction: Share = 0.0
-    eval_every: Count = 1
-    eval_samples: Annotated[int, Strict(), Field(ge=64)] = 1000
+    noise_dim: Count = Field(default=64, description="Dimension of the generator's input noise.")
+    channels: Count = Field(
+        default=16,
+        description="Channels of the generator's layer next to the image; they double towards the "
+        "noise.",
+    )
+    discriminator_channels: Count | None = Field(
+        default=None,
+        description="Channels of the discriminator's layer next to the image; null is the same as "
+        "`channels`.",
+    )
+    conditional: Flag = Field(
+        default=False,
+        description="Whether both networks receive the class of each image.",
+    )
+    loss: Literal["bce", "hinge", "wasserstein"] = Field(
+        default="bce",
+        description="Adversarial loss: binary cross-entropy, hinge, or Wasserstein with a gradient "
+        "penalty.",
+    )
+    normalization: Literal["batch", "spectral", "none"] = Field(
+        default="batch", description="Normalization in the discriminator."
+    )
+    gradient_penalty: NotNegative = Field(
+        default=10.0, description="Loss wasserstein: weight of the gradient penalty."
+    )
+    label_smoothing: Share = Field(
+        default=0.0, description="Loss bce: the target of real images is 1 minus this."
+    )
+    discriminator_steps: Count = Field(
+        default=1, description="Discriminator steps per generator step."
+    )
+    ema_decay: Fraction | None = Field(
+        default=None,
+        description="Decay per step of an exponential moving average (EMA) of the generator's "
+        "weights, which is then evaluated and saved; null uses no average.",
+    )
+    epochs: Epochs = Field(description="Passes over the training images.")
+    batch_size: Annotated[int, Strict(), Field(ge=2), Unit("images")] = Field(
+        default=32, description="Images per optimization step."
+    )
+    learning_rate: Positive = Field(default=0.0005, description="Learning rate of both networks.")
+    adam_beta1: Share = Field(default=0.5, description="First momentum coefficient of Adam.")
+    precision: Precision = Field(default="auto", description="Number format, as in `optimization`.")
+    lr_decay_fraction: Share = Field(
+        default=0.0,
+        description="Fraction of the training, at its end, in which the learning rate decreases "
+        "linearly to 0.",
+    )
+    eval_every: Epochs = Field(
+        default=1,
+        description="Epochs between two evaluations of samples; the generator with the best result "
+        "is saved.",
+    )
+    eval_samples: Annotated[int, Strict(), Field(ge=64), Unit("images")] = Field(
+        default=1000, description="Generated images per evaluation."
+    )
 
     @property
     def width_of_discriminator(self) -> int:
-        """Channels of its layer nearest the image."""
+        """Channels of the discriminator's layer next to the image."""
         return self.discriminator_channels or self.channels
 
     @model_validator(mode="after")
-    def _penalty_is_of_single_images(self) -> "GanParams":
+    def _options_fit_the_loss(self) -> "GanParams":
         if self.loss == "wasserstein" and self.normalization == "batch":
             raise ValueError(
-                "wasserstein with batch normalization: its penalty is on the gradient of each "
-                "image by itself; write normalization: spectral, or none"
+                "loss wasserstein needs normalization: spectral or none; its gradient penalty is "
+                "defined per image, and batch normalization mixes the images of a batch"
             )
         if self.label_smoothing and self.loss != "bce":
-            raise ValueError(f"label_smoothing belongs to the loss bce, not to {self.loss}")
+            raise ValueError(f"label_smoothing needs loss: bce, not {self.loss}")
         return self

@@ -1,4 +1,4 @@
-"""What shapes a symmetric convolutional encoder and decoder, computed before anything is built."""
+"""Layer sizes of a symmetric convolutional encoder and decoder, computed without building it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
     from latentlab.params.networks import ConvolutionParams
 
-SMALLEST_STD = 1e-3
-"""Channels that hardly vary are not blown up when images are standardised."""
+MIN_STD = 1e-3
+"""Lower bound of the standard deviation by which a channel is divided."""
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """One layer of the encoder: from `size` to `output_size` pixels a side."""
+    """One convolution of the encoder, from images of width `size` to width `output_size`."""
 
     inputs: int
     outputs: int
@@ -29,18 +29,19 @@ class Convolution:
 
     @property
     def output_padding(self) -> int:
-        """What a transposed convolution adds to come back to exactly `size`."""
+        """`output_padding` with which the transposed convolution restores exactly `size`."""
         return (self.size + 2 * self.padding - self.kernel) % self.stride
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """An encoder: convolutions, then linear layers of widths `hidden`, then the code.
+    """An encoder: convolutions, linear layers of widths `hidden`, and a latent code.
 
     The decoder is its mirror image. `kernel`, `stride` and `padding` are one number for all
-    convolutions or one for each; padding "auto" makes a layer divide the size by its stride. With
-    `mean` and `std` (per channel, in [0, 1]) the images are standardised on the way in. A sigmoid
-    at the end starts at `brightness`, the mean of each channel.
+    convolutions, or one for each. With padding "auto" a convolution divides the image size by its
+    stride. If `mean` and `std` (per channel, of pixels in [0, 1]) are given, the encoder
+    standardizes the images. The bias of a sigmoid output is initialized so that the decoder starts
+    at `brightness`, the mean of each channel.
     """
 
     image_shape: Sequence[int]
@@ -61,36 +62,40 @@ class Architecture:
 
     @classmethod
     def of(cls, model: ConvolutionParams, info: DatasetInfo) -> Architecture:
-        """The architecture that `params.yaml` asks for, on the images of a dataset."""
+        """Return the architecture of a section of `params.yaml` for the images of a dataset."""
         tree = model.tree()
-        standardised = tree.pop("normalize")
-        tree.pop("type", None)  # a denoiser names its type of network
+        standardize = tree.pop("normalize")
+        tree.pop("type", None)  # the type of a denoiser's network
         return cls(
             image_shape=info.image_shape,
             **tree,
-            mean=info.mean if standardised else None,
-            std=[max(std, SMALLEST_STD) for std in info.std] if standardised else None,
+            mean=info.mean if standardize else None,
+            std=[max(std, MIN_STD) for std in info.std] if standardize else None,
             brightness=info.mean,
         )
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain values that build it again."""
+        """Plain values; `Architecture(**config)` is equal to this one."""
         return asdict(self)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Of the linear layers between convolutions and code."""
+        """Widths of the linear layers between the convolutions and the latent code."""
         return (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
 
     @property
     def flat(self) -> int:
-        """Features after the last convolution."""
+        """Number of features after the last convolution."""
         last = self.convolutions()[-1]
         return last.outputs * last.output_size**2
 
     def convolutions(self) -> list[Convolution]:
-        """The layers from the image on; ValueError names the one at which the image vanishes."""
+        """Return the convolutions of the encoder, the first one next to the image.
+
+        Raises ValueError if a convolution has no output pixel, or if `kernel`, `stride` or
+        `padding` is a list of another length than `channels`.
+        """
         depth, size, _ = self.image_shape
         steps = zip(
             pairwise((depth, *self.channels)),
@@ -115,13 +120,13 @@ class Architecture:
         return layers
 
     def _per_layer(self, name: str) -> Sequence[Any]:
-        value = getattr(self, name)
+        value: int | str | Sequence[Any] = getattr(self, name)
         if isinstance(value, int | str):
             return [value] * len(self.channels)
         if len(value) != len(self.channels):
             raise ValueError(
                 f"{name} has {len(value)} values for {len(self.channels)} convolutions; "
-                "write one for each, or a single number for all"
+                "write one value for each, or a single number for all"
             )
         return value
 
@@ -131,9 +136,9 @@ def _output_size(size: int, kernel: int, stride: int, padding: int) -> int:
 
 
 def _dividing_padding(size: int, kernel: int, stride: int) -> int:
-    """The padding with which a layer leaves `size // stride` pixels, or just fewer.
+    """Return the padding for which the output has `size // stride` pixels, or slightly fewer.
 
-    Kernel 3 and stride 2 take 28 pixels to 14, 7 and 3, as in the usual course exercise.
+    With kernel 3 and stride 2, images of 28 pixels become 14, 7 and 3 pixels wide.
     """
     sizes = [_output_size(size, kernel, stride, padding) for padding in range(kernel)]
     fitting = [output for output in sizes if output <= size // stride]

@@ -1,5 +1,6 @@
-"""Reading `params.yaml`: its schema, and what only the whole file can tell."""
+"""Loading `params.yaml`: the schema, and the checks that need the whole file."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,85 +12,122 @@ from latentlab.params.denoising import UNetParams
 from latentlab.params.fields import SEARCH
 from latentlab.params.geometry import Architecture
 from latentlab.params.messages import (
+    Errors,
     Location,
-    Mistakes,
-    find_mistakes,
-    leaves,
+    find_errors,
     nearest,
-    refusal,
-    refused,
+    parameter_names,
+    params_error,
+    value_errors,
 )
 from latentlab.params.networks import ConvolutionParams
+from latentlab.params.renamed import explain_renamed_keys, new_path
 from latentlab.params.resolve import with_values
-from latentlab.params.schema import Params, TrainParams
-from latentlab.params.search_checks import mistakes_in_search
+from latentlab.params.schema import INHERITING, Params, TrainParams, complete_sections
+from latentlab.params.search_checks import search_errors
 from latentlab.params.yaml_io import read_plain, read_yaml
 
 NOT_COMPARED = ("epochs", "folds")
-"""Parameters of train that a comparison has of its own, or not at all."""
+"""Parameters of `train` that a comparison has itself, or does not have."""
 
 
 def load_params(path: Path) -> Params:
-    """Read and validate a `params.yaml`; ParamsError lists every mistake with its line."""
+    """Read and validate a `params.yaml`; raise ParamsError with all errors and their lines."""
     document = read_plain(path)
-    if mistakes := _every_mistake(document):
-        raise refusal(mistakes, read_yaml(path), path)
+    if errors := _all_errors(document):
+        raise params_error(errors, read_yaml(path), path)
     return Params.model_validate(document)
 
 
 def validate_params(document: CommentedMap, source: CommentedMap, path: Path) -> Params:
-    """Validate all of `document`; ParamsError gives lines of `source`, which was read from `path`.
+    """Validate `document`; raise ParamsError with lines of `source`, which was read from `path`.
 
-    The two differ where `source` is a profile that was merged into `document`.
+    The two differ if `source` is a profile that was merged into `document`.
     """
-    if mistakes := _every_mistake(document):
-        raise refusal(mistakes, source, path)
+    if errors := _all_errors(document):
+        raise params_error(errors, source, path)
     return Params.model_validate(document)
 
 
-def _every_mistake(document: dict[str, Any]) -> Mistakes:
-    mistakes = find_mistakes(Params, document)
-    mistakes |= mistakes_in_search(document, mistakes)
-    mistakes |= _mistakes_in_compare(document, mistakes)
-    return mistakes or _cross_section_mistakes(Params.model_validate(document))
+def _all_errors(document: dict[str, Any]) -> Errors:
+    errors = explain_renamed_keys(find_errors(Params, complete_sections(document)))
+    errors |= search_errors(document, errors)
+    errors |= _comparison_errors(document, errors)
+    errors = errors or _cross_section_errors(Params.model_validate(document))
+    return _mark_inherited(errors, document)
 
 
-def _cross_section_mistakes(params: Params) -> Mistakes:
-    """What only values that are right by themselves can do wrong together."""
-    return (
-        _impossible_variants(params)
-        | _impossible_budgets(params)
-        | _impossible_architectures(params)
-    )
+def _mark_inherited(errors: Errors, document: dict[str, Any]) -> Errors:
+    """Report an error in `optimization` only there, and name inherited values in other errors."""
+    marked: Errors = {}
+    for location, message in errors.items():
+        section, path = _split_section(location)
+        inherited = _inherited_keys(document, section)
+        if path and path[0] in inherited:
+            if ("optimization", *path) not in errors:
+                marked[location] = f"{message} ({path[0]} is inherited from optimization)"
+            continue
+        # messages about a key list all keys of the section, and not because of their values
+        about_key = message.startswith((" is missing", " is not a known key", " was renamed"))
+        names = [key for key in inherited if re.search(rf"\b{key}\b", message)]
+        if names and not about_key:
+            message += f" (inherited from optimization: {', '.join(names)})"
+        marked[location] = message
+    return marked
 
 
-def _impossible_variants(params: Params) -> Mistakes:
-    """Values of comparisons that do not go with the rest of `train`."""
-    mistakes: Mistakes = {}
+def _split_section(location: Location) -> tuple[Location, Location]:
+    """Split a location into that of its section and the path within the section."""
+    depth = 2 if location[0] == "denoise" else 1
+    return location[:depth], location[depth:]
+
+
+def _inherited_keys(document: dict[str, Any], section: Location) -> list[str]:
+    """Return the keys that a section inherits from `optimization`."""
+    if section[0] not in (*INHERITING, "denoise"):
+        return []
+    shared: Any = document.get("optimization")
+    own: Any = document
+    for name in section:
+        own = own.get(name) if isinstance(own, dict) else None
+    if not isinstance(own, dict) or not isinstance(shared, dict):
+        return []
+    return [key for key in shared if key not in own]
+
+
+def _cross_section_errors(params: Params) -> Errors:
+    """Return errors of values that are valid by themselves but not together."""
+    return _variant_errors(params) | _budget_errors(params) | _architecture_errors(params)
+
+
+def _variant_errors(params: Params) -> Errors:
+    """Return errors of comparisons whose values do not fit the rest of `train`."""
+    errors: Errors = {}
     for name, comparison in params.compare.items():
         for variant, values in comparison.variants.items():
-            if words := _fault_of_values(params, {"train.epochs": comparison.epochs} | values):
-                mistakes["compare", name, "values", variant] = f": {words}"
-    return mistakes
+            values = {"train.epochs": comparison.epochs} | values
+            if message := _error_of_values(params, values):
+                errors["compare", name, "values", variant] = f": {message}"
+    return errors
 
 
-def _impossible_budgets(params: Params) -> Mistakes:
-    """Budgets of studies and of few labels that do not go with the rest of their section."""
-    budgets = {("search", "epochs"): ("train", params.search)}
+def _budget_errors(params: Params) -> Errors:
+    """Return errors of budgets of studies and few labels that do not fit their section."""
+    budgets: dict[Location, tuple[str, Any]] = {("search", "epochs"): ("train", params.search)}
     for name in ("search", "label_efficiency"):
         if (budget := getattr(params.finetune, name)) is not None:
             budgets["finetune", name, "epochs"] = ("finetune", budget)
-    mistakes: Mistakes = {}
-    for place, (section, budget) in budgets.items():
+    errors: Errors = {}
+    for location, (section, budget) in budgets.items():
         if f"{section}.prune_epochs" in getattr(budget, "space", {}):
             continue  # each trial has its own
-        if words := _fault_of_values(params, {f"{section}.epochs": budget.epochs}):
-            mistakes[place] = f" = {budget.epochs}: {words}"
-    return mistakes
+        if message := _error_of_values(params, {f"{section}.epochs": budget.epochs}):
+            errors[location] = f" = {budget.epochs}: {message}"
+    return errors
 
 
-def _fault_of_values(params: Params, values: dict[str, Any]) -> str | None:
-    """What is wrong with the parameters where they have these values."""
+def _error_of_values(params: Params, values: dict[str, Any]) -> str | None:
+    """Return the error of the parameters with other values, if there is one."""
     try:
         with_values(params, values)
     except ValueError as unfit:
@@ -97,22 +135,22 @@ def _fault_of_values(params: Params, values: dict[str, Any]) -> str | None:
     return None
 
 
-def _impossible_architectures(params: Params) -> Mistakes:
-    """Encoders that leave nothing of the image, or whose lists do not fit each other."""
+def _architecture_errors(params: Params) -> Errors:
+    """Return errors of networks that do not fit the image size."""
     size = params.data.image_size
-    mistakes: Mistakes = {}
-    for place, model in _models(params):
-        if fault := _fault_of_architecture(model, size):
-            mistakes[place] = f": {fault}"
+    errors: Errors = {}
+    for location, model in _symmetric_networks(params):
+        if message := _error_of_architecture(model, size):
+            errors[location] = f": {message}"
     for name, denoiser in params.denoise.items():
         network = denoiser.network
-        if isinstance(network, UNetParams) and (fault := _fault_of_scales(network, size)):
-            mistakes["denoise", name, "network", "channels"] = f": {fault}"
-    return mistakes
+        if isinstance(network, UNetParams) and (message := _error_of_scales(network, size)):
+            errors["denoise", name, "network", "channels"] = f": {message}"
+    return errors
 
 
-def _models(params: Params) -> Iterator[tuple[Location, ConvolutionParams]]:
-    """Every symmetric network, with the place that a fault of it is told at."""
+def _symmetric_networks(params: Params) -> Iterator[tuple[Location, ConvolutionParams]]:
+    """Yield every symmetric network with the location at which its errors are reported."""
     yield ("train", "model", "channels"), params.train.model
     yield ("vae", "model", "channels"), params.vae.model
     for name, denoiser in params.denoise.items():
@@ -126,20 +164,19 @@ def _models(params: Params) -> Iterator[tuple[Location, ConvolutionParams]]:
             yield ("compare", name, "values", variant), model
 
 
-def _fault_of_scales(network: UNetParams, image_size: int) -> str | None:
+def _error_of_scales(network: UNetParams, image_size: int) -> str | None:
     scales = len(network.channels)
     if image_size % 2**scales == 0:
         return None
     return (
-        f"{scales} scales halve the image {scales} times, and {image_size} pixels are no multiple "
-        f"of {2**scales}; write fewer channels"
+        f"{scales} scales need an image size that is a multiple of {2**scales}, not {image_size}; "
+        "write fewer channels"
     )
 
 
-def _fault_of_architecture(model: ConvolutionParams, image_size: int) -> str | None:
-    geometry = (model.channels, model.kernel, model.stride, model.padding)
-    if SEARCH in geometry:  # the study finds out, and prunes what cannot be built
-        return None
+def _error_of_architecture(model: ConvolutionParams, image_size: int) -> str | None:
+    if SEARCH in (model.channels, model.kernel, model.stride, model.padding):
+        return None  # trials whose network cannot be built are pruned
     other = ("normalize", "type")
     tree = {name: value for name, value in model.tree().items() if name not in other}
     try:
@@ -149,38 +186,43 @@ def _fault_of_architecture(model: ConvolutionParams, image_size: int) -> str | N
     return None
 
 
-def _mistakes_in_compare(document: dict[str, Any], known: Mistakes) -> Mistakes:
-    """Comparisons of what is no parameter of train, or of values that it does not take."""
-    mistakes: Mistakes = {}
+def _comparison_errors(document: dict[str, Any], known: Errors) -> Errors:
+    """Return errors of comparisons of unknown parameters or invalid values."""
+    errors: Errors = {}
     for name, entry in (document.get("compare") or {}).items():
-        place = ("compare", name)
-        if not any(location[:2] == place for location in known):
-            mistakes |= _mistakes_in_comparison(place, Comparison.model_validate(entry))
-    return mistakes
+        location = ("compare", name)
+        if not any(each[:2] == location for each in known):
+            errors |= _errors_of_comparison(location, Comparison.model_validate(entry))
+    return errors
 
 
-def _mistakes_in_comparison(place: Location, comparison: Comparison) -> Mistakes:
-    names = [f"train.{name}" for name in leaves(TrainParams) if name not in NOT_COMPARED]
+def _errors_of_comparison(location: Location, comparison: Comparison) -> Errors:
+    names = [f"train.{name}" for name in parameter_names(TrainParams) if name not in NOT_COMPARED]
     parameter = comparison.parameter
     if parameter is not None and parameter not in names:
-        words = f"is not a parameter to compare; {nearest(parameter, names)}"
-        return {(*place, "parameter"): f" = '{parameter}' {words}"}
-    settings = {(*place, "base", path): {path: v} for path, v in comparison.base.items()}
-    settings |= {(*place, "values", name): v for name, v in comparison.varied.items()}
-    mistakes: Mistakes = {}
+        return {(*location, "parameter"): f" = {_unknown_parameter(parameter, names)}"}
+    settings = {(*location, "base", path): {path: v} for path, v in comparison.base.items()}
+    settings |= {(*location, "values", name): v for name, v in comparison.varied.items()}
+    errors: Errors = {}
     for where, values in settings.items():
         for path, value in values.items():
-            if words := _fault_of_setting(path, value, names):
-                mistakes[where] = f": {words}"
-    return mistakes
+            if message := _error_of_setting(path, value, names):
+                errors[where] = f": {message}"
+    return errors
 
 
-def _fault_of_setting(path: str, value: Any, names: list[str]) -> str | None:
-    """What is wrong with a parameter set to a value by a comparison."""
+def _error_of_setting(path: str, value: Any, names: list[str]) -> str | None:
+    """Return the error of a parameter and its value in a comparison, if there is one."""
     if path not in names:
-        return f"'{path}' is not a parameter to compare; {nearest(path, names)}"
+        return _unknown_parameter(path, names)
     if value == SEARCH:
-        return "'search' is no value to compare; write one"
-    if refusals := refused(Params, tuple(path.split(".")), value):
-        return f"{path} = {value!r} {refusals[0]}"
+        return "the word 'search' cannot be compared; write a value"
+    if messages := value_errors(Params, tuple(path.split(".")), value):
+        return f"{path} = {value!r} {messages[0]}"
     return None
+
+
+def _unknown_parameter(path: str, names: list[str]) -> str:
+    renamed = new_path(path)
+    help_text = f"it was renamed to {renamed}" if renamed in names else nearest(path, names)
+    return f"'{path}' is not a parameter that can be compared; {help_text}"

@@ -1,12 +1,13 @@
-"""YAML files checked against a schema: every mistake at once, in words for a person.
+"""Validation of YAML documents against a pydantic schema, with readable error messages.
 
-Each mistake is told with its line, the value found, what is allowed and the nearest right name.
+All errors are reported at once. Each message gives the line, the value, what is allowed and the
+closest valid name. Pydantic's own messages are used except for the few in `MESSAGES`.
 """
 
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,62 +18,86 @@ from latentlab.params.fields import SEARCH
 
 Location = tuple[str | int, ...]
 Schema = type[BaseModel]
-Mistakes = dict[Location, str]
-"""What is wrong, by the place where it is wrong; the text goes on after the name of the place."""
+Errors = dict[Location, str]
+"""Error messages by location; a message continues after the dotted path of its location."""
 
-WORDS = {
-    "bool_parsing": "must be true or false",
+MESSAGES = {
     "bool_type": "must be true or false",
     "dict_type": "must be a mapping",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "int_from_float": "must be an integer",
-    "int_parsing": "must be an integer",
-    "int_type": "must be an integer",
     "list_type": "must be a list",
-    "model_attributes_type": "must be a mapping",
     "model_type": "must be a mapping",
-    "string_type": "must be text; what looks like a number or a date needs quotes",
-    "string_pattern_mismatch": "must match {pattern}",
-    "too_long": "must have at most {max_length} entries",
-    "too_short": "must not be empty",
+    "string_type": "must be text; text that looks like a number or a date needs quotes",
     "tuple_type": "must be a list",
-    "union_tag_invalid": "has the type '{tag}'; known are {expected_tags}",
-    "union_tag_not_found": "needs a type: int, float or categorical",
+    "union_tag_invalid": "has the type '{tag}'; allowed types: {expected_tags}",
+    "union_tag_not_found": "needs a `type`",
 }
-"""Words for a person where those of pydantic are for a programmer, by the type of the error."""
+"""Replacements of pydantic's messages that mention Python types, by the type of the error."""
 
 
-def find_mistakes(schema: Schema, document: dict[str, Any]) -> Mistakes:
-    """Every mistake that `schema` finds in `document`."""
-    mistakes: Mistakes = {}
-    for error in _errors(schema, document):
+def find_errors(schema: Schema, document: dict[str, Any]) -> Errors:
+    """Return all errors that `schema` finds in `document`."""
+    errors: Errors = {}
+    for error in _validation_errors(schema, document):
         location = _location(document, error)
-        described = _describe(schema, location, error)
-        # each member of a union refuses by itself: it must be one or the other
-        earlier = f"{mistakes[location]} or " if location in mistakes else _shown(error)
-        mistakes[location] = earlier + described
-    return mistakes
+        message = _describe(schema, location, error)
+        # each member of a union reports an error of its own: one of them must be fixed
+        start = f"{errors[location]} or " if location in errors else _shown_value(error)
+        errors[location] = start + message
+    return errors
 
 
-def refusal(mistakes: Mistakes, source: CommentedMap, path: Path) -> ParamsError:
-    """All mistakes in the order of the file, each as file:line, dotted path, what is wrong."""
-    placed = [(_line(source, location), location) for location in mistakes]
-    placed.sort(key=lambda pair: pair[0])
-    lines = [f"{path}:{line}: {_dotted(place)}{mistakes[place]}" for line, place in placed]
-    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return ParamsError(f"{count}, nothing was done:\n  " + "\n  ".join(lines))
+def params_error(errors: Errors, source: CommentedMap, path: Path) -> ParamsError:
+    """Return an exception that lists all errors, in the order of the file `path`."""
+    placed = sorted(((_line(source, place), place) for place in errors), key=lambda pair: pair[0])
+    lines = [f"{path}:{line}: {_dotted(place)}{errors[place]}" for line, place in placed]
+    count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
+    return ParamsError(f"{count} in the settings; nothing was run:\n  " + "\n  ".join(lines))
 
 
-def first_refusal(invalid: ValidationError) -> str:
-    """The first of what a schema says against a document, with the name of the parameter."""
+def first_error(invalid: ValidationError) -> str:
+    """Return the first message of a validation error, with the path of the parameter."""
     error = invalid.errors()[0]
-    # what is said of a section as a whole begins with the name of one of its parameters
+    # the message about a section as a whole starts with the name of one of its parameters
     of_section = error["type"] == "value_error" and isinstance(error["input"], dict)
-    return _dotted(error["loc"]) + ("." if of_section else ": ") + _words(error)
+    return _dotted(error["loc"]) + ("." if of_section else ": ") + _message(error)
 
 
-def _errors(schema: Schema, document: dict[str, Any]) -> list[ErrorDetails]:
+def value_errors(schema: Schema, location: Location, value: Any) -> list[str]:
+    """Return the errors of one value at one location, whatever the rest of the document is."""
+    document = value
+    for name in reversed(location):
+        document = {name: document}
+    return [
+        _message(error)
+        for error in _validation_errors(schema, document)
+        if error["loc"][: len(location)] == location
+    ]
+
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """Return a suggestion: the allowed name closest to `name`, or all of them."""
+    close = difflib.get_close_matches(name, allowed, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
+
+
+def sections(annotation: Any) -> Iterator[Schema]:
+    """Yield the sections that an annotation allows."""
+    if _is_section(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from sections(part)
+
+
+def parameter_names(schema: Schema, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all parameters of a section."""
+    for name, field in schema.model_fields.items():
+        if _is_section(field.annotation):
+            yield from parameter_names(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _validation_errors(schema: Schema, document: dict[str, Any]) -> list[ErrorDetails]:
     try:
         schema.model_validate(document)
     except ValidationError as invalid:
@@ -81,57 +106,60 @@ def _errors(schema: Schema, document: dict[str, Any]) -> list[ErrorDetails]:
 
 
 def _location(document: Any, error: ErrorDetails) -> Location:
-    """Where in the document: pydantic also puts the members of a union between the keys."""
+    """Return the location in the document; pydantic adds the members of unions to the path."""
     location: Location = ()
-    *_, last = (None, *error["loc"])
     for part in error["loc"]:
         try:
             document = document[part]
         except (KeyError, IndexError, TypeError):
             continue
         location += (part,)
-    return (*location, last) if error["type"] == "missing" else location
+    return (*location, error["loc"][-1]) if error["type"] == "missing" else location
 
 
 def _describe(schema: Schema, location: Location, error: ErrorDetails) -> str:
     if error["type"] == "missing":
-        return f" is missing{_wanted(schema, location)}"
+        return f" is missing{_expected(schema, location)}"
     if error["type"] == "extra_forbidden":
-        return f" is not a known name; {nearest(str(location[-1]), _names(schema, location[:-1]))}"
-    return _words(error) + _nearest_value(schema, location, error)
+        return f" is not a known key; {nearest(str(location[-1]), _keys(schema, location[:-1]))}"
+    return _message(error) + _suggestion(schema, location, error)
 
 
-def _wanted(schema: Schema, location: Location) -> str:
-    """What a missing value should be, as far as the schema tells."""
-    if names := _names(schema, location):
-        free = get_origin(_annotation(schema, location)) is dict
-        known = "names that you choose to sections" if free else ", ".join(names)
+def _expected(schema: Schema, location: Location) -> str:
+    """Describe a missing value as far as the schema defines it."""
+    if keys := _keys(schema, location):
+        named = get_origin(_annotation(schema, location)) is dict
+        known = "names of your choice to sections" if named else f"the keys {', '.join(keys)}"
         return f"; it must be a mapping of {known}"
-    words = refused(schema, location, object())
-    return f"; it {' or '.join(words)}" if words else ""
+    messages = value_errors(schema, location, object())
+    return f"; it {' or '.join(messages)}" if messages else ""
 
 
-def _words(error: ErrorDetails) -> str:
-    """What pydantic says, in words that go on after the name of a parameter."""
-    if error["type"] in WORDS:
-        return WORDS[error["type"]].format(**error.get("ctx", {}))
+def _message(error: ErrorDetails) -> str:
+    """Return a message that continues after the name of a parameter."""
+    if error["type"] in MESSAGES:
+        return MESSAGES[error["type"]].format(**error.get("ctx", {}))
     message = error["msg"].removeprefix("Value error, ")
-    return (message[0].lower() + message[1:]).replace("input should ", "must ")
+    # "Input should be ...", "String should match ...", "List should have ..."
+    subject, verb, rest = message.partition(" should ")
+    if verb and subject.isalpha():
+        return f"must {rest}"
+    return message[0].lower() + message[1:]
 
 
-def _shown(error: ErrorDetails) -> str:
-    """The value found, where it is short enough to help."""
+def _shown_value(error: ErrorDetails) -> str:
+    """Return the start of a message: the value, if it is short enough to help."""
     value = error["input"]
     if error["type"] in ("missing", "extra_forbidden"):
         return ""
     if isinstance(value, dict):
         return ": "
     if value is None:
-        return " is empty: "
+        return " is null: "
     return f" = {value!r}: " if isinstance(value, str | list) else f" = {str(value).lower()}: "
 
 
-def _nearest_value(schema: Schema, location: Location, error: ErrorDetails) -> str:
+def _suggestion(schema: Schema, location: Location, error: ErrorDetails) -> str:
     value = error["input"]
     if not isinstance(value, str):
         return ""
@@ -140,71 +168,39 @@ def _nearest_value(schema: Schema, location: Location, error: ErrorDetails) -> s
     if value in words:
         return "; write it without quotes"
     known = [word.strip("'") for word in words]
-    if location[0] == "train" and not refused(schema, location, SEARCH):
+    if location[0] == "train" and not value_errors(schema, location, SEARCH):
         known.append(SEARCH)
     close = difflib.get_close_matches(value, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def nearest(name: str, allowed: list[str]) -> str:
-    """The allowed name that was probably meant, else all of them."""
-    close = difflib.get_close_matches(name, allowed, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"allowed here: {', '.join(allowed)}"
-
-
-def refused(schema: Schema, location: Location, value: Any) -> list[str]:
-    """What `schema` says against one value at one place; the rest of the document is left open."""
-    document = value
-    for name in reversed(location):
-        document = {name: document}
-    return [_words(e) for e in _errors(schema, document) if e["loc"][: len(location)] == location]
-
-
-def _names(schema: Schema, parents: Location) -> list[str]:
-    """The names that the section at `parents` knows."""
+def _keys(schema: Schema, parents: Location) -> list[str]:
+    """Return the keys of the section at `parents`."""
     known = sections(_annotation(schema, parents))
     return list(dict.fromkeys(name for section in known for name in section.model_fields))
 
 
 def _annotation(schema: Schema, location: Location) -> Any:
-    """What the schema says may stand at a location."""
+    """Return the annotation of the value at a location."""
     annotation: Any = schema
     for name in location:
         if isinstance(name, int):
-            continue  # a place in a list: what may stand there is found within its annotation
+            continue  # an element of a list: `sections` searches the annotation of the list
         # a section, or a section that may be null
         own = [each for each in (annotation, *get_args(annotation)) if _is_section(each)]
         if get_origin(annotation) is not dict and own and str(name) in own[0].model_fields:
             annotation = own[0].model_fields[str(name)].annotation
-        else:  # a mapping of free names, which may be those of fields, to sections of one kind
+        else:  # a mapping of names, which may be equal to those of fields, to sections
             annotation = get_args(annotation)[-1]
     return annotation
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[Schema]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def sections(annotation: Any) -> Iterator[Schema]:
-    """The sections that an annotation allows."""
-    if _is_section(annotation):
-        yield annotation
-    for part in get_args(annotation):
-        yield from sections(part)
-
-
-def leaves(schema: Schema, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the values of a schema."""
-    for name, field in schema.model_fields.items():
-        section = next(sections(field.annotation), None)
-        if section is None or field.annotation is not section:
-            yield f"{prefix}{name}"
-        else:
-            yield from leaves(section, f"{prefix}{name}.")
-
-
 def _line(document: CommentedMap, location: Location) -> int:
-    """1-based line of the deepest part of `location` that the document has."""
+    """Return the line, from 1, of the deepest part of `location` that is in the document."""
     node: Any = document
     line = 1
     for key in location:

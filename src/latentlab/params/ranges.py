@@ -1,8 +1,8 @@
-"""The ranges of a search space, as they are written in `params.yaml`.
+"""The ranges of a search space in `params.yaml`.
 
-A space maps names to ranges. A name is the path of a parameter, or any other word for a switch that
-only the conditions of later ranges read. A list of ranges makes a list of values, one for each
-range whose condition holds.
+A space maps names to ranges. A name is the path of a parameter, or a word without a dot: a switch,
+which is sampled only for the conditions of later ranges. A list of ranges describes a list of
+values, with one value for each range whose condition is true.
 """
 
 import math
@@ -16,46 +16,54 @@ from latentlab.params.fields import Count, Flag, Integer, Plain, Positive, Real,
 
 
 class _Range(Section):
-    """What every range has: when it applies, and what its parameter is where it does not."""
+    """The condition of a range, and the value of its parameter if the condition is false."""
 
-    when: dict[str, Plain] = Field({})
-    otherwise: Plain = None
+    when: dict[str, Plain] = Field(
+        default={},
+        description="`{name: value}`: conditions on ranges above; a list means one of its values.",
+    )
+    otherwise: Plain = Field(
+        default=None, description="Value of the parameter if a condition of `when` is false."
+    )
 
-    def applies(self, drawn: dict[str, Any]) -> bool:
-        """Whether what was drawn before is all that `when` asks for; a list names several."""
-        return all(name in drawn and drawn[name] in _several(v) for name, v in self.when.items())
+    def applies(self, sampled: dict[str, Any]) -> bool:
+        """Return whether the values sampled so far fulfill all conditions of `when`."""
+        return all(
+            name in sampled and sampled[name] in _as_list(value)
+            for name, value in self.when.items()
+        )
 
 
 class IntegerRange(_Range):
-    """Integers from `low` to `high`, both included, `step` apart."""
+    """Integers from `low` to `high`, both included, at a distance of `step`."""
 
-    type: Literal["int"]
-    low: Integer
-    high: Integer
-    step: Count = 1
-    log: Flag = False
+    type: Literal["int"] = Field(description="Type of the range.")
+    low: Integer = Field(description="Lowest value.")
+    high: Integer = Field(description="Highest value, included.")
+    step: Count = Field(default=1, description="Distance between values.")
+    log: Flag = Field(default=False, description="Whether values are sampled on a log scale.")
 
     @property
     def last(self) -> int:
-        """The highest value that a step leads to."""
+        """The highest value that can be reached in steps from `low`."""
         return self.high - (self.high - self.low) % self.step
 
     @property
     def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked."""
+        """Values that represent the range when it is validated."""
         return [self.low, self.last]
 
     @property
     def points(self) -> int:
-        """Number of values."""
+        """The number of values."""
         return (self.last - self.low) // self.step + 1
 
     def point(self, index: int) -> int:
-        """The value at a place."""
+        """Return the value at an index."""
         return self.low + index * self.step
 
     def has(self, value: Any) -> bool:
-        """Whether the value may be drawn."""
+        """Return whether the range contains a value."""
         return (
             isinstance(value, int)
             and self.low <= value <= self.last
@@ -65,50 +73,57 @@ class IntegerRange(_Range):
     @model_validator(mode="after")
     def _ordered(self) -> "IntegerRange":
         if self.low > self.high or (self.log and self.low < 1):
-            raise ValueError("low must not exceed high, and must be at least 1 with log")
+            raise ValueError("low must be at most high, and at least 1 with log: true")
         if self.log and self.step > 1:
-            raise ValueError("a step and log exclude each other")
+            raise ValueError("step and log: true cannot be combined")
         return self
 
 
 class FloatRange(_Range):
-    """Real numbers from `low` to `high`, `step` apart where there is one."""
+    """Real numbers from `low` to `high`, at a distance of `step` unless it is null."""
 
-    type: Literal["float"]
-    low: Real
-    high: Real
-    step: Positive | None = None
-    log: Flag = False
+    type: Literal["float"] = Field(description="Type of the range.")
+    low: Real = Field(description="Lowest value.")
+    high: Real = Field(description="Highest value, included.")
+    step: Positive | None = Field(
+        default=None, description="Distance between values; null allows every real number."
+    )
+    log: Flag = Field(default=False, description="Whether values are sampled on a log scale.")
 
     @property
     def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked; one of them is no integer."""
+        """Values that represent the range when it is validated; one of them is not an integer."""
         return [self.low, math.nextafter(self.low, self.last), self.last]
 
     @property
     def last(self) -> float:
-        """The highest value that a step leads to."""
+        """The highest value that can be reached in steps from `low`."""
         return self.high if self.step is None else self.point(self.points - 1)
 
     @property
     def points(self) -> int:
-        """Number of values; 0 where there are as many as there are floats."""
+        """The number of values; 0 if there is no step."""
         if self.step is None:
             return 0
         return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
 
     def point(self, index: int) -> float:
-        """The value at a place, as one would write it: 0.3, where 0.1 + 0.2 is a little more."""
+        """Return the value at an index, computed in decimal: 0.3, not 0.1 + 0.2.
+
+        Raises ValueError if there is no step.
+        """
+        if self.step is None:
+            raise ValueError("a range without a step has no points")
         return float(_exact(self.low) + index * _exact(self.step))
 
     def nearest(self, value: float) -> float:
-        """The value to which another one was rounded."""
+        """Return the value of the range that is nearest to `value`."""
         if self.step is None:
             return value
         return self.point(round((value - self.low) / self.step))
 
     def has(self, value: Any) -> bool:
-        """Whether the value may be drawn."""
+        """Return whether the range contains a value."""
         if not isinstance(value, int | float) or not self.low <= value <= self.last:
             return False
         return value == self.nearest(value)
@@ -116,34 +131,34 @@ class FloatRange(_Range):
     @model_validator(mode="after")
     def _ordered(self) -> "FloatRange":
         if self.low > self.high or (self.log and self.low <= 0):
-            raise ValueError("low must not exceed high, and must be above 0 with log")
+            raise ValueError("low must be at most high, and above 0 with log: true")
         if self.log and self.step:
-            raise ValueError("a step and log exclude each other")
+            raise ValueError("step and log: true cannot be combined")
         return self
 
 
 class Choices(_Range):
-    """One of a list of values, lists included."""
+    """One of several values, which may be lists."""
 
-    type: Literal["categorical"]
-    choices: Annotated[list[Plain], Field(min_length=1)]
+    type: Literal["categorical"] = Field(description="Type of the range.")
+    choices: Annotated[list[Plain], Field(min_length=1)] = Field(description="Possible values.")
 
     @property
     def examples(self) -> list[Any]:
-        """Values that stand for the whole range when it is checked."""
+        """Values that represent the range when it is validated."""
         return self.choices
 
     @property
     def points(self) -> int:
-        """Number of values."""
+        """The number of values."""
         return len(self.choices)
 
     def point(self, index: int) -> Any:
-        """The value at a place."""
+        """Return the value at an index."""
         return self.choices[index]
 
     def has(self, value: Any) -> bool:
-        """Whether the value may be drawn."""
+        """Return whether the range contains a value."""
         return value in self.choices
 
 
@@ -153,7 +168,7 @@ def _one_or_list(value: Any) -> str:
 
 Range = Annotated[IntegerRange | FloatRange | Choices, Field(discriminator="type")]
 Ranges = Annotated[tuple[Range, ...], Field(min_length=1)]
-# told apart beforehand: otherwise a mistake in one is also told as one in the other
+# discriminated, because an error in one form would otherwise also be reported for the other
 Entry = Annotated[
     Annotated[Range, Tag("one")] | Annotated[Ranges, Tag("list")], Discriminator(_one_or_list)
 ]
@@ -161,17 +176,17 @@ Space = dict[str, Entry]
 
 
 def is_switch(name: str) -> bool:
-    """Whether a name of a space stands for no parameter."""
+    """Return whether a name of a space is a switch, not a parameter."""
     return "." not in name
 
 
 def label(name: str, index: int) -> str:
-    """The name of one range of a list."""
+    """Return the name of one range of a list."""
     return f"{name}[{index}]"
 
 
 def named_ranges(space: Space) -> Iterator[tuple[str, Range]]:
-    """Each range under the name by which conditions and tables know it; lists are numbered."""
+    """Yield every range with its name in conditions and tables; those of lists are numbered."""
     for name, entry in space.items():
         if isinstance(entry, tuple):
             yield from ((label(name, i), each) for i, each in enumerate(entry))
@@ -180,7 +195,7 @@ def named_ranges(space: Space) -> Iterator[tuple[str, Range]]:
 
 
 def examples(entry: Range | Ranges) -> list[Any]:
-    """Values that stand for all that a parameter may get; of a list, lists of one value."""
+    """Return values that represent all values of a parameter; for a list, lists of one value."""
     if isinstance(entry, tuple):
         return [[example] for each in entry for example in each.examples]
     fallback = [entry.otherwise] if "otherwise" in entry.model_fields_set else []
@@ -188,24 +203,24 @@ def examples(entry: Range | Ranges) -> list[Any]:
 
 
 def grid_size(space: Space) -> int:
-    """Number of points of the grid; 0 where a range is not made of points."""
+    """Return the number of points of the grid; 0 if a float range has no step."""
     return math.prod(each.points for _, each in named_ranges(space))
 
 
 def grid_point(space: Space, index: int) -> dict[str, Any]:
-    """One point of the grid, by the names of the ranges."""
+    """Return one point of the grid, `{name of the range: value}`."""
     ranges = list(named_ranges(space))
     point = {}
     for name, each in reversed(ranges):
-        index, place = divmod(index, each.points)
-        point[name] = each.point(place)
+        index, position = divmod(index, each.points)
+        point[name] = each.point(position)
     return {name: point[name] for name, _ in ranges}
 
 
 def _exact(value: float) -> Decimal:
-    """The number that was written."""
+    """Return the decimal number that was written in the file."""
     return Decimal(str(value))
 
 
-def _several(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""What the search found, put in the place of each word `search`."""
+"""Replacing the word `search` by the value that the stage `search` found."""
 
 from pathlib import Path
 from typing import Any
@@ -9,48 +9,52 @@ from ruamel.yaml.error import YAMLError
 
 from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.common.project import Project
-from latentlab.params.messages import first_refusal
+from latentlab.params.messages import first_error
 from latentlab.params.schema import Params
 
 
 def resolved_params(project: Project, params: Params) -> Params:
-    """The parameters without the word `search`; EnvironmentProblem where nothing was found yet."""
+    """Return the parameters with the values in `outputs/search/best_params.yaml`.
+
+    Raises EnvironmentProblem if the file is missing, damaged or incomplete, and ParamsError if its
+    values do not fit the other parameters.
+    """
     if not params.searched:
         return params
     source = project.outputs("search") / "best_params.yaml"
     if not source.exists():
         raise EnvironmentProblem(f"{source} is missing; run `dvc repro search` first")
-    found = _read(source)
-    missing = [path for path in params.searched if path not in found]
+    best = _read(source)
+    missing = [path for path in params.searched if path not in best]
     if missing:
         raise EnvironmentProblem(
             f"{source} has no value for {', '.join(missing)}; run `dvc repro search` again"
         )
     try:
-        return resolve(params, found)
+        return resolve(params, best)
     except ValueError as unfit:
         raise ParamsError(
-            f"{project.params} does not go with what {source} has: {unfit}; change the one, or "
-            "run `dvc repro search` again"
+            f"{project.params} does not fit the values in {source}: {unfit}; change params.yaml, "
+            "or run `dvc repro search` again"
         ) from None
 
 
 def _read(source: Path) -> dict[str, Any]:
     try:
-        found = YAML(typ="safe").load(source.read_text(encoding="utf-8")) or {}
-    except (YAMLError, ValueError):  # no YAML, no UTF-8
-        found = None
-    if not isinstance(found, dict):
+        best = YAML(typ="safe").load(source.read_text(encoding="utf-8")) or {}
+    except (YAMLError, ValueError):  # not YAML, not UTF-8
+        best = None
+    if not isinstance(best, dict):
         raise EnvironmentProblem(
-            f"{source} is damaged; delete it, and `dvc repro search` brings it back"
+            f"{source} is damaged; delete it and run `dvc repro search` to restore it"
         )
-    return found
+    return best
 
 
 def with_values(params: Params, values: dict[str, Any]) -> Params:
-    """A copy of `params` with the values at dotted paths replaced, validated anew.
+    """Return a validated copy of `params` with other values, given as `{path: value}`.
 
-    ValueError says what is wrong with values that do not go together.
+    Raises ValueError if a value is invalid or the values do not fit each other.
     """
     tree = params.tree()
     for path, value in values.items():
@@ -62,9 +66,9 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as invalid:
-        raise ValueError(first_refusal(invalid)) from None
+        raise ValueError(first_error(invalid)) from None
 
 
-def resolve(params: Params, found: dict[str, Any]) -> Params:
-    """Replace each word `search` by the value that the study found for it."""
-    return with_values(params, {path: found[path] for path in params.searched})
+def resolve(params: Params, best: dict[str, Any]) -> Params:
+    """Return a copy of `params` in which each word `search` is replaced by its value in `best`."""
+    return with_values(params, {path: best[path] for path in params.searched})

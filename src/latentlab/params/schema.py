@@ -1,104 +1,198 @@
-"""The typed schema of `params.yaml` (`params_file` reads it).
+"""The typed schema of `params.yaml`.
 
-A value that the study in `search` may choose is either a plain value or the word `search`:
-"take what the study found". `values.resolve` replaces those words; from then on all is plain.
+A parameter of `train` is a plain value or the word `search`, which stands for the value that the
+stage `search` found. `params.resolve` replaces the word by that value.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from latentlab.params.classification import FinetuneParams, ReferenceParams
 from latentlab.params.comparison import Comparison
-from latentlab.params.denoising import SHARES, CorruptionName, DenoiserParams
+from latentlab.params.denoising import FRACTIONAL, CorruptionName, DenoiserParams
 from latentlab.params.fields import (
     SEARCH,
     Count,
     Flag,
     Fraction,
+    Images,
     NoFlag,
     NotNegative,
     Positive,
     Section,
+    Unit,
     flatten,
 )
 from latentlab.params.generators import GanParams, VaeParams
-from latentlab.params.networks import NetworkParams
+from latentlab.params.networks import NetworkParams, OptimizationSettings
 from latentlab.params.studies import SearchParams
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-TAKEN = ("autoencoder", "vae", "identity", "wiener")
-"""What stands beside the denoisers in figures: models of other stages, and the lines to beat."""
+RESERVED = ("autoencoder", "vae", "identity", "wiener")
+"""Names next to those of the denoisers in metrics: models of other stages, and baselines."""
 
 
-def _not_taken(name: str) -> str:
-    if name in TAKEN:
-        raise ValueError(f"is taken: figures of others stand under {', '.join(TAKEN)}")
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"must not be one of the reserved names {', '.join(RESERVED)}")
     return name
 
 
 class DataParams(Section):
-    """Which images, at which size, and how they are split."""
+    """Which images are used, at which size, and how they are split."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    image_size: Annotated[int, Strict(), Field(ge=8, le=256, multiple_of=4)]
-    channels: Annotated[Literal["auto", 1, 3], NoFlag]
-    validation_fraction: Fraction
-    test_fraction: Fraction
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        description="Name of a dataset (digits, fashion-mnist, mnist, kmnist), or of a folder "
+        "data/<name>/ with one folder of images per class."
+    )
+    image_size: Annotated[int, Strict(), Field(ge=8, le=256, multiple_of=4), Unit("pixels")] = (
+        Field(default=28, description="Width and height to which images are resized.")
+    )
+    channels: Annotated[Literal["auto", 1, 3], NoFlag] = Field(
+        default="auto", description="Color channels: 1 (gray), 3 (RGB), or auto, as in the dataset."
+    )
+    validation_fraction: Fraction = Field(
+        default=0.1,
+        description="Fraction of the training images used as the validation split.",
+    )
+    test_fraction: Fraction = Field(
+        default=0.2,
+        description="Fraction of all images used as the test split, if the dataset has no "
+        "official one.",
+    )
 
 
 class RuntimeParams(Section):
-    """Where and how reproducibly things run; none of it changes what is computed but `seed`."""
+    """Where the pipeline runs. Only `seed` changes what is computed."""
 
-    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)]
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | Literal["auto"]
+    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Seed of all random numbers."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="Device of the trainings; auto is CUDA, else MPS, else the CPU."
+    )
+    threads: Count | Literal["auto"] = Field(
+        default="auto", description="CPU threads; auto is the number of cores."
+    )
 
 
 class TrainParams(NetworkParams):
-    """The convolutional autoencoder."""
+    """The convolutional autoencoder. A value may be the word `search`."""
 
-    folds: Annotated[int, Strict(), Field(ge=2)] | None = None
+    folds: Annotated[int, Strict(), Field(ge=2)] | None = Field(
+        default=None, description="Folds of an additional cross-validation; null skips it."
+    )
 
 
 class EvaluateParams(Section):
-    """How much of the test split the slow parts look at."""
+    """Sizes of the evaluations on the test split."""
 
-    projected_images: Annotated[int, Strict(), Field(ge=50)]
-    tsne_perplexity: Positive
-    probe_images: Annotated[int, Strict(), Field(ge=50)]
-    walks: Literal["auto"] | tuple[tuple[str, str], ...]
-    walk_steps: Annotated[int, Strict(), Field(ge=3)]
-    samples: Annotated[int, Strict(), Field(ge=64)]
-    importance_samples: Count
-    importance_images: Count
-    clip: Flag = False
-    severities: dict[CorruptionName, Annotated[tuple[NotNegative, ...], Field(min_length=1)]]
+    projected_images: Annotated[int, Strict(), Field(ge=50), Unit("images")] = Field(
+        default=2000, description="Largest number of test images on the maps of the latent space."
+    )
+    tsne_perplexity: Positive = Field(default=30.0, description="Perplexity of t-SNE.")
+    probe_images: Annotated[int, Strict(), Field(ge=50), Unit("images")] = Field(
+        default=10000,
+        description="Largest number of training images for the classifiers that predict the class "
+        "from the latent code.",
+    )
+    walks: Literal["auto"] | tuple[tuple[str, str], ...] = Field(
+        default="auto",
+        description="Interpolations in latent space: pairs of classes such as `[['4', '9']]`. auto "
+        "takes the two closest and the two most distant classes.",
+    )
+    walk_steps: Annotated[int, Strict(), Field(ge=3), Unit("images")] = Field(
+        default=10, description="Images of each interpolation."
+    )
+    samples: Annotated[int, Strict(), Field(ge=64), Unit("images")] = Field(
+        default=1000, description="Images that are sampled from each generator."
+    )
+    importance_samples: Count = Field(
+        default=50, description="Importance samples per test image for the IWAE bound of the VAE."
+    )
+    importance_images: Images = Field(
+        default=200, description="Largest number of test images for the IWAE bound."
+    )
+    clip: Flag = Field(default=False, description="Whether corrupted pixels are clipped to [0, 1].")
+    severities: dict[CorruptionName, Annotated[tuple[NotNegative, ...], Field(min_length=1)]] = (
+        Field(
+            default={
+                "gaussian": (0.1, 0.2, 0.3, 0.4, 0.5),
+                "occlusion": (0.1, 0.2, 0.3),
+                "salt_and_pepper": (0.1, 0.2, 0.3),
+                "blur": (0.5, 1.0, 2.0),
+            },
+            description="`{corruption: severities}` at which all denoising models are compared.",
+        )
+    )
 
     @model_validator(mode="after")
-    def _shares_are_at_most_one(self) -> "EvaluateParams":
-        for kind in SHARES:
-            if max(self.severities.get(kind, (0.0,))) > 1:
-                raise ValueError(f"severities of {kind} are shares of the image, at most 1")
+    def _fractions_are_at_most_one(self) -> "EvaluateParams":
+        for name, severities in self.severities.items():
+            if name in FRACTIONAL and max(severities) > 1:
+                raise ValueError(f"severities of {name} are fractions of the image, at most 1")
         return self
 
 
 class Params(Section):
-    """All of `params.yaml`: a section per stage, beside `data` (read by `fetch`) and `runtime`."""
+    """All settings of latentlab: one section per stage, and `optimization` and `runtime`."""
 
-    data: DataParams
-    runtime: RuntimeParams
-    search: SearchParams
-    train: TrainParams
-    compare: dict[Name, Comparison]
-    denoise: dict[Annotated[Name, AfterValidator(_not_taken)], DenoiserParams]
-    finetune: FinetuneParams
-    reference: ReferenceParams
-    vae: VaeParams
-    gan: GanParams
-    evaluate: EvaluateParams
+    data: DataParams = Field(description="Images and splits; read by the stage fetch.")
+    runtime: RuntimeParams = Field(description="Seed, device and threads of all stages.")
+    optimization: OptimizationSettings = Field(
+        default=OptimizationSettings(),
+        description="Optimizer settings that train, denoise.*, finetune, reference and vae inherit "
+        "unless they contain the key themselves.",
+    )
+    search: SearchParams = Field(description="A study over parameters of `train`.")
+    train: TrainParams = Field(description="The convolutional autoencoder.")
+    compare: dict[Name, Comparison] = Field(
+        description="Comparisons; the entry NAME is the stage compare@NAME."
+    )
+    denoise: dict[Annotated[Name, AfterValidator(_not_reserved)], DenoiserParams] = Field(
+        description="Denoising networks; each entry is one network."
+    )
+    finetune: FinetuneParams = Field(description="A classifier on the trained encoder.")
+    reference: ReferenceParams = Field(
+        description="The reference classifier, whose features are used to evaluate generated "
+        "images."
+    )
+    vae: VaeParams = Field(description="The variational autoencoder.")
+    gan: GanParams = Field(description="The deep convolutional GAN.")
+    evaluate: EvaluateParams = Field(description="The evaluation on the test split.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit_optimization(cls, document: Any) -> Any:
+        return complete_sections(document)
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """Dotted paths whose value is the word `search`."""
+        """Paths of the parameters whose value is the word `search`."""
         return tuple(path for path, value in flatten(self.tree()).items() if value == SEARCH)
+
+
+INHERITING = ("train", "finetune", "reference", "vae")
+"""Sections that inherit from `optimization`; the entries of `denoise` do so too."""
+
+
+def complete_sections(document: Any) -> Any:
+    """Return a copy of a document in which the sections contain what they inherit.
+
+    The value of `optimization` is used for each key that a section does not contain. Parts that
+    are not mappings are left unchanged, for the schema to report.
+    """
+    shared = document.get("optimization") if isinstance(document, dict) else None
+    if not isinstance(shared, dict):
+        return document
+    known = {key: shared[key] for key in OptimizationSettings.model_fields if key in shared}
+
+    def complete(section: Any) -> Any:
+        return {**known, **section} if isinstance(section, dict) else section
+
+    sections = {name: complete(document[name]) for name in INHERITING if name in document}
+    entries = document.get("denoise")
+    if isinstance(entries, dict):
+        sections["denoise"] = {name: complete(entry) for name, entry in entries.items()}
+    return {**document, **sections}

@@ -1,4 +1,4 @@
-"""Reading and writing YAML files; what cannot be read ends in one message with the line."""
+"""Reading and writing YAML files; errors give the file and the line."""
 
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,37 @@ from latentlab.common.files import atomic_path
 
 
 def read_yaml(path: Path) -> CommentedMap:
-    """Parse a YAML 1.2 mapping, keeping comments and line numbers."""
+    """Parse a YAML 1.2 mapping with its comments and line numbers.
+
+    Raises ParamsError if there is no such file, or if it is not a mapping in valid YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ParamsError(f"{path} does not exist; run inside a latentlab repository") from None
-    except UnicodeDecodeError as broken:
-        raise ParamsError(f"{path} is not UTF-8 text: {broken}") from None
+        raise ParamsError(f"{path} does not exist; run latentlab inside its repository") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8 text: {error}") from None
     try:
         document = YAML(typ="rt").load(text)
-    except MarkedYAMLError as broken:
-        line = broken.problem_mark.line + 1 if broken.problem_mark else 1
-        # that of a duplicate key is all that stands under it
-        problem = str(broken.problem).partition(" with value ")[0]
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        # the problem of a duplicate key includes its whole value
+        problem = str(error.problem).partition(" with value ")[0]
         raise ParamsError(f"{path}:{line}: not valid YAML: {problem}") from None
-    except ReaderError as broken:
-        line = text.count("\n", 0, broken.position) + 1
-        raise ParamsError(f"{path}:{line}: not valid YAML: {broken.reason}") from None
-    except (YAMLError, ValueError) as broken:  # an impossible date is a plain ValueError
-        raise ParamsError(f"{path}: not valid YAML: {broken}") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ParamsError(f"{path}:{line}: not valid YAML: {error.reason}") from None
+    except (YAMLError, ValueError) as error:  # an impossible date is a plain ValueError
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(document, CommentedMap):
         raise ParamsError(f"{path}: must be a mapping of names to values, such as `name: value`")
     return document
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """Parse a YAML 1.2 mapping without comments and line numbers, in a tenth of the time.
+    """Parse a YAML 1.2 mapping without comments and line numbers, ten times faster.
 
-    What is wrong with it is said by `read_yaml`.
+    Raises the same errors as `read_yaml`.
     """
     try:
         document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
@@ -50,9 +53,10 @@ def read_plain(path: Path) -> dict[str, Any]:
 
 
 def write_yaml(target: Path, tree: dict[str, Any]) -> None:
-    """Write a mapping atomically, innermost lists and mappings on one line."""
+    """Write a mapping atomically, with the innermost lists and mappings on one line."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = None
-    yaml.sort_base_mapping_type_on_output = False
+    # ruamel annotates the attribute by its initial value, None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(tree, file)
