@@ -1,64 +1,132 @@
-"""What the pictures of a latent space are made of."""
+"""The plots of a latent space, and the metrics of its maps."""
 
 import numpy as np
+import pytest
 import torch
 
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.latent.maps import map_metrics, own_axes, principal_components
+from latentlab.evaluation.latent.maps import latent_axes_map, map_metrics, pca_maps
 from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
-from latentlab.pipeline import latent as examine
+from latentlab.params.schema import EvaluateParams
+from latentlab.pipeline import latent
 
 
-def view_of(codes):
-    """A space whose images are their codes, four pixels each, and in which codes are as given."""
-    images = ImageSet(torch.zeros(len(codes), 1, 2, 2, dtype=torch.uint8), torch.zeros(len(codes)))
-    given = torch.from_numpy(codes)
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the arguments of all plot functions, by function."""
+    calls = {}
+    for name in ("plot_grid", "plot_latent_grid", "plot_rows", "save_animation"):
+        monkeypatch.setattr(latent, name, lambda *args, name=name: calls.update({name: args}))
+    for name in ("plot_density_maps", "plot_histograms", "plot_latent_map"):
+        monkeypatch.setattr(latent, name, lambda *args, name=name: calls.update({name: args}))
+    return calls
+
+
+def probe_of(codes, labels=None):
+    """Return a probe with the given codes; decoding fills an image with the first coordinate."""
+    labels = torch.zeros(len(codes), dtype=torch.int64) if labels is None else labels
+    images = ImageSet(torch.zeros(len(codes), 1, 2, 2, dtype=torch.uint8), labels)
     space = LatentSpace(
-        "space", lambda images: given, lambda codes: codes[:, :1, None, None].repeat(1, 1, 2, 2)
+        "Space",
+        lambda images: torch.from_numpy(codes),
+        lambda codes: codes[:, :1, None, None].repeat(1, 1, 2, 2),
     )
-    return EncodedProbe(space, ProbeImages(images, images, ["one"], "test", len(codes), 0))
+    return EncodedProbe(space, ProbeImages(images, images, ["a", "b"], "test", 1000, 0))
 
 
-def test_the_plane_has_the_coordinates_of_the_codes_up_and_to_the_right(monkeypatch, tmp_path):
-    codes = np.random.default_rng(0).normal((3, -5), (2, 0.5), (400, 2)).astype(np.float32)
-    drawn = {}
-    monkeypatch.setattr(examine, "plot_plane", lambda *given: drawn.update(given=given))
-
-    examine.draw_density(view_of(codes), tmp_path / "space")
-
-    _, images, across, up, names, _ = drawn["given"]
-    low, high = np.percentile(codes, examine.MIDDLE, axis=0)
-    np.testing.assert_allclose((across[0], up[0]), low, rtol=1e-5)
-    np.testing.assert_allclose((across[-1], up[-1]), high, rtol=1e-5)
-    rows = images[:, 0, 0, 0].reshape(examine.GRID, examine.GRID)  # the first coordinate
-    np.testing.assert_allclose(rows, np.tile(across, (examine.GRID, 1)), rtol=1e-4)
-    assert names == ["code 1", "code 2"]
+def normal_codes(count, center, deviations):
+    size = (count, len(deviations))
+    return np.random.default_rng(0).normal(center, deviations, size).astype(np.float32)
 
 
-def test_the_density_of_one_dimension_is_drawn_beside_the_codes(monkeypatch, tmp_path):
-    codes = np.random.default_rng(0).normal(3, 0.5, (400, 1)).astype(np.float32)
-    drawn = {}
-    monkeypatch.setattr(examine, "plot_histograms", lambda *given: drawn.update(given=given))
+def test_the_latent_grid_covers_the_codes_with_coordinates_up_and_to_the_right(drawn, tmp_path):
+    codes = normal_codes(400, (3, -5), (2, 0.5))
 
-    examine.draw_density(view_of(codes), tmp_path / "space")
+    latent.plot_density(probe_of(codes), tmp_path / "space")
 
-    target, sets, _, _ = drawn["given"]
+    target, images, x_values, y_values, axis_names, title = drawn["plot_latent_grid"]
+    assert target == tmp_path / "space_latent_grid.png"
+    assert title == "Space: decoded latent grid"
+    assert axis_names == ["latent dimension 1", "latent dimension 2"]
+    low, high = np.percentile(codes, latent.GRID_PERCENTILES, axis=0)
+    np.testing.assert_allclose((x_values[0], y_values[0]), low, rtol=1e-5)
+    np.testing.assert_allclose((x_values[-1], y_values[-1]), high, rtol=1e-5)
+    first_coordinate = images[:, 0, 0, 0].reshape(latent.GRID_SIZE, latent.GRID_SIZE)
+    expected = np.tile(x_values, (latent.GRID_SIZE, 1))
+    np.testing.assert_allclose(first_coordinate, expected, rtol=1e-4)
+
+
+def test_the_density_of_longer_codes_is_drawn_along_principal_components(drawn, tmp_path):
+    metrics = latent.plot_density(probe_of(normal_codes(400, 0, (1, 5, 2))), tmp_path / "space")
+
+    _, points, axis_names, title = drawn["plot_density_maps"]
+    assert axis_names == ["principal component 1", "principal component 2"]
+    assert title.startswith("Space: kernel density of 400 training codes, bandwidth ")
+    for values in points.values():
+        np.testing.assert_allclose(values.std(0), [5, 2], rtol=0.2)
+    assert metrics["kde_bandwidth"] > 0
+    assert drawn["plot_grid"][1].shape == (latent.DENSITY_SAMPLES, 1, 2, 2)
+
+
+def test_the_density_of_one_dimension_is_drawn_as_histograms(drawn, tmp_path):
+    codes = normal_codes(400, 3, (0.5,))
+
+    latent.plot_density(probe_of(codes), tmp_path / "space")
+
+    target, values, axis_name, _ = drawn["plot_histograms"]
     assert target == tmp_path / "space_kde.png"
-    np.testing.assert_allclose(sets["encoded"], codes[:, 0])
-    np.testing.assert_allclose(sets["sampled"].mean(), 3, atol=0.15)
-    np.testing.assert_allclose(sets["sampled"].std(), 0.5, atol=0.15)
+    assert axis_name == "latent dimension 1"
+    np.testing.assert_allclose(values["Encoded images"], codes[:, 0])
+    np.testing.assert_allclose(values["Density samples"].mean(), 3, atol=0.15)
+    np.testing.assert_allclose(values["Density samples"].std(), 0.5, atol=0.15)
+    assert "plot_latent_grid" not in drawn
 
 
-def test_maps_say_what_they_explain_and_how_far_they_can_be_trusted():
-    codes = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32) * (4, 2, 1, 0.1)
-    view = view_of(codes.astype(np.float32))
+def test_maps_name_the_space_and_the_sample_of_images(drawn, tmp_path):
+    codes = normal_codes(60, 0, (1, 1))
 
-    found = map_metrics(view, principal_components(view))
+    latent.plot_maps(probe_of(codes), {}, tmp_path / "space")
+
+    target, points, _, classes, axis_names, title = drawn["plot_latent_map"]
+    assert target == tmp_path / "space_pca_3d.png"
+    assert title == "Space, 2 latent dimensions\nPCA of 60 of 1,000 test images"
+    assert points.shape == (60, 3)
+    assert classes == ["a", "b"]
+    assert axis_names[0].startswith("PC 1 (")
+
+
+def test_maps_have_an_explained_variance_and_a_trustworthiness():
+    codes = normal_codes(200, 0, (4, 2, 1, 0.1))
+    probe = probe_of(codes)
+
+    metrics = map_metrics(probe, pca_maps(probe))
 
     variances = np.linalg.eigvalsh(np.cov(codes, rowvar=False))[::-1]
     expected = {f"pca_{d}d": variances[:d].sum() / variances.sum() for d in (2, 3)}
-    for name, share in expected.items():
-        np.testing.assert_allclose(found["explained_variance"][name], share, rtol=1e-5)
-    assert found["trustworthiness"]["pca_3d"] > found["trustworthiness"]["pca_2d"] > 0.8
-    assert own_axes(view) == {}
-    assert own_axes(view_of(codes[:, :2].astype(np.float32)))["latent"].axes == ["code 1", "code 2"]
+    assert metrics["explained_variance"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["trustworthiness"]["pca_3d"] > metrics["trustworthiness"]["pca_2d"] > 0.8
+
+
+def test_codes_of_two_dimensions_have_a_map_along_their_own_axes():
+    codes = normal_codes(20, 0, (1, 1, 1, 1))
+
+    assert latent_axes_map(probe_of(codes)) == {}
+    axes = latent_axes_map(probe_of(codes[:, :2]))["latent"].axes
+    assert axes == ["latent dimension 1", "latent dimension 2"]
+
+
+def test_interpolations_connect_the_centroids_of_the_chosen_classes(drawn, tmp_path):
+    codes = np.array([[0, 1], [0, 1], [4, 1], [6, 1]], np.float32)
+    probe = probe_of(codes, torch.tensor([0, 0, 1, 1]))
+    settings = EvaluateParams.model_construct(walks=(("b", "a"),), walk_steps=6)
+
+    metrics = latent.interpolate_between_classes(probe, settings, tmp_path / "space")
+
+    assert list(metrics) == ["b_to_a"]
+    assert metrics["b_to_a"]["linear_smoothness"] == pytest.approx(1)
+    target, rows, title = drawn["plot_rows"]
+    assert target == tmp_path / "space_b_to_a.png"
+    assert title == "Space: interpolation from b to a"
+    np.testing.assert_allclose(rows["linear"][:, 0, 0, 0], [5, 4, 3, 2, 1, 0], atol=1e-6)
+    _, frames = drawn["save_animation"]
+    assert len(frames) == 6 + 4  # forward and back, without repeating the ends

@@ -1,17 +1,15 @@
-"""finetune as a whole: the study over its own parameters."""
-
 import csv
 
 import pytest
 from ruamel.yaml import YAML
 
-# SQLAlchemy's, for a query of MLflow's
+# SQLAlchemy warns about a query of MLflow
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 STUDY = {
     "trials": 3,
     "epochs": 2,
-    "images": 40,
+    "max_train_images": 40,
     "objectives": {"validation/accuracy": "maximize"},
     "space": {
         "finetune.head": {"type": "categorical", "choices": [[], [8], [4, 4]]},
@@ -20,7 +18,7 @@ STUDY = {
 }
 
 
-def test_what_its_study_finds_takes_the_place_of_what_is_written(bench):
+def test_the_best_values_of_the_study_replace_those_in_params_yaml(bench):
     bench.edit({"finetune.search": STUDY, "finetune.label_efficiency": None, "finetune.epochs": 2})
     trained = bench.run("train")
     assert trained.code == 0, trained.err
@@ -38,5 +36,5 @@ def test_what_its_study_finds_takes_the_place_of_what_is_written(bench):
     runs = bench.runs()
     assert runs["finetune"].data.params["finetune.learning_rate"] == str(settings["learning_rate"])
     assert {"trial 0", "trial 1", "trial 2"} <= set(runs)
-    drawn = {path.name for path in (output / "plots" / "search").iterdir()}
-    assert {"trials.png", "learning_curves.png", "slices.png", "parallel.png"} <= drawn
+    plots = {path.name for path in (output / "plots" / "search").iterdir()}
+    assert {"trials.png", "learning_curves.png", "slices.png", "parallel.png"} <= plots

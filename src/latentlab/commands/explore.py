@@ -103,8 +103,8 @@ def _code_of(end: str, probe: EncodedProbe) -> np.ndarray:
         code = probe.codes[int(number)]
     else:
         raise ParamsError(
-            f"'{end}' is neither a class nor a validation image: {nearest(end, classes)}; "
-            f"validation images are #0 to #{len(images) - 1}"
+            f"'{end}' is neither a class ({nearest(end, classes)}) nor a validation image "
+            f"(#0 to #{len(images) - 1})"
         )
     return code
 
@@ -139,7 +139,7 @@ def _load_space(project: Project, params: Params, name: str) -> LatentSpace:
 
     if name == "autoencoder":
         trained = load_model(Autoencoder, project.outputs("train") / "model")
-        return LatentSpace.of_autoencoder(name, trained)
+        return LatentSpace.of_autoencoder("Autoencoder", trained)
     if name == "vae":
         return LatentSpace.of_vae("VAE", load_model(Vae, project.outputs("vae") / "model"))
     denoisers = [
@@ -148,6 +148,6 @@ def _load_space(project: Project, params: Params, name: str) -> LatentSpace:
     if name in denoisers:
         denoiser = load_model(Denoiser, project.outputs("denoise") / "model" / name)
         assert isinstance(denoiser.network, Autoencoder)
-        return LatentSpace.of_autoencoder(f"denoiser {name}", denoiser.network)
+        return LatentSpace.of_autoencoder(f"Denoiser {name}", denoiser.network)
     allowed = ["autoencoder", "vae", *denoisers]
     raise ParamsError(f"'{name}' is not a model with a latent space; {nearest(name, allowed)}")

@@ -69,7 +69,7 @@ def evaluate_pixel_pca(source: ProbeImages, dimensions: int, images: ImageSet) -
     `images`, all other metrics of the probe images.
     """
     baseline = PixelPca.fit(source.train, dimensions, source.seed)
-    probe = EncodedProbe(LatentSpace("pixel PCA", baseline.encode, baseline.decode), source)
+    probe = EncodedProbe(LatentSpace("Pixel PCA", baseline.encode, baseline.decode), source)
     latent = code_metrics(probe) | map_metrics(probe, pca_maps(probe))
     explained = {"explained_variance": baseline.explained_variance}
     return reconstruction_metrics(baseline, images) | explained | {"latent": latent}
@@ -82,9 +82,8 @@ def plot_maps(
 
     `target` is the common beginning of the paths of all plots.
     """
-    source = probe.source
-    images = f"{len(probe.codes):,} of {source.split_size:,} {source.split} images"
-    subtitle = f"{probe.space.name}, {probe.codes.shape[1]} latent dimensions, {images}"
+    source, (count, dimensions) = probe.source, probe.codes.shape
+    images = f"{count:,} of {source.split_size:,} {source.split} images"
     projections = pca_maps(probe) | tsne_maps(embeddings)
     for name, each in (latent_axes_map(probe) | projections).items():
         plot_latent_map(
@@ -93,7 +92,7 @@ def plot_maps(
             probe.labels,
             source.classes,
             each.axes,
-            f"{each.method}: {subtitle}",
+            f"{probe.space.name}, {dimensions} latent dimensions\n{each.method} of {images}",
         )
     return map_metrics(probe, projections)
 
@@ -109,7 +108,7 @@ def plot_density(probe: EncodedProbe, target: Path) -> dict[str, float]:
         Path(f"{target}_kde_samples.png"),
         space.images(sampled[:DENSITY_SAMPLES]),
         8,
-        f"{space.name}\nSamples from the density of codes",
+        f"{space.name}: decoded samples\nfrom the density of latent codes",
     )
     title = (
         f"{space.name}: kernel density of {density.count:,} training codes, "

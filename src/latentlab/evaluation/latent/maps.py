@@ -29,7 +29,7 @@ def latent_axes_map(probe: EncodedProbe) -> dict[str, LatentMap]:
     if dimensions not in MAP_DIMENSIONS:
         return {}
     axes = [f"latent dimension {number + 1}" for number in range(dimensions)]
-    return {"latent": LatentMap("Latent codes", probe.codes, axes)}
+    return {"latent": LatentMap("latent codes", probe.codes, axes)}
 
 
 def pca_maps(probe: EncodedProbe) -> dict[str, LatentMap]:

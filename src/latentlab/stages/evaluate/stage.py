@@ -224,7 +224,7 @@ def _encode_probes(
         stage.seed,
     )
     spaces = {
-        "autoencoder": LatentSpace.of_autoencoder("autoencoder", models.autoencoder),
+        "autoencoder": LatentSpace.of_autoencoder("Autoencoder", models.autoencoder),
         "vae": LatentSpace.of_vae("VAE", models.vae),
     }
     return {name: EncodedProbe(space, source) for name, space in spaces.items()}
