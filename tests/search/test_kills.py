@@ -1,7 +1,7 @@
-"""A search that is killed, again and again, and what it has come to in the end.
+"""A search that is killed repeatedly gives the same results as one that is not.
 
-Real processes and real signals. The driver is killed alone, as a person does it, and with all that
-it started, as a container is stopped; its workers are killed one by one, as for want of memory.
+These tests use real processes and signals. The driver is killed alone, as by a user, and with its
+workers, as when a container is stopped; single workers are killed, as when memory runs out.
 """
 
 import csv
@@ -40,7 +40,7 @@ SEARCH = {
     "min_epochs": 1,
     "reduction_factor": 2,
     "space": {
-        # the last one cannot be built
+        # no network can be built with the last choice
         "train.model.channels": {
             "type": "categorical",
             "choices": [[4], [4, 8], [8], [4, 4, 4, 4, 4]],
@@ -52,8 +52,7 @@ SEARCH = {
 TRAIN = {"learning_rate": "search", "optimizer": "adam", "weight_decay": 0.0, "batch_size": 2}
 MODEL = {"channels": "search", "hidden": "search", "latent_dim": 2}
 
-# at the end of the module of the training: a line for each epoch that was trained, and trainings
-# that last long enough to be met, however fast the machine is
+# appended to training/loop.py: logs each epoch, and makes trainings slow enough to be killed
 COUNT = """
 
 
@@ -74,20 +73,20 @@ WORKER, DRIVER, ALL = "worker", "driver", "all"
 
 
 class Checkout:
-    """A checkout with code of its own, so that no edit of the code makes another study of it."""
+    """A checkout with its own copy of the code, which tests can edit."""
 
     def __init__(self, root):
         self.root = root
         self.kills = Counter()
         self.again = []
-        """What was trained in spite of being recorded: (trial, epoch)."""
+        """Epochs that were trained although they were recorded: (trial, epoch)."""
         self._process = None
         self._random = random.Random(0)
 
     @property
-    def said(self):
-        """Where everything goes that its processes have to say."""
-        return self.root / "said.log"
+    def log(self):
+        """The file with the output of all processes."""
+        return self.root / "output.log"
 
     @property
     def record(self):
@@ -95,7 +94,7 @@ class Checkout:
 
     @property
     def outputs(self):
-        """The content of every file that the search wrote."""
+        """The content of all output files of the search, by path."""
         folder = self.root / "outputs" / "search"
         return {
             str(path.relative_to(folder)): path.read_bytes()
@@ -117,35 +116,35 @@ class Checkout:
             if not name.startswith(("MLFLOW_", "DVC_", "LATENTLAB_"))
         }
         environment |= {"PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
-        with self.said.open("a") as said:
+        with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [Path(sys.executable).with_name("latentlab"), verb],
                 cwd=self.root,
                 env=environment,
-                stdout=said,
-                stderr=said,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
             )
 
     def finish(self):
-        """Wait for the end of what was started, which must be a good one."""
+        """Wait until the process exits successfully."""
         code = self._process.wait()
-        assert code == 0, self.said.read_text()
+        assert code == 0, self.log.read_text()
 
     def run(self, verb="search"):
         self.start(verb)
         self.finish()
 
     def stop(self):
-        """End what a failed test has left."""
+        """Kill processes that a failed test left."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def kill(self, victim, rungs, seconds):
-        """Kill `victim` when so many more rungs are recorded and a moment has passed."""
-        wanted = self.progress() + rungs
-        self._wait_until(lambda: self.progress() >= wanted)
+        """Kill `victim` some seconds after so many more rungs are recorded."""
+        target = self.progress() + rungs
+        self._wait_until(lambda: self.progress() >= target)
         time.sleep(seconds)
         if victim == WORKER:
             self._wait_until(self._kill_a_worker)
@@ -155,9 +154,10 @@ class Checkout:
         self.kills[victim] += 1
 
     def interrupt(self, rungs):
-        """Interrupt all processes after so many rungs; the exit code, when the last is gone.
+        """Send SIGINT to all processes after so many rungs; return the driver's exit code.
 
-        The driver, which ends the others, is the last to hear of it.
+        The driver, which ends the workers, is the last one to receive the signal. Returns when all
+        processes have exited.
         """
         self._wait_until(lambda: self.progress() >= rungs)
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -184,18 +184,18 @@ class Checkout:
 
     def _wait_until(self, condition):
         while not condition():
-            assert self._process.poll() is None, self.said.read_text()
+            assert self._process.poll() is None, self.log.read_text()
             time.sleep(0.01)
 
     def progress(self):
-        """Number of rungs that are recorded."""
+        """Return the number of recorded rungs."""
         return sum(len(rungs) for rungs in self.recorded().values())
 
     def recorded(self):
-        """The rungs of each trial that are recorded."""
+        """Return the recorded rungs of each trial."""
         if self.record is None:
             return {}
-        found = {}
+        rungs = {}
         query = (
             "SELECT number, key FROM trial_user_attributes JOIN trials USING (trial_id) "
             "WHERE key LIKE 'epoch %'"
@@ -203,35 +203,35 @@ class Checkout:
         with closing(sqlite3.connect(f"file:{self.record}?mode=ro", uri=True)) as database:
             try:
                 rows = database.execute(query).fetchall()
-            except sqlite3.OperationalError:  # its tables are being laid out
+            except sqlite3.OperationalError:  # its tables are being created
                 return {}
         for number, key in rows:
-            found.setdefault(number, []).append(int(key.split()[1]))
-        return found
+            rungs.setdefault(number, []).append(int(key.split()[1]))
+        return rungs
 
     def trained(self):
-        """Every epoch that was trained, in its order: (trial, epoch)."""
+        """Return all epochs that were trained, in their order: (trial, epoch)."""
         log = self.root / "epochs.log"
         lines = log.read_text().splitlines() if log.exists() else []
         return [(int(line.split("-")[1]), int(line.split()[1])) for line in lines]
 
     def workers(self):
-        """The processes that do trainings: children of the server that the driver has started."""
+        """Return the ids of the workers: children of the fork server that the driver started."""
         parents, servers = {}, []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
-                serves = b"forkserver" in (folder / "cmdline").read_bytes()
-            except OSError:  # it has ended
+                is_server = b"forkserver" in (folder / "cmdline").read_bytes()
+            except OSError:  # the process has ended
                 continue
             if state != "Z":
                 parents[int(folder.name)] = int(parent)
-            if serves and int(parent) == self._process.pid:
+            if is_server and int(parent) == self._process.pid:
                 servers.append(int(folder.name))
         return [pid for pid, parent in parents.items() if parent in servers]
 
-    def run_through(self, kills, forget=False):
-        """Run the search and run it again after each kill; `forget` what it has recorded."""
+    def run_with_kills(self, kills, delete_record=False):
+        """Run the search, and run it again after each kill, perhaps without its record."""
         known, trained = {}, 0
         self.start()
         for victim, rungs, seconds in kills:
@@ -239,14 +239,14 @@ class Checkout:
             if victim != WORKER:
                 self._account(known, trained)
                 known, trained = self.recorded(), len(self.trained())
-                if forget:
+                if delete_record:
                     shutil.rmtree(self.record.parent)
                 self.start()
         self.finish()
         self._account(known, trained)
 
     def _account(self, known, trained):
-        """What was trained since, although it was `known` when the search began."""
+        """Note epochs that were trained although they were in the record `known` at the start."""
         self.again += [
             (trial, epoch)
             for trial, epoch in self.trained()[trained:]
@@ -258,7 +258,7 @@ class Checkout:
         return mlflow.MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
 
     def searches(self):
-        """The runs of the search."""
+        """Return the MLflow runs of the search."""
         experiment = self.client.get_experiment_by_name("latentlab/shapes")
         runs = self.client.search_runs(
             [experiment.experiment_id], "attributes.run_name = 'search'", max_results=1000
@@ -275,7 +275,7 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def make_checkout(repository, tmp_path_factory):
-    """A checkout that has data_dir a folder of small pictures."""
+    """Make checkouts with the output of `fetch` for a dataset of small images."""
     first = tmp_path_factory.mktemp("checkout")
     for name in ("params.yaml", "dvc.yaml", "src"):
         source = repository / name
@@ -311,22 +311,22 @@ def make_checkout(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(make_checkout):
-    checkout = make_checkout("undisturbed")
+def uninterrupted(make_checkout):
+    checkout = make_checkout("uninterrupted")
     checkout.run()
     return checkout
 
 
 @pytest.fixture(scope="module")
 def killed(make_checkout):
-    """The moments are random, in time and in progress.
+    """A search with kills at random moments.
 
-    No driver lives to see more than two workers killed: a third would be the end of a trial, where
-    all of them had the same one.
+    At most two workers are killed per run of the driver, because a trial fails if its worker is
+    killed three times.
     """
     checkout = make_checkout("killed")
     generator = random.Random(0)
-    checkout.run_through(
+    checkout.run_with_kills(
         (victim, generator.choice([0, 0, 0, 1]), generator.uniform(0, 0.3))
         for victim in [WORKER, WORKER, DRIVER, WORKER, WORKER, ALL] * 3 + [WORKER, WORKER, DRIVER]
     )
@@ -343,34 +343,34 @@ def rows(checkout):
         return list(csv.DictReader(file))
 
 
-def test_a_search_that_was_killed_writes_what_one_does_that_was_not(killed, undisturbed):
+def test_a_search_that_was_killed_writes_identical_outputs(killed, uninterrupted):
     assert killed.kills == {WORKER: 14, DRIVER: 4, ALL: 3}
     for name in ("best_params.yaml", "trials.csv"):
-        assert killed.outputs[name] == undisturbed.outputs[name]
-    assert killed.outputs == undisturbed.outputs
+        assert killed.outputs[name] == uninterrupted.outputs[name]
+    assert killed.outputs == uninterrupted.outputs
     assert {row["state"] for row in rows(killed)} == {"complete", "pruned"}
 
 
-def test_every_trial_is_in_the_record_once_and_none_is_running(killed, undisturbed):
-    found = trials_in_the_record(killed)
+def test_every_trial_is_in_the_record_once_with_its_final_state(killed, uninterrupted):
+    trials = trials_in_the_record(killed)
 
-    assert [trial.number for trial in found] == list(range(TRIALS))
-    assert all(trial.state.is_finished() for trial in found)
-    assert len({trial.params["train.learning_rate"] for trial in found}) == TRIALS
-    expected = trials_in_the_record(undisturbed)
-    assert [(t.state, t.params, t.values) for t in found] == [
+    assert [trial.number for trial in trials] == list(range(TRIALS))
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len({trial.params["train.learning_rate"] for trial in trials}) == TRIALS
+    expected = trials_in_the_record(uninterrupted)
+    assert [(t.state, t.params, t.values) for t in trials] == [
         (t.state, t.params, t.values) for t in expected
     ]
 
 
-def test_what_is_recorded_is_not_trained_again(killed, undisturbed):
+def test_recorded_epochs_are_not_trained_again(killed, uninterrupted):
     assert killed.again == []
-    assert set(killed.trained()) == set(undisturbed.trained())
-    assert len(undisturbed.trained()) == sum(int(row["epochs"]) for row in rows(undisturbed))
+    assert set(killed.trained()) == set(uninterrupted.trained())
+    assert len(uninterrupted.trained()) == sum(int(row["epochs"]) for row in rows(uninterrupted))
 
 
-def test_the_run_has_every_trial_once_with_every_epoch_once(killed, undisturbed):
-    for checkout in (killed, undisturbed):
+def test_the_mlflow_run_has_every_trial_and_every_epoch_once(killed, uninterrupted):
+    for checkout in (killed, uninterrupted):
         (run,) = [run for run in checkout.searches() if run.info.status == "FINISHED"]
         nested = {trial.info.run_name: trial for trial in checkout.nested(run)}
         table = rows(checkout)
@@ -385,7 +385,7 @@ def test_the_run_has_every_trial_once_with_every_epoch_once(killed, undisturbed)
             assert [point.step for point in history] == list(range(1, int(row["epochs"]) + 1))
 
 
-def test_no_run_is_left_running(killed):
+def test_no_mlflow_run_is_left_running(killed):
     statuses = Counter(run.info.status for run in killed.searches())
 
     assert statuses["FINISHED"] == 1
@@ -394,7 +394,7 @@ def test_no_run_is_left_running(killed):
         assert "RUNNING" not in {trial.info.status for trial in killed.nested(run)}
 
 
-def test_every_figure_of_a_trial_is_told_once(killed):
+def test_every_metric_of_a_trial_is_logged_once_per_epoch(killed):
     (run,) = [run for run in killed.searches() if run.info.status == "FINISHED"]
     for trial in killed.nested(run):
         for name in trial.data.metrics:
@@ -403,46 +403,44 @@ def test_every_figure_of_a_trial_is_told_once(killed):
             assert len(set(steps)) == len(steps), name
 
 
-def test_a_kill_of_others_is_no_fault_of_those_that_are_left(killed):
-    assert "Traceback" not in killed.said.read_text()
+def test_kills_do_not_cause_tracebacks(killed):
+    assert "Traceback" not in killed.log.read_text()
 
 
-def test_nothing_is_left_of_trainings(killed):
+def test_no_checkpoints_are_left(killed):
     assert list(killed.record.parent.glob("checkpoints/*")) == []
     assert list(killed.root.glob(".latentlab/checkpoints/*")) == []
 
 
-def test_a_search_that_forgets_what_it_recorded_trains_it_again(make_checkout, undisturbed):
-    """What is shown above is due to the record."""
-    checkout = make_checkout("forgetful")
+def test_a_search_without_its_record_trains_again(make_checkout, uninterrupted):
+    """The tests above pass because of the record."""
+    checkout = make_checkout("without a record")
 
-    checkout.run_through([(DRIVER, 6, 0)], forget=True)
+    checkout.run_with_kills([(DRIVER, 6, 0)], delete_record=True)
 
     assert checkout.again
-    assert len(checkout.trained()) > len(undisturbed.trained())
-    assert checkout.outputs == undisturbed.outputs
+    assert len(checkout.trained()) > len(uninterrupted.trained())
+    assert checkout.outputs == uninterrupted.outputs
 
 
-def test_a_search_that_does_not_do_work_again_loses_the_trials_of_a_killed_worker(
-    make_checkout, undisturbed
-):
-    """What is shown above is due to further attempts."""
+def test_a_search_without_retries_loses_the_trials_of_a_killed_worker(make_checkout, uninterrupted):
+    """The tests above pass because jobs are retried."""
     checkout = make_checkout("a single attempt")
-    module = checkout.root / "src/latentlab/parallel.py"
-    once = module.read_text().replace("ATTEMPTS = 3", "ATTEMPTS = 1")
+    module = checkout.root / "src/latentlab/common/processes.py"
+    once = module.read_text().replace("MAX_ATTEMPTS = 3", "MAX_ATTEMPTS = 1")
     module.write_text(once)
 
-    checkout.run_through([(WORKER, 3, 0)])
+    checkout.run_with_kills([(WORKER, 3, 0)])
 
-    assert "ATTEMPTS = 1" in once
+    assert "MAX_ATTEMPTS = 1" in once
     assert "killed 1 times" in "".join(row["reason"] for row in rows(checkout))
-    assert checkout.outputs != undisturbed.outputs
+    assert checkout.outputs != uninterrupted.outputs
 
 
-def test_a_search_that_was_killed_goes_on_with_other_workers(make_checkout, undisturbed):
-    """One process where two were too many, and a study of its first trials is made the whole.
+def test_a_search_can_be_resumed_with_other_workers_and_extended(make_checkout, uninterrupted):
+    """Four trials with one worker instead of two, then all trials.
 
-    Of four trials some go on that are not among the best of all.
+    Some of the four trials are promoted although they are not among the best of all trials.
     """
     checkout = make_checkout("fewer workers")
     few = 4
@@ -455,19 +453,19 @@ def test_a_search_that_was_killed_goes_on_with_other_workers(make_checkout, undi
     checkout.edit(trials=TRIALS)
     checkout.run()
 
-    assert checkout.outputs == undisturbed.outputs
-    trained, needed = set(checkout.trained()), set(undisturbed.trained())
+    assert checkout.outputs == uninterrupted.outputs
+    trained, needed = set(checkout.trained()), set(uninterrupted.trained())
     assert trained >= needed
     assert all(number < few for number, _ in trained - needed)
 
 
-def test_a_search_that_is_interrupted_has_its_workers_say_nothing(make_checkout):
-    """As Ctrl-C does it, which goes to all processes, with one of two that has nothing to do."""
+def test_workers_of_an_interrupted_search_print_nothing(make_checkout):
+    """Ctrl-C sends SIGINT to all processes; one of the two workers is idle."""
     checkout = make_checkout("interrupted")
     checkout.edit(trials=2)
     checkout.start()
 
     assert checkout.interrupt(2) == 130
 
-    assert "Traceback" not in checkout.said.read_text()
-    assert "Process" not in checkout.said.read_text()
+    assert "Traceback" not in checkout.log.read_text()
+    assert "Process" not in checkout.log.read_text()

@@ -1,4 +1,4 @@
-"""What the record of a study keeps, and what it says where it cannot be used."""
+"""The record of a study: what it stores, and its errors."""
 
 import dataclasses
 import os
@@ -34,34 +34,34 @@ DISTRIBUTIONS = {
 
 def trial(number, rate=0.1 / 3):
     values = {"train.model.channels": [4, 8], "train.model.hidden": 4 + number}
-    drawn = values | {"train.model.channels": "[4, 8]"}
+    params = values | {"train.model.channels": "[4, 8]"}
     rates = {"train.learning_rate": rate}
-    return Trial(number, values | rates, drawn | rates)
+    return Trial(number, values | rates, params | rates)
 
 
-def outcome(number, epochs, part=0, **changes):
-    """What a training may have come to; thirds, because they have no short decimal."""
+def outcome(number, epochs, split=0, **changes):
+    """An outcome with values, such as 1/3, that have no short decimal representation."""
     history = [
         {"epoch": epoch, "learning_rate": 1 / 3, "validation/loss": number + 1 / 3 / epoch}
         for epoch in range(1, epochs + 1)
     ]
     fields = {
-        "name": f"trial {number}, part {part:02}",
+        "name": f"trial {number}, split {split:02}",
         "history": history,
         "best_epoch": epochs,
         "parameters": 1000,
         "sparsity": 0.0,
         "seconds": 1 / 7,
-        "fault": None,
-        "over": epochs == 4,
-        "figures": {"latency": 2 / 3},
+        "error": None,
+        "finished": epochs == 4,
+        "cost": {"latency": 2 / 3},
     }
     return Outcome(**fields | changes)
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
-    """A record without trials; its tables take a while to be laid out."""
+    """A record without trials, to be copied because creating its tables is slow."""
     record = StudyRecord(tmp_path_factory.mktemp("empty"), ["minimize"])
     record.release()
     return record.path
@@ -81,31 +81,31 @@ def record(folder):
 
 
 def fill(record):
-    """Three trials that end in three ways, and one that is under way."""
+    """Add three trials that end in different states, and one that is running."""
     trials = [trial(number) for number in range(4)]
     for each in trials:
-        record.begin(each, DISTRIBUTIONS)
+        record.add_trial(each, DISTRIBUTIONS)
     for each in trials:
-        record.reach(each.number, 1, [outcome(each.number, 1)], 0.5)
-    record.reach(0, 4, [outcome(0, 4)], 0.25)
-    record.reach(2, 4, [outcome(2, 1, error="it diverged", finished=True)], None)
+        record.add_rung(each.number, 1, [outcome(each.number, 1)], 0.5)
+    record.add_rung(0, 4, [outcome(0, 4)], 0.25)
+    record.add_rung(2, 4, [outcome(2, 1, error="it diverged", finished=True)], None)
     ends = [(COMPLETE, [1 / 3], ""), (PRUNED, [4 / 3], "not among the best"), (FAILED, [], "oh")]
     for each, (state, results, reason) in zip(trials, ends, strict=False):
         each.state, each.results, each.reason = state, results, reason
-        record.end(each)
+        record.end_trial(each)
     return trials
 
 
 @pytest.fixture
-def somebody():
-    """A process that is alive."""
-    process = subprocess.Popen(["sleep", "600"])
-    yield process
-    process.kill()
-    process.wait()
+def process():
+    """Another process, which is alive."""
+    sleeping = subprocess.Popen(["sleep", "600"])
+    yield sleeping
+    sleeping.kill()
+    sleeping.wait()
 
 
-def test_a_record_that_is_opened_again_knows_what_was_entered(folder, record):
+def test_a_record_that_is_opened_again_returns_what_was_added(folder, record):
     assert len(record) == 0
     fill(record)
 
@@ -115,172 +115,161 @@ def test_a_record_that_is_opened_again_knows_what_was_entered(folder, record):
     assert again.outcomes(0, 1) == [outcome(0, 1)]
     assert again.outcomes(0, 4) == [outcome(0, 4)]
     assert again.outcomes(2, 4) == [outcome(2, 1, error="it diverged", finished=True)]
-    assert again.ended(0) == (COMPLETE, "")
-    assert again.ended(1) == (PRUNED, "not among the best")
-    assert again.ended(2) == (FAILED, "oh")
+    assert again.final_state(0) == (COMPLETE, "")
+    assert again.final_state(1) == (PRUNED, "not among the best")
+    assert again.final_state(2) == (FAILED, "oh")
 
 
-def test_what_was_not_reached_is_not_known(folder, record):
+def test_a_record_returns_none_for_what_was_not_added(folder, record):
     fill(record)
 
     again = StudyRecord(folder, ["minimize"])
 
     assert again.outcomes(1, 4) is None
     assert again.outcomes(7, 1) is None
-    assert again.ended(3) is None
-    assert again.ended(7) is None
+    assert again.final_state(3) is None
+    assert again.final_state(7) is None
 
 
-def test_a_trial_that_was_entered_goes_on_in_a_record_that_is_opened_again(folder, record):
+def test_a_running_trial_can_be_continued_in_a_record_that_is_opened_again(folder, record):
     fill(record)
 
     again = StudyRecord(folder, ["minimize"])
-    under_way = trial(3)
-    again.begin(under_way, DISTRIBUTIONS)
-    again.reach(3, 4, [outcome(3, 4)], 0.25)
-    under_way.state, under_way.results = COMPLETE, [1.0]
-    again.end(under_way)
+    running = trial(3)
+    again.add_trial(running, DISTRIBUTIONS)
+    again.add_rung(3, 4, [outcome(3, 4)], 0.25)
+    running.state, running.results = COMPLETE, [1.0]
+    again.end_trial(running)
 
     last = StudyRecord(folder, ["minimize"])
     assert len(last) == 4
     assert last.outcomes(3, 4) == [outcome(3, 4)]
-    assert last.ended(3) == (COMPLETE, "")
+    assert last.final_state(3) == (COMPLETE, "")
 
 
-def test_a_trial_that_ended_stays_as_it_is(folder, record):
+def test_the_final_state_of_a_trial_cannot_be_changed(folder, record):
     trials = fill(record)
 
     again = StudyRecord(folder, ["minimize"])
-    again.begin(trials[0], DISTRIBUTIONS)
+    again.add_trial(trials[0], DISTRIBUTIONS)
     trials[0].state, trials[0].results = FAILED, []
-    again.end(trials[0])
+    again.end_trial(trials[0])
 
-    assert StudyRecord(folder, ["minimize"]).ended(0) == (COMPLETE, "")
+    assert StudyRecord(folder, ["minimize"]).final_state(0) == (COMPLETE, "")
 
 
-def test_a_record_is_lent_what_another_has_of_the_same_trials(folder, record, tmp_path):
+def test_outcomes_are_found_in_similar_records(folder, record, tmp_path):
     trials = fill(record)
     other = StudyRecord(tmp_path / "longer", ["minimize"], [tmp_path / "nothing", folder])
 
     assert len(other) == 0
     assert other.outcomes(0, 1) is None
-    assert other.lent(trials[0], 1) == [outcome(0, 1)]
-    assert other.lent(trials[0], 4) == [outcome(0, 4)]
-    assert other.lent(trials[1], 4) is None
-    assert other.lent(trial(4), 1) is None
-    assert record.lent(trials[0], 1) is None
+    assert other.similar_outcomes(trials[0], 1) == [outcome(0, 1)]
+    assert other.similar_outcomes(trials[0], 4) == [outcome(0, 4)]
+    assert other.similar_outcomes(trials[1], 4) is None
+    assert other.similar_outcomes(trial(4), 1) is None
+    assert record.similar_outcomes(trials[0], 1) is None
 
 
-def test_nothing_is_lent_of_a_trial_that_was_drawn_otherwise(folder, record, tmp_path):
+def test_outcomes_of_a_similar_record_must_be_of_the_same_parameters(folder, record, tmp_path):
     first, *_ = fill(record)
     other = StudyRecord(tmp_path / "longer", ["minimize"], [folder])
-    name, value = next(iter(first.drawn.items()))
+    name, value = next(iter(first.params.items()))
 
-    assert other.lent(dataclasses.replace(first, drawn=first.drawn | {name: value}), 1)
-    assert other.lent(dataclasses.replace(first, drawn=first.drawn | {name: "else"}), 1) is None
+    assert other.similar_outcomes(
+        dataclasses.replace(first, params=first.params | {name: value}), 1
+    )
+    assert (
+        other.similar_outcomes(dataclasses.replace(first, params=first.params | {name: "other"}), 1)
+        is None
+    )
 
 
-def test_the_outcomes_of_folds_stay_together(folder, record):
-    record.begin(trial(0), DISTRIBUTIONS)
-    folds = [outcome(0, 2, part) for part in range(3)]
-    record.reach(0, 2, folds, 0.5)
+def test_a_rung_has_the_outcomes_of_all_folds(folder, record):
+    record.add_trial(trial(0), DISTRIBUTIONS)
+    folds = [outcome(0, 2, split) for split in range(3)]
+    record.add_rung(0, 2, folds, 0.5)
 
     assert StudyRecord(folder, ["minimize"]).outcomes(0, 2) == folds
 
 
-def test_what_optuna_reads_agrees_with_what_was_entered(folder, record):
+def test_optuna_reads_what_was_added(folder, record):
     trials = fill(record)
 
     with opened_by_optuna(record.path) as study:
-        found, best = study.get_trials(), study.best_trial
+        loaded, best = study.get_trials(), study.best_trial
 
-    assert [each.number for each in found] == [0, 1, 2, 3]
-    assert [each.state.name for each in found] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-    assert [each.params for each in found] == [each.drawn for each in trials]
-    assert [each.distributions for each in found] == [DISTRIBUTIONS] * 4
-    assert [each.user_attrs["values"] for each in found] == [each.values for each in trials]
+    assert [each.number for each in loaded] == [0, 1, 2, 3]
+    assert [each.state.name for each in loaded] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+    assert [each.params for each in loaded] == [each.params for each in trials]
+    assert [each.distributions for each in loaded] == [DISTRIBUTIONS] * 4
+    assert [each.user_attrs["values"] for each in loaded] == [each.values for each in trials]
     assert (best.number, best.value) == (0, 1 / 3)
-    assert found[0].intermediate_values == {1: 0.5, 4: 0.25}
-    assert all(each.datetime_start for each in found)
-    assert [each.datetime_complete is None for each in found] == [False, False, False, True]
+    assert loaded[0].intermediate_values == {1: 0.5, 4: 0.25}
+    assert all(each.datetime_start for each in loaded)
+    assert [each.datetime_complete is None for each in loaded] == [False, False, False, True]
 
 
-def test_what_optuna_reads_has_every_objective(tmp_path):
+def test_optuna_reads_all_objectives(tmp_path):
     record = StudyRecord(tmp_path, ["minimize", "maximize"])
     both = trial(0)
-    record.begin(both, DISTRIBUTIONS)
+    record.add_trial(both, DISTRIBUTIONS)
     both.state, both.results = COMPLETE, [0.5, 7.0]
-    record.end(both)
+    record.end_trial(both)
 
     with opened_by_optuna(record.path) as study:
         assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
         assert study.trials[0].values == [0.5, 7.0]
 
 
-@pytest.mark.parametrize(
-    "other", [trial(0, rate=0.02), Trial(0, {}, {})], ids=["other value", "other ranges"]
-)
-def test_a_trial_that_this_study_would_not_draw_is_refused(folder, record, other):
-    record.begin(trial(0), DISTRIBUTIONS)
+def test_a_trial_with_other_parameters_is_refused(folder, record, message):
+    record.add_trial(trial(0), DISTRIBUTIONS)
 
-    with pytest.raises(EnvironmentProblem) as refusal:
-        StudyRecord(folder, ["minimize"]).begin(other, {})
-
-    assert str(refusal.value) == (
-        f"{record.path} has another trial 0 than this study draws; move its folder away to start "
-        "anew"
-    )
+    for other in (trial(0, rate=0.02), Trial(0, {}, {})):
+        with pytest.raises(EnvironmentProblem) as error:
+            StudyRecord(folder, ["minimize"]).add_trial(other, {})
+        message("search/record: other parameters", error.value)
 
 
-def test_a_trial_that_somebody_added_by_hand_is_refused(folder, record):
-    """As `study.optimize` of Optuna does, beside the driver."""
+def test_a_trial_that_another_program_added_is_refused(folder, record, message):
+    """Before the record was opened, or while this process runs the study."""
     with opened_by_optuna(record.path) as study:
         study.add_trial(optuna.trial.create_trial(value=0.0))
 
-    with pytest.raises(EnvironmentProblem, match="has another trial 0 than this study draws"):
-        StudyRecord(folder, ["minimize"]).begin(trial(0), DISTRIBUTIONS)
+    with pytest.raises(EnvironmentProblem) as error:
+        StudyRecord(folder, ["minimize"]).add_trial(trial(0), DISTRIBUTIONS)
+    message("search/record: other parameters", error.value)
+    with pytest.raises(EnvironmentProblem) as error:
+        record.add_trial(trial(0), DISTRIBUTIONS)
+    message("search/record: trial of another program", error.value)
 
 
-def test_a_trial_that_somebody_adds_meanwhile_is_told_from_ours(folder, record):
-    with opened_by_optuna(record.path) as study:
-        study.add_trial(optuna.trial.create_trial(value=0.0))
+def test_a_second_driver_is_refused_until_the_first_one_ends(folder, process, message):
+    drive(folder, process.pid)
+    for _ in range(2):
+        with pytest.raises(EnvironmentProblem) as error:
+            StudyRecord(folder, ["minimize"])
+        message(
+            "search/record: second driver",
+            re.sub("process [0-9]+", "process <pid>", str(error.value)),
+        )
 
-    with pytest.raises(EnvironmentProblem, match="somebody else has added a trial 0 to"):
-        record.begin(trial(0), DISTRIBUTIONS)
-
-
-def test_a_second_driver_is_refused_while_the_first_is_alive(folder, somebody):
-    drive(folder, somebody.pid)
-
-    with pytest.raises(EnvironmentProblem) as refusal:
-        StudyRecord(folder, ["minimize"])
-
-    assert str(refusal.value) == (
-        f"process {somebody.pid} runs this study already; wait for it, or end it"
-    )
-    somebody.kill()
-    somebody.wait()
+    process.kill()
+    process.wait()
     StudyRecord(folder, ["minimize"])
 
 
-def test_a_driver_that_was_refused_leaves_the_study_to_the_first(folder, somebody):
-    drive(folder, somebody.pid)
-    for _ in range(2):
-        with pytest.raises(EnvironmentProblem, match=f"process {somebody.pid} runs this study"):
-            StudyRecord(folder, ["minimize"])
-
-
-def test_a_driver_that_is_dead_is_not_waited_for(folder):
+def test_a_driver_that_ended_is_replaced(folder):
     drive(folder, ended_process())
 
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-def test_a_driver_that_was_killed_and_that_nobody_reaped_is_dead(folder, somebody):
-    """In a container whose first process waits for nobody it stays a zombie for good."""
-    drive(folder, somebody.pid)
-    somebody.kill()
-    state = Path(f"/proc/{somebody.pid}/stat")
+def test_a_driver_that_is_a_zombie_is_replaced(folder, process):
+    """A container whose first process does not wait for its children keeps zombies."""
+    drive(folder, process.pid)
+    process.kill()
+    state = Path(f"/proc/{process.pid}/stat")
     if not state.exists():
         pytest.skip("needs /proc")
     while state.read_text().rsplit(")", 1)[1].split()[0] != "Z":
@@ -289,52 +278,43 @@ def test_a_driver_that_was_killed_and_that_nobody_reaped_is_dead(folder, somebod
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-def test_a_number_that_another_process_has_now_is_not_the_driver(folder, somebody):
-    drive(folder, somebody.pid, started=0.0)
+def test_a_driver_whose_process_id_was_reused_is_replaced(folder, process):
+    drive(folder, process.pid, started=0.0)
 
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-def test_a_driver_on_another_machine_is_not_taken_for_a_process_of_this_one(folder, somebody):
-    drive(folder, somebody.pid, host="elsewhere")
+def test_a_driver_on_another_machine_is_not_looked_up_on_this_one(folder, process):
+    drive(folder, process.pid, host="elsewhere")
 
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda record, ours: record.reach(ours.number, 2, [outcome(0, 2)], 0.5),
-        lambda record, ours: record.end(ours),
-    ],
-    ids=["reach", "end"],
-)
-def test_a_trial_that_a_driver_elsewhere_has_ended_meanwhile_is_one_message(record, write):
-    """Two machines that share a folder do not see each other's processes."""
+def test_a_trial_that_a_driver_on_another_machine_ended_is_an_error(record, message):
+    """Machines that share a folder do not see each other's processes."""
     ours = trial(0)
-    record.begin(ours, DISTRIBUTIONS)
+    record.add_trial(ours, DISTRIBUTIONS)
     with opened_by_optuna(record.path) as study:
         study.tell(0, 0.5)
     ours.state, ours.results = COMPLETE, [0.5]
 
-    with pytest.raises(EnvironmentProblem) as problem:
-        write(record, ours)
+    with pytest.raises(EnvironmentProblem) as error:
+        record.add_rung(0, 2, [outcome(0, 2)], 0.5)
+    message("search/record: trial ended elsewhere", error.value)
+    with pytest.raises(EnvironmentProblem) as error:
+        record.end_trial(ours)
+    message("search/record: trial ended elsewhere", error.value)
 
-    assert str(problem.value) == (
-        f"somebody else runs the study {record.path} too, perhaps on another machine; end one of "
-        "the two, and run again"
-    )
 
-
-def test_a_study_that_was_released_has_no_driver(folder, somebody, record):
-    drive(folder, somebody.pid)
+def test_a_study_that_was_released_has_no_driver(folder, process, record):
+    drive(folder, process.pid)
     record.release()
 
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-def fork_driver(folder, answers, start):
-    """A process that opens the study at a certain time, writes what came of it, and stays."""
+def fork_driver(folder, reports, start):
+    """Fork a process that opens the study at a given time, reports the result, and stays alive."""
     pid = os.fork()
     if pid:
         return pid
@@ -342,17 +322,16 @@ def fork_driver(folder, answers, start):
         while time.monotonic() < start:
             pass
         StudyRecord(folder, ["minimize"])
-        os.write(answers, b"drives\n")
-    except EnvironmentProblem as problem:
-        os.write(answers, f"{problem}\n".encode())
+        os.write(reports, b"registered\n")
+    except EnvironmentProblem:
+        os.write(reports, b"refused\n")
     finally:
         signal.pause()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_of_two_drivers_that_start_at_once_one_gets_the_study(empty, tmp_path):
-    """Again and again, to meet in the moment between looking and entering."""
-    said = set()
+def test_of_two_drivers_that_start_at_once_only_one_is_registered(empty, tmp_path):
+    """Repeatedly, to hit the moment between reading and writing the entry."""
     for number in range(8):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -362,20 +341,19 @@ def test_of_two_drivers_that_start_at_once_one_gets_the_study(empty, tmp_path):
 
         drivers = [fork_driver(folder, writing, start) for _ in range(2)]
 
-        with os.fdopen(reading) as answers:
-            pair = sorted(re.sub(r"\d+", "N", answers.readline().strip()) for _ in drivers)
-        said.add(", ".join(pair))
+        with os.fdopen(reading) as reports:
+            results = {reports.readline().strip() for _ in drivers}
         for driver in drivers:
             os.kill(driver, signal.SIGKILL)
             os.waitpid(driver, 0)
         os.close(writing)
-    assert said == {"drives, process N runs this study already; wait for it, or end it"}
+        assert results == {"registered", "refused"}
 
 
 @pytest.fixture
 def locked(monkeypatch):
-    """Hold a database as a program does that writes to it and does not come to an end."""
-    monkeypatch.setattr("latentlab.search.record.SECONDS_TO_WAIT", 0.05)
+    """Lock a database, as a program does that is writing to it."""
+    monkeypatch.setattr("latentlab.search.record.LOCK_TIMEOUT", 0.05)
     holders = []
 
     def lock(path):
@@ -389,93 +367,89 @@ def locked(monkeypatch):
         holder.close()
 
 
-def test_a_database_that_somebody_holds_is_a_problem_of_the_environment(folder, locked):
+def test_a_locked_database_is_an_environment_problem(folder, locked, message):
     holder = locked(folder / "study.db")
 
-    with pytest.raises(EnvironmentProblem) as problem:
+    with pytest.raises(EnvironmentProblem) as error:
         StudyRecord(folder, ["minimize"])
 
-    assert str(problem.value) == (
-        f"the study {folder / 'study.db'} cannot be used: database is locked; free the disk, or "
-        "close what holds the file, and run again: nothing that it has is lost"
-    )
+    message("search/record: locked", error.value)
     holder.rollback()
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-WRITES = {
-    "reach": lambda record: record.reach(3, 4, [outcome(3, 4)], 0.25),
-    "end": lambda record: record.end(Trial(3, {}, {}, FAILED, "it diverged")),
-    "release": lambda record: record.release(),
-}
-
-
-@pytest.mark.parametrize("write", WRITES)
-def test_a_database_that_somebody_holds_later_loses_nothing_that_it_has(folder, locked, write):
+def test_a_database_that_is_locked_while_the_study_runs_loses_nothing(folder, locked, message):
     record = StudyRecord(folder, ["minimize"])
     fill(record)
     holder = locked(record.path)
 
-    with pytest.raises(EnvironmentProblem, match="database is locked; free the disk, or close"):
-        WRITES[write](record)
+    writes = [
+        lambda: record.add_rung(3, 4, [outcome(3, 4)], 0.25),
+        lambda: record.end_trial(Trial(3, {}, {}, FAILED, "it diverged")),
+        record.release,
+    ]
+    for write in writes:
+        with pytest.raises(EnvironmentProblem) as error:
+            write()
+        message("search/record: locked", error.value)
 
     holder.rollback()
     again = StudyRecord(folder, ["minimize"])
     assert len(again) == 4
-    assert again.ended(0) == (COMPLETE, "")
+    assert again.final_state(0) == (COMPLETE, "")
     assert again.outcomes(3, 1) == [outcome(3, 1)]
     assert again.outcomes(3, 4) is None
-    assert again.ended(3) is None
+    assert again.final_state(3) is None
 
 
-def test_a_trial_cannot_begin_in_a_database_that_somebody_holds(folder, locked, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna's, between its attempts
+def test_a_trial_cannot_be_added_to_a_locked_database(folder, locked, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna waits between its attempts
     record = StudyRecord(folder, ["minimize"])
     holder = locked(record.path)
 
     with pytest.raises(EnvironmentProblem, match="database is locked"):
-        record.begin(trial(0), DISTRIBUTIONS)
+        record.add_trial(trial(0), DISTRIBUTIONS)
 
     holder.rollback()
     assert len(StudyRecord(folder, ["minimize"])) == 0
 
 
-def enter_trials(record, entered):
-    """Enter one trial after the other until it fails; `entered` has those that went through."""
+def add_trials(record, added):
+    """Add trials until it fails; `added` gets the numbers of those that were added."""
     while True:
-        number = len(entered)
-        record.begin(Trial(number, {}, {}), {})
-        record.reach(number, 1, [outcome(number, 99)], 0.5)
-        entered.append(number)
+        number = len(added)
+        record.add_trial(Trial(number, {}, {}), {})
+        record.add_rung(number, 1, [outcome(number, 99)], 0.5)
+        added.append(number)
 
 
-def test_a_full_disk_is_a_problem_of_the_environment_and_loses_nothing(folder, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna's, between its attempts
+def test_a_full_disk_is_an_environment_problem_and_loses_nothing(folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna waits between its attempts
     pages = (folder / "study.db").stat().st_size // 4096 + 9
 
     def no_more_pages(connection, _):
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", no_more_pages)
-    entered = []
+    added = []
     try:
-        with pytest.raises(EnvironmentProblem, match="database or disk is full; free the disk"):
-            enter_trials(StudyRecord(folder, ["minimize"]), entered)
+        with pytest.raises(EnvironmentProblem, match="database or disk is full"):
+            add_trials(StudyRecord(folder, ["minimize"]), added)
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "connect", no_more_pages)
 
-    assert entered
+    assert added
     again = StudyRecord(folder, ["minimize"])
-    assert len(entered) <= len(again) <= len(entered) + 1
-    assert all(again.outcomes(number, 1) == [outcome(number, 99)] for number in entered)
+    assert len(added) <= len(again) <= len(added) + 1
+    assert all(again.outcomes(number, 1) == [outcome(number, 99)] for number in added)
     number = len(again)
-    again.begin(Trial(number, {}, {}), {})
+    again.add_trial(Trial(number, {}, {}), {})
     assert len(StudyRecord(folder, ["minimize"])) == number + 1
 
 
 @contextmanager
 def no_file_longer_than(size):
-    """As a quota does it; Python ignores the signal that comes with it."""
+    """Limit the size of files, like a quota; Python ignores the signal that comes with it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -484,28 +458,26 @@ def no_file_longer_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("kibibytes", [0, 40, 180])
-def test_a_file_that_may_not_grow_is_a_problem_of_the_environment_and_loses_nothing(
-    tmp_path, monkeypatch, kibibytes
-):
-    """From the beginning, while the tables are laid out, and while trials are entered."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna's, between its attempts
-    entered = []
+def test_a_disk_quota_is_an_environment_problem_and_loses_nothing(tmp_path, monkeypatch):
+    """When the file is created, while its tables are created, and while trials are added."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna waits between its attempts
+    for kibibytes in (0, 40, 180):
+        folder, added = tmp_path / str(kibibytes), []
 
-    with (
-        pytest.raises(EnvironmentProblem, match=r"cannot be used: .*; free the disk, or close"),
-        no_file_longer_than(kibibytes * 1024),
-    ):
-        enter_trials(StudyRecord(tmp_path, ["minimize"]), entered)
+        with (
+            pytest.raises(EnvironmentProblem, match="cannot be read or written"),
+            no_file_longer_than(kibibytes * 1024),
+        ):
+            add_trials(StudyRecord(folder, ["minimize"]), added)
 
-    assert bool(entered) == (kibibytes == 180)
-    again = StudyRecord(tmp_path, ["minimize"])
-    assert len(entered) <= len(again) <= len(entered) + 1
-    assert all(again.outcomes(number, 1) == [outcome(number, 99)] for number in entered)
+        assert bool(added) == (kibibytes == 180)
+        again = StudyRecord(folder, ["minimize"])
+        assert len(added) <= len(again) <= len(added) + 1
+        assert all(again.outcomes(number, 1) == [outcome(number, 99)] for number in added)
 
 
-def test_a_study_that_was_killed_while_its_tables_were_laid_out_can_be_opened(tmp_path):
-    """A copy of its folder from before each commit is what a kill would have left."""
+def test_a_record_whose_creation_was_killed_can_be_opened(tmp_path):
+    """A copy of its folder before a commit is what a kill at this moment would leave."""
     folder = tmp_path / "study"
     copies = []
 
@@ -514,7 +486,7 @@ def test_a_study_that_was_killed_while_its_tables_were_laid_out_can_be_opened(tm
         shutil.copytree(folder, copies[-1])
 
     def copy_between(connection, cursor, statement, *_):
-        if statement.strip().startswith("CREATE TABLE studies"):  # its index is made next
+        if statement.strip().startswith("CREATE TABLE studies"):  # its index is created next
             copy()
 
     events = {"commit": copy, "after_cursor_execute": copy_between}
@@ -525,33 +497,35 @@ def test_a_study_that_was_killed_while_its_tables_were_laid_out_can_be_opened(tm
         sqlalchemy.event.remove(sqlalchemy.Engine, name, listener)
 
     assert len(copies) > 5
-    for left in copies:  # in the order of the kills
+    for left in copies:
         record = StudyRecord(left, ["minimize"])
-        record.begin(trial(0), DISTRIBUTIONS)
+        record.add_trial(trial(0), DISTRIBUTIONS)
         assert len(StudyRecord(left, ["minimize"])) == 1
 
 
-def test_a_file_that_is_no_database_is_a_problem_of_the_environment(tmp_path):
+def test_a_file_that_is_not_a_database_is_an_environment_problem(tmp_path):
     (tmp_path / "study.db").write_text("no database" * 1000)
 
     with pytest.raises(EnvironmentProblem, match="file is not a database"):
         StudyRecord(tmp_path, ["minimize"])
 
 
-def test_a_folder_that_cannot_be_made_is_a_problem_of_the_environment(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_environment_problem(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises((EnvironmentProblem, OSError)):
         StudyRecord(tmp_path / "file" / "study", ["minimize"])
 
 
-@pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "a%41b", "a{b}c", "a+b", "ä", "a'b"])
-def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path, name):
-    folder = tmp_path / name / "study"
+def test_a_record_can_be_in_a_folder_with_any_name(tmp_path):
+    """Characters with a meaning in URLs, of which Optuna makes storages."""
+    names = ["a b", "a#b", "a?b", "a%41b", "a{b}c", "a+b", "ä", "a'b"]
+    for name in names:
+        folder = tmp_path / name / "study"
 
-    record = StudyRecord(folder, ["minimize"])
-    record.begin(trial(0), DISTRIBUTIONS)
+        record = StudyRecord(folder, ["minimize"])
+        record.add_trial(trial(0), DISTRIBUTIONS)
 
-    assert (folder / "study.db").is_file()
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert len(StudyRecord(folder, ["minimize"])) == 1
+        assert (folder / "study.db").is_file()
+        assert len(StudyRecord(folder, ["minimize"])) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

@@ -96,12 +96,12 @@ def print_status(name: str, status: dict[str, Any]) -> None:
     """Print the status of the study `name` as text."""
     if status["state"] == "none":
         print(
-            f"{name}: No study found for this search space, dataset and code version "
+            f"{name}: no study found for this search space, dataset and code version "
             f"({status['path']})"
         )
         if status["similar"]:
             similar = ", ".join(status["similar"])
-            print(f"A study of {status['trials']} trials would reuse the trials of {similar}")
+            print(f"{name}: {status['trials']} trials would reuse the trials of {similar}")
         return
     counts = ", ".join(f"{status[each]} {each}" for each in (*STATE_NAMES.values(), "running"))
     host = f" on {status['host']} (or killed there)" if "host" in status else ""

@@ -191,7 +191,9 @@ def database_errors(path: Path) -> Iterator[None]:
             "one of them and run again"
         ) from error
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, KeyError, OSError) as error:
-        cause = error.__cause__ or error
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # Optuna and SQLAlchemy wrap the error of SQLite
+            cause = cause.__cause__
         raise EnvironmentProblem(
             f"{path}: the study cannot be read or written: {str(cause).splitlines()[0]}. Free disk "
             "space, or close the program that locks the file, and run again; recorded results are "
