@@ -1,9 +1,8 @@
-"""Run the benchmarks, all or those named; write results.json. `make bench` does all of it."""
+"""Run all benchmarks, or those named, and write results.json. `make bench` also builds the page."""
 
 import argparse
 import platform
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,53 +11,68 @@ from latentlab.common.errors import LatentlabError
 from latentlab.common.files import read_json, write_json
 from latentlab.common.processes import available_cores
 
-import growth
-import quality
-import search
-import throughput
-import tracking
-from data import prepare_data
-
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow", "optuna")
-
-PARTS: dict[str, Callable[[Path, int], dict]] = {
-    "throughput": throughput.measure,
-    "quality": lambda folder, rounds: quality.measure(folder),
-    "growth": lambda folder, rounds: growth.measure(),
-    "tracking": lambda folder, rounds: tracking.measure(),
-    "workers": lambda folder, rounds: search.measure_workers(folder),
-    "pruning": lambda folder, rounds: search.measure_pruning(folder),
-}
+PARTS = ("throughput", "quality", "scaling", "tracking", "workers", "pruning")
 
 
 def main() -> None:
-    """Measure, print, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all where none is named")
-    parser.add_argument("--rounds", type=int, default=5, help="of the epochs, after one to warm up")
+    """Parse the command line, run the benchmarks and write their results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="measured epochs per method, after a warm-up epoch"
+    )
     options = parser.parse_args()
+    from .data import prepare_data
+
     results = read_json(RESULTS) if RESULTS.exists() and options.parts else {}
     with tempfile.TemporaryDirectory() as folder:
         try:
             prepare_data(Path(folder))
-        except LatentlabError as fault:
-            raise SystemExit(str(fault)) from None
+        except LatentlabError as error:
+            raise SystemExit(str(error)) from None
         for part in options.parts or PARTS:
-            results |= PARTS[part](Path(folder), options.rounds)
+            results |= measure(part, Path(folder), options.rounds)
             if part == "throughput":
                 results["n"] = options.rounds
             results["machines"] = results.get("machines", {}) | {part: machine()}
             write_json(RESULTS, {name: rounded(value) for name, value in results.items()})
 
 
+def measure(part: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """Run one benchmark on the data in `folder`.
+
+    Modules are imported here because only some of them need the packages of requirements.txt.
+    """
+    if part == "throughput":
+        from . import throughput
+
+        return throughput.measure(folder, rounds)
+    if part == "quality":
+        from . import quality
+
+        return quality.measure(folder)
+    if part == "scaling":
+        from . import scaling
+
+        return scaling.measure()
+    if part == "tracking":
+        from . import tracking
+
+        return tracking.measure()
+    from . import search
+
+    return search.measure_workers(folder) if part == "workers" else search.measure_pruning(folder)
+
+
 def rounded(value: Any) -> Any:
-    """Four significant digits of a number, anything else as it is."""
+    """Round a float to four significant digits; return anything else unchanged."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def machine() -> dict[str, str | int]:
-    """What it ran on."""
+    """Describe the machine and the versions of the packages."""
     return {
         "cpu": cpu_model(),
         "cores": available_cores(),
@@ -68,10 +82,10 @@ def machine() -> dict[str, str | int]:
 
 
 def cpu_model() -> str:
-    """The processor's name where the system tells it, else its architecture."""
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        for line in told.read_text(encoding="utf-8").splitlines():
+    """Return the name of the processor if the system provides it, else its architecture."""
+    source = Path("/proc/cpuinfo")
+    if source.exists():
+        for line in source.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -1,24 +1,26 @@
-"""Fashion-MNIST as each contender wants it, in a temporary folder."""
+"""Fashion-MNIST in the format of each method, in a temporary folder."""
 
 import gzip
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchvision.datasets import FashionMNIST
-from torchvision.transforms import ToTensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_split, write_split
 from latentlab.data.sources import locate, read_dataset
 from latentlab.data.splits import statistics
+
+if TYPE_CHECKING:
+    from torchvision.datasets import FashionMNIST
 
 DATASET = "fashion-mnist"
 RAW = Path("data")
 
 
 def prepare_data(folder: Path) -> None:
-    """Write the images for all contenders."""
+    """Write the images for all methods."""
     for split, (images, labels) in read_dataset(DATASET, 28, "auto", RAW).splits.items():
         write_split(folder / split, images, labels)
     raw = folder / "FashionMNIST" / "raw"
@@ -28,21 +30,24 @@ def prepare_data(folder: Path) -> None:
             shutil.copyfileobj(source, target)
 
 
-def open_ours(folder: Path, split: str = "train", count: int | None = None) -> ImageSet:
-    """As the stages open what `fetch` wrote: memory-mapped bytes."""
+def open_images(folder: Path, split: str = "train", count: int | None = None) -> ImageSet:
+    """Open a split like the stages do: memory-mapped bytes."""
     images = load_split(folder, split)
     return ImageSet(images.images[:count], images.labels[:count])
 
 
-def open_theirs(folder: Path, train: bool = True, count: int | None = None) -> FashionMNIST:
-    """As torchvision keeps it."""
+def open_torchvision(folder: Path, train: bool = True, count: int | None = None) -> "FashionMNIST":
+    """Open a split with torchvision."""
+    from torchvision.datasets import FashionMNIST
+    from torchvision.transforms import ToTensor
+
     dataset = FashionMNIST(folder, train=train, transform=ToTensor())
     dataset.data, dataset.targets = dataset.data[:count], dataset.targets[:count]
     return dataset
 
 
 def write_repeated(folder: Path, count: int) -> None:
-    """`count` training images, by repetition, as `fetch` would write them."""
+    """Write `count` training images, repeated as often as necessary, in the format of `fetch`."""
     images, labels = read_dataset(DATASET, 28, "auto", RAW).splits["train"]
     folder.mkdir(parents=True)
     target = np.lib.format.open_memmap(
@@ -55,7 +60,7 @@ def write_repeated(folder: Path, count: int) -> None:
 
 
 def describe_data(folder: Path) -> DatasetInfo:
-    """`dataset.json`, as `fetch` writes it."""
+    """Write `dataset.json` like `fetch` does."""
     train = load_split(folder, "train")
     mean, std = statistics(train.images.numpy())
     info = DatasetInfo(

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build benchmarks/.venv and compare the speed of training in it; arguments go to the comparison.
+# Build benchmarks/.venv and run the benchmarks in it; arguments are passed on.
 set -eu
 cd "$(dirname "$0")/.."
 venv=benchmarks/.venv
@@ -8,5 +8,5 @@ sh scripts/build-environment.sh "$venv"
 echo "adding benchmarks/requirements.txt"
 "$(command -v uv || echo "$venv/bin/uv")" pip install --quiet --python "$venv/bin/python" \
     --compile-bytecode --requirements benchmarks/requirements.txt
-"$venv/bin/python" benchmarks "$@"
-"$venv/bin/python" benchmarks/table.py
+"$venv/bin/python" -m benchmarks "$@"
+"$venv/bin/python" -m benchmarks.table

@@ -1,4 +1,4 @@
-"""What pruning by rungs saves, what a second worker brings, and what the driver costs."""
+"""Epochs saved by successive halving, speedup by a second worker, and overhead of the driver."""
 
 import hashlib
 import itertools
@@ -11,14 +11,14 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from latentlab.common.files import sha256_of
+import latentlab
+from latentlab.common.files import hash_tree, sha256_of
 from latentlab.common.processes import InlineExecutor, available_cores, processes
 from latentlab.data.image_set import load_split, stratified_sample
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params.geometry import Architecture
 from latentlab.params.schema import TrainParams
 from latentlab.params.studies import StudyParams
-from latentlab.pipeline.fingerprint import code_hash
 from latentlab.search.objectives import best_of
 from latentlab.search.record import StudyRecord
 from latentlab.search.study import Candidate, Study, Task
@@ -29,12 +29,12 @@ STUDIES = Path(__file__).with_name(".studies")
 SEEDS = (0, 1, 2)
 IMAGES, HELD_OUT = 10_000, 5_000
 TRIALS = {"none": 60, "halving": 50}
-"""Of a study with each pruner; those of halving take about a fifth of the epochs of the others."""
+"""Trials per study, by pruner; halving takes about a fifth of the epochs of the other."""
 BATCH = {"none": 4, "halving": 2}
-"""Trials drawn together: the fewer, the sooner the sampler learns."""
+"""Trials sampled together: the fewer, the more often the sampler gets results."""
 EPOCHS = 12
-FIRST_RUNG, REDUCTION = 2, 12
-"""After one epoch small networks lead, and those with RAdam are behind; after two hardly."""
+MIN_EPOCHS, REDUCTION_FACTOR = 2, 12
+"""After one epoch, small networks rank too high and RAdam too low; after two, hardly."""
 SPEEDUP_TRIALS, SPEEDUP_EPOCHS = 8, 3
 DRIVER_TRIALS = 60
 
@@ -51,25 +51,25 @@ SPACE = {
     "train.learning_rate": {"type": "float", "low": 1e-4, "high": 8e-3, "log": True},
     "train.optimizer": {"type": "categorical", "choices": ["adam", "radam"]},
 }
-"""That of profiles/report-r1.yaml."""
+"""The search space of profiles/report-r1.yaml."""
 
 
 def measure_pruning(folder: Path) -> dict[str, float]:
-    """Epochs and best losses with and without pruning, over seeds; an hour and a half on two cores.
+    """Return epochs and best losses with and without pruning, over seeds.
 
-    Stopped, it goes on where it stood.
+    This takes an hour and a half on two cores. An interrupted run resumes.
     """
     epochs: dict[str, list[int]] = {"none": [], "halving": []}
     best: dict[str, list[float]] = {"none": [], "halving": []}
     for seed, pruner in itertools.product(SEEDS, epochs):
         settings = study_params(TRIALS[pruner], EPOCHS, pruner)
         with processes(available_cores()) as executor:
-            place = STUDIES / f"{_code_hash()[:12]}-{pruner}-{seed}"
-            trials = run_study(folder, settings, seed, executor, place=place)
+            study = STUDIES / f"{_code_hash()[:12]}-{pruner}-{seed}"
+            trials = run_study(folder, settings, seed, executor, study_dir=study)
         epochs[pruner].append(sum(trial.epochs for trial in trials))
         best[pruner].append(best_of(trials, settings).results[0])
-        told = f"{epochs[pruner][-1]} epochs, best {best[pruner][-1]:.5f}"
-        print(f"seed {seed}, {pruner}: {told}", flush=True)
+        result = f"{epochs[pruner][-1]} epochs, best {best[pruner][-1]:.5f}"
+        print(f"seed {seed}, {pruner}: {result}", flush=True)
     return {
         "pruned_epoch_share": sum(epochs["halving"]) / sum(epochs["none"]),
         "pruned_best_mse": statistics.mean(best["halving"]),
@@ -80,12 +80,13 @@ def measure_pruning(folder: Path) -> dict[str, float]:
 
 
 def _code_hash() -> str:
-    """Of all that decides a study, this file among it."""
-    return hashlib.sha256((code_hash() + sha256_of(Path(__file__))).encode()).hexdigest()
+    """Return the hash of the code that determines a study: the package and this file."""
+    code = [*hash_tree(Path(latentlab.__file__).parent), sha256_of(Path(__file__))]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()
 
 
 def measure_workers(folder: Path) -> dict[str, float]:
-    """What a second worker brings, and what the driver costs."""
+    """Return the speedup by a second worker, and the overhead of the driver."""
     return {
         "two_worker_speedup": speedup(folder),
         "driver_ms_per_trial": driver_milliseconds(folder),
@@ -93,16 +94,16 @@ def measure_workers(folder: Path) -> dict[str, float]:
 
 
 def study_params(trials: int, epochs: int, pruner: str) -> StudyParams:
-    """The study of the benchmark."""
+    """Return the settings of the study."""
     return StudyParams.model_validate(
         {
             "trials": trials,
             "epochs": epochs,
-            "images": IMAGES,
+            "max_train_images": IMAGES,
             "batch": BATCH[pruner],
             "pruner": pruner,
-            "min_epochs": FIRST_RUNG,
-            "reduction_factor": REDUCTION,
+            "min_epochs": MIN_EPOCHS,
+            "reduction_factor": REDUCTION_FACTOR,
             "objectives": {"validation/mse": "minimize"},
             "space": SPACE,
         }
@@ -115,14 +116,15 @@ def run_study(
     seed: int,
     executor: Executor,
     work: Callable[[Job], Outcome] = run_job_alone,
-    place: Path | None = None,
+    study_dir: Path | None = None,
 ) -> list[Trial]:
-    """The trials of one study, on images that are the same for all studies.
+    """Run a study and return its trials; all studies use the same images.
 
-    Its record is kept in `place`, or nowhere.
+    Its record is written to `study_dir`, or to a temporary folder.
     """
     chosen = stratified_sample(load_split(folder, "train").labels, IMAGES + HELD_OUT, seed=0)
-    with nullcontext(place) if place else tempfile.TemporaryDirectory() as place:
+    context = nullcontext(study_dir) if study_dir else tempfile.TemporaryDirectory()
+    with context as place:
         task = Task(
             settings=settings,
             candidate=partial(candidate, settings),
@@ -137,7 +139,7 @@ def run_study(
 
 
 def candidate(settings: StudyParams, values: dict) -> Candidate:
-    """An autoencoder with latent dimension 2 and the values of a trial."""
+    """Return an autoencoder with latent dimension 2 and the values of a trial."""
     model = {
         "channels": values["train.model.channels"],
         "hidden": values["train.model.hidden"],
@@ -150,12 +152,12 @@ def candidate(settings: StudyParams, values: dict) -> Candidate:
             "model": model,
             "epochs": settings.epochs,
             "patience": None,
-            "batch_size": 32,  # of 128 an epoch has 78 steps, which say as little
+            "batch_size": 32,  # with 128, an epoch has only 78 steps
             "optimizer": values["train.optimizer"],
             "learning_rate": values["train.learning_rate"],
             "weight_decay": 0.0,
-            "schedule": "cosine",  # one that rises first says little of a trial after one epoch
-            "ema_decay": 0.99,  # nor do weights that the last few steps pushed about
+            "schedule": "cosine",  # with a warm-up, one epoch would say little about a trial
+            "ema_decay": 0.99,  # the weights of single steps are noisy
         }
     )
     architecture = Architecture(image_shape=[1, 28, 28], **model)
@@ -164,12 +166,12 @@ def candidate(settings: StudyParams, values: dict) -> Candidate:
 
 
 def speedup(folder: Path) -> float:
-    """Wall time of a small study with one worker over that with two."""
+    """Return the wall time of a small study with one worker divided by that with two."""
     settings = study_params(SPEEDUP_TRIALS, SPEEDUP_EPOCHS, "none")
     seconds = {}
     for workers in (1, 2):
         with processes(workers) as executor:
-            list(executor.map(time.sleep, [1.0] * workers))  # have the processes started
+            list(executor.map(time.sleep, [1.0] * workers))  # start the processes
             start = time.perf_counter()
             run_study(folder, settings, 0, executor)
             seconds[workers] = time.perf_counter() - start
@@ -178,19 +180,20 @@ def speedup(folder: Path) -> float:
 
 
 def driver_milliseconds(folder: Path) -> float:
-    """What drawing, recording and deciding take for each trial, where training takes nothing."""
+    """Return the time per trial for sampling, recording and pruning, without training."""
     settings = study_params(DRIVER_TRIALS, EPOCHS, "halving")
     start = time.perf_counter()
-    trials = run_study(folder, settings, 0, InlineExecutor(), pretend)
+    trials = run_study(folder, settings, 0, InlineExecutor(), simulate)
     return (time.perf_counter() - start) / len(trials) * 1e3
 
 
-def pretend(job: Job) -> Outcome:
-    """Learning curves without learning."""
-    until = job.stop_epoch or job.settings.epochs
+def simulate(job: Job) -> Outcome:
+    """Return a learning curve without training."""
+    stop_epoch = job.stop_epoch or job.settings.epochs
     rate = job.settings.learning_rate
     history = [
         {"epoch": epoch, "validation/mse": rate / epoch, "validation/loss": rate / epoch}
-        for epoch in range(1, until + 1)
+        for epoch in range(1, stop_epoch + 1)
     ]
-    return Outcome(job.name, history, until, 0, 0.0, 0.0, None, until == job.settings.epochs)
+    finished = stop_epoch == job.settings.epochs
+    return Outcome(job.name, history, stop_epoch, 0, 0.0, 0.0, None, finished)

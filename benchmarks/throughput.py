@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from contenders import SMALL, WIDE, make_latentlab, make_lightning, make_pythae, make_torch
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.cost import describe_layers
 from latentlab.params.geometry import Architecture
-from turns import Epoch, take_turns
+
+from .baselines import SMALL, WIDE, make_latentlab, make_lightning, make_pythae, make_torch
+from .interleaving import Epoch, measure_interleaved
 
 GEMM_SIZE = 1536
 GEMM_SECONDS = 1.5
@@ -19,8 +20,8 @@ IMAGES = 60_000
 
 
 def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """Medians of the seconds, and of the ratios to latentlab within each round."""
-    seconds = take_turns(
+    """Return median seconds per epoch, and ratios to latentlab within each round."""
+    seconds = measure_interleaved(
         {
             "gemm": (make_gemm, ()),
             "latentlab": (make_latentlab, (folder, SMALL)),
@@ -35,26 +36,26 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
         rounds,
     )
     results: dict[str, float] = {}
-    rivals = {"": ("lightning", "torch"), "_lightning": ("lightning",), "_torch": ("torch",)}
-    for name, against in rivals.items():
-        ratios = list(ratios_by_round(seconds, "latentlab", against))
+    baselines = {"": ("lightning", "torch"), "_lightning": ("lightning",), "_torch": ("torch",)}
+    for name, prefixes in baselines.items():
+        ratios = list(ratios_by_round(seconds, "latentlab", prefixes))
         results |= spread(f"throughput_ratio{name}", ratios)
     results |= spread(
         "pythae_epoch_ratio", list(ratios_by_round(seconds, "latentlab_vae", ("pythae",)))
     )
     rate = 2 * GEMM_SIZE**3 / statistics.median(seconds["gemm"])
     results["gemm_gflops"] = rate / 1e9
-    for name, own, architecture in (
+    for name, method, architecture in (
         ("gemm_share_small", "latentlab", SMALL),
         ("gemm_share_wide", "latentlab_wide", WIDE),
     ):
-        reached = IMAGES * training_operations(architecture) / statistics.median(seconds[own])
-        results[name] = reached / rate
+        operations = IMAGES * training_operations(architecture)
+        results[name] = operations / statistics.median(seconds[method]) / rate
     return results | {f"seconds_{name}": statistics.median(s) for name, s in seconds.items()}
 
 
 def make_gemm() -> Epoch:
-    """Seconds of one product of square float32 matrices on every core: the best of many."""
+    """Measure the product of square float32 matrices on all cores: the fastest of many."""
     first, second = torch.rand(2, GEMM_SIZE, GEMM_SIZE)
 
     def product() -> float:
@@ -68,13 +69,16 @@ def make_gemm() -> Epoch:
 
 
 def training_operations(architecture: Architecture) -> int:
-    """Of one image: forward, and twice that backward, but for the images' own gradient."""
+    """Return the operations of a training step per image.
+
+    The backward pass has twice those of the forward pass, except the gradient of the images.
+    """
     layers = describe_layers(Autoencoder(architecture), torch.zeros(1, *architecture.image_shape))
     return 3 * sum(layer.operations for layer in layers) - layers[0].operations
 
 
 def spread(name: str, ratios: list[float]) -> dict[str, float]:
-    """Median, lowest and highest."""
+    """Return median, minimum and maximum."""
     return {
         name: statistics.median(ratios),
         f"{name}_min": min(ratios),
@@ -83,9 +87,9 @@ def spread(name: str, ratios: list[float]) -> dict[str, float]:
 
 
 def ratios_by_round(
-    seconds: dict[str, list[float]], own: str, rivals: tuple[str, ...]
+    seconds: dict[str, list[float]], method: str, prefixes: tuple[str, ...]
 ) -> Iterator[float]:
-    """Seconds of the fastest rival over our own, round by round."""
-    chosen = [each for name, each in seconds.items() if name.startswith(rivals)]
-    for ours, *others in zip(seconds[own], *chosen, strict=True):
+    """Yield the seconds of the fastest baseline relative to `method`, for each round."""
+    baselines = [each for name, each in seconds.items() if name.startswith(prefixes)]
+    for ours, *others in zip(seconds[method], *baselines, strict=True):
         yield min(others) / ours

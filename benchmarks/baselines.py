@@ -1,4 +1,4 @@
-"""One training epoch, the way each contender does it."""
+"""One training epoch of latentlab and of the baselines: Lightning, a plain torch loop, pythae."""
 
 import logging
 import time
@@ -18,21 +18,21 @@ from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
 from latentlab.training.loop import Training
-from turns import Epoch
 
-from data import open_ours, open_theirs
+from .data import open_images, open_torchvision
+from .interleaving import Epoch
 
 CPU = torch.device("cpu")
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4
-MANY = 1000
+MAX_EPOCHS = 1000
 SMALL = Architecture([1, 28, 28], [8, 16, 32], 64, 8, activation="relu")
 WIDE = Architecture([1, 28, 28], [16, 32, 64], 128, 8)
 
 
 class LightningAutoencoder(lightning.LightningModule):
-    """The autoencoder as a LightningModule that notes when its epochs end."""
+    """The autoencoder as a LightningModule that records when its epochs end."""
 
     def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer) -> None:
         super().__init__()
@@ -41,23 +41,23 @@ class LightningAutoencoder(lightning.LightningModule):
         self.ends: list[float] = []
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        """The loss of one batch."""
+        """Return the loss of one batch."""
         return self.model.loss_terms(*batch)["loss"]
 
     def on_train_epoch_end(self) -> None:
-        """Note the time."""
+        """Record the time."""
         self.ends.append(time.perf_counter())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser that was given."""
+        """Return the optimizer."""
         return self.optimizer
 
 
 def make_latentlab(folder: Path, architecture: Architecture, vae: bool = False) -> Epoch:
-    """Our own loop, as a stage runs it; one validation image, since the others do not validate."""
+    """Set up latentlab's loop with one validation image, because the baselines do not validate."""
     prepare(RuntimeParams(seed=0, device="cpu", threads="auto"))
     settings = OptimizationParams(
-        epochs=MANY,
+        epochs=MAX_EPOCHS,
         patience=None,
         batch_size=BATCH_SIZE,
         optimizer="adamw",
@@ -65,7 +65,7 @@ def make_latentlab(folder: Path, architecture: Architecture, vae: bool = False) 
         weight_decay=WEIGHT_DECAY,
         schedule="constant",
     )
-    images = open_ours(folder)
+    images = open_images(folder)
     model = Vae(architecture, "squared_error") if vae else Autoencoder(architecture)
     training = Training(model, settings, images, images.take(torch.arange(1)), 0, CPU)
     epochs = training.epochs()
@@ -79,7 +79,7 @@ def make_latentlab(folder: Path, architecture: Architecture, vae: bool = False) 
 
 
 def make_lightning(folder: Path, workers: int) -> Epoch:
-    """Lightning with everything off that costs time; the second epoch is free of set-up."""
+    """Set up Lightning without optional features; the second epoch contains no setup."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     model = Autoencoder(SMALL)
@@ -96,7 +96,7 @@ def make_lightning(folder: Path, workers: int) -> Epoch:
 
 
 def make_torch(folder: Path, workers: int) -> Epoch:
-    """The loop that one would write by hand."""
+    """Set up a plain training loop."""
     model = Autoencoder(SMALL)
     optimizer = _adamw(model)
     loader = _loader(folder, workers)
@@ -113,7 +113,7 @@ def make_torch(folder: Path, workers: int) -> Epoch:
 
 
 def make_pythae(folder: Path) -> Epoch:
-    """Pythae's VAE and trainer on the same encoder and decoder; float images in memory."""
+    """Set up pythae's VAE and trainer with the same networks, and float images in memory."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -142,7 +142,7 @@ def make_pythae(folder: Path) -> Epoch:
             return ModelOutput(reconstruction=self.layers(codes))
 
     logging.getLogger("pythae").setLevel(logging.ERROR)
-    images = open_ours(folder)
+    images = open_images(folder)
     dataset = BaseDataset(images.floats().contiguous(), images.labels)
     model = VAE(
         VAEConfig(input_dim=(1, 28, 28), latent_dim=SMALL.latent_dim, reconstruction_loss="mse"),
@@ -151,7 +151,7 @@ def make_pythae(folder: Path) -> Epoch:
     )
     config = BaseTrainerConfig(
         output_dir=str(folder / "pythae"),
-        num_epochs=MANY,
+        num_epochs=MAX_EPOCHS,
         learning_rate=LEARNING_RATE,
         per_device_train_batch_size=BATCH_SIZE,
         optimizer_cls="AdamW",
@@ -176,9 +176,9 @@ def _adamw(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _loader(folder: Path, workers: int) -> DataLoader:
-    """Shuffled batches; workers outlive an epoch."""
+    """Return shuffled batches; workers persist between epochs."""
     return DataLoader(
-        open_theirs(folder),
+        open_torchvision(folder),
         BATCH_SIZE,
         shuffle=True,
         num_workers=workers,

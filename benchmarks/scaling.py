@@ -1,4 +1,4 @@
-"""Seconds and memory of an epoch against the number of images on disk."""
+"""Time and memory of an epoch as a function of the number of images on disk."""
 
 import multiprocessing
 import tempfile
@@ -8,39 +8,40 @@ from pathlib import Path
 
 import torch
 
-from contenders import CPU, SMALL
 from latentlab.data.image_set import load_split
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.device import prepare
+from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
 from latentlab.params.schema import RuntimeParams
 from latentlab.training.loop import Training
 
-from data import write_repeated
+from .data import write_repeated
 
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
+NETWORK = Architecture([1, 28, 28], [8, 16, 32], 64, 8, activation="relu")
 
 
 def measure() -> dict[str, float]:
-    """Seconds per epoch, and peak anonymous memory in MB: pages of the file can be dropped."""
+    """Return seconds per epoch and peak memory in MB, without pages of the image file."""
     results: dict[str, float] = {}
     context = multiprocessing.get_context("spawn")
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as folder:
             write_repeated(Path(folder) / "train", count)
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_train, args=(theirs, Path(folder)))
+            pipe, other_end = context.Pipe()
+            process = context.Process(target=_train, args=(other_end, Path(folder)))
             process.start()
-            seconds, megabytes = ours.recv()
+            seconds, megabytes = pipe.recv()
             process.join()
         print(f"{count} images: {seconds:.1f} s, {megabytes:.0f} MB", flush=True)
-        results[f"growth_seconds_{count}"] = seconds
-        results[f"growth_megabytes_{count}"] = megabytes
+        results[f"scaling_seconds_{count}"] = seconds
+        results[f"scaling_megabytes_{count}"] = megabytes
     return results
 
 
 def _train(pipe: Connection, folder: Path) -> None:
-    prepare(RuntimeParams(seed=0, device="cpu", threads="auto"))
+    device = prepare(RuntimeParams(seed=0, device="cpu", threads="auto"))
     settings = OptimizationParams(
         epochs=2,
         patience=None,
@@ -51,17 +52,17 @@ def _train(pipe: Connection, folder: Path) -> None:
         schedule="constant",
     )
     images = load_split(folder, "train")
-    few = images.take(torch.arange(1000))  # the first epoch warms up
-    epochs = Training(Autoencoder(SMALL), settings, few, few, 0, CPU).epochs()
-    next(epochs)
-    training = Training(Autoencoder(SMALL), settings, images, few, 0, CPU)
+    subset = images.take(torch.arange(1000))
+    warmup = Training(Autoencoder(NETWORK), settings, subset, subset, 0, device)
+    next(warmup.epochs())
+    training = Training(Autoencoder(NETWORK), settings, images, subset, 0, device)
     start = time.perf_counter()
     next(training.epochs())
     pipe.send((time.perf_counter() - start, _anonymous_megabytes()))
 
 
 def _anonymous_megabytes() -> float:
-    """Memory of this process that is in no file; freed memory is kept, so this is the peak."""
+    """Return the memory of this process outside of files; it is the peak, as none is released."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024

@@ -1,0 +1,1 @@
+"""Timing and quality benchmarks; `make bench` runs them in an environment of their own."""
