@@ -297,6 +297,15 @@ def doctor() -> None:
     sys.exit(ENVIRONMENT if any(finding.fatal for finding in findings) else SUCCESS)
 
 
+@cli.command()
+def schema() -> None:
+    """Write params.schema.json and docs/reference/params.md."""
+    from latentlab.commands.schema import write_schema
+
+    for path in write_schema(find_project().root):
+        click.echo(str(path))
+
+
 # --- Entry points ---------------------------------------------------------------------------------
 
 

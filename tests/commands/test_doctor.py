@@ -11,106 +11,123 @@ from latentlab.common.project import find_project
 def findings(checkout, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def examined():
+    def examine_checkout():
         return {finding.subject: finding for finding in examine(checkout)}
 
-    return examined
+    return examine_checkout
 
 
-def test_a_good_machine_is_told_as_such(findings):
-    found = findings()
+@pytest.fixture
+def edit(checkout):
+    def replace(old, new):
+        checkout.params.write_text(checkout.params.read_text().replace(old, new, 1))
+
+    return replace
+
+
+def test_a_working_environment_has_no_advice(findings):
+    results = findings()
 
     for subject in ("Python", "packages", "device", "params.yaml", "MLflow store"):
-        assert not found[subject].advice, found[subject].line
-        assert found[subject].line.startswith("ok ")
+        assert not results[subject].advice, results[subject].line
+        assert results[subject].line.startswith("ok ")
 
 
-def test_missing_data_is_fatal_and_says_how_to_get_it(findings):
-    found = findings()["data"]
+def test_missing_data_is_fatal(findings, message):
+    finding = findings()["data"]
 
-    assert found.fatal
-    assert "dvc pull data.dvc" in found.line
-
-
-def test_mistakes_in_params_are_told_with_their_lines(findings, checkout):
-    text = checkout.params.read_text()
-    checkout.params.write_text(text.replace("seed: 0", "seed: none"))
-    found = findings()["params.yaml"]
-
-    assert found.fatal
-    assert "runtime.seed = 'none'" in found.line
+    assert finding.fatal
+    message("doctor/missing data", finding.line)
 
 
-@pytest.mark.parametrize(
-    ("written", "changed", "subject", "told"),
-    [
-        ("device: auto", "device: mps", "device", "runtime.device = 'mps' is not available here"),
-        ("name: digits", "name: digit", "dataset", "did you mean 'digits'?"),
-    ],
-)
-def test_what_params_ask_for_and_is_not_there_is_fatal(
-    findings, checkout, written, changed, subject, told
-):
-    checkout.params.write_text(checkout.params.read_text().replace(written, changed, 1))
-    found = findings()[subject]
+def test_a_mistake_in_params_yaml_is_fatal(findings, edit):
+    edit("seed: 0", "seed: none")
+    finding = findings()["params.yaml"]
 
-    assert found.fatal
-    assert told in found.line
+    assert finding.fatal
+    assert "runtime.seed = 'none'" in finding.line
 
 
-def test_a_damaged_dataset_is_fatal(findings, checkout):
+def test_an_unavailable_device_is_fatal(findings, edit):
+    edit("device: auto", "device: mps")
+    finding = findings()["device"]
+
+    assert finding.fatal
+    assert "'mps' is not available" in finding.line
+
+
+def test_an_unknown_dataset_is_fatal(findings, edit):
+    edit("name: digits", "name: digit")
+    finding = findings()["dataset"]
+
+    assert finding.fatal
+    assert "Did you mean 'digits'?" in finding.line
+
+
+def test_a_damaged_dataset_is_fatal(findings, checkout, message):
     (checkout.data / "digits").mkdir(parents=True)
-    found = findings()["dataset"]
+    finding = findings()["dataset"]
 
-    assert found.fatal
-    assert "files are not the official ones; `dvc checkout --force data.dvc`" in found.line
+    assert finding.fatal
+    message("doctor/damaged dataset", finding.line)
 
 
-def test_a_file_that_cannot_be_read_does_not_end_the_examination(findings, monkeypatch):
-    def _locked(project):
+def test_a_wrong_folder_in_the_environment_variable_is_fatal(
+    findings, checkout, monkeypatch, message
+):
+    checkout.data.mkdir()
+    monkeypatch.setenv("LATENTLAB_DATA", "/nowhere")
+    finding = findings()["LATENTLAB_DATA"]
+
+    assert finding.fatal
+    message("doctor/LATENTLAB_DATA is not a folder", finding.line)
+
+
+def test_an_unreadable_file_does_not_end_the_other_checks(findings, monkeypatch, message):
+    def _parameters(project):
         raise PermissionError(13, "Permission denied", "params.yaml")
 
-    monkeypatch.setattr("latentlab.commands.doctor._parameters", _locked)
-    found = findings()
+    monkeypatch.setattr("latentlab.commands.doctor._parameters", _parameters)
+    results = findings()
 
-    assert found["locked"].fatal
-    assert "params.yaml: Permission denied" in found["locked"].line
-    assert found["MLflow store"]
+    assert results["parameters"].fatal
+    message("doctor/unreadable file", results["parameters"].line)
+    assert "MLflow store" in results
 
 
-def test_a_package_that_is_missing_does_not_end_the_examination(findings, monkeypatch):
-    def missing(project):
+def test_a_missing_package_does_not_end_the_other_checks(findings, monkeypatch, message):
+    def _device(project):
         raise ImportError("No module named 'torch'")
 
-    missing.__name__ = "_device"
-    monkeypatch.setattr("latentlab.commands.doctor._device", missing)
-    found = findings()
+    monkeypatch.setattr("latentlab.commands.doctor._device", _device)
+    results = findings()
 
-    assert found["device"].fatal
-    assert "run `make`" in found["device"].line
-    assert "disk" in found
+    assert results["device"].fatal
+    message("doctor/missing package", results["device"].line)
+    assert "disk" in results
 
 
-def test_what_dvc_cannot_do_is_told_in_its_words(repository, tmp_path, monkeypatch):
+def test_an_error_of_dvc_is_shown(repository, tmp_path, monkeypatch):
     root = tmp_path / "broken"
     copy_checkout(repository, root, leave_out=["dvc.lock"])
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     (root / "dvc.yaml").write_text("stages: {fetch: 3}\n")
     monkeypatch.chdir(root)
-    found = {finding.subject: finding for finding in examine(find_project())}
+    results = {finding.subject: finding for finding in examine(find_project())}
 
-    assert "Git" not in found
-    assert found["DVC pipeline"].fatal
-    assert "dvc.yaml" in found["DVC pipeline"].found
-
-
-def test_a_checkout_that_git_does_not_know_is_fatal(findings):
-    assert "is no repository" in findings()["Git"].line
+    assert "Git" not in results
+    assert results["DVC pipeline"].fatal
+    assert "dvc.yaml" in results["DVC pipeline"].result
 
 
-def test_a_package_of_another_version_than_the_lock_says_is_told(findings, checkout):
+def test_a_folder_without_git_is_fatal(findings, message):
+    message("doctor/no Git repository", findings()["Git"].line)
+
+
+def test_another_version_than_in_the_lock_file_is_a_warning(findings, checkout):
     (checkout.root / "requirements.lock").write_text("torch==1.2.3 \\\n    --hash=sha256:0\n")
-    found = findings()["packages"]
+    finding = findings()["packages"]
 
-    assert "1.2.3 in requirements.lock" in found.line
-    assert not found.fatal
+    assert "1.2.3 in requirements.lock" in finding.line
+    assert finding.advice
+    assert not finding.fatal

@@ -48,8 +48,8 @@ def list_classes(folder: Path) -> dict[str, list[Path]]:
     classes = {name: files for name, files in classes.items() if files}
     if len(classes) < 2:
         raise DataError(
-            f"{folder}: {len(classes)} classes with .png or .jpg files; at least 2 are needed. "
-            f"Put the images into {folder}/<class>/."
+            f"{folder}: at least 2 classes with .png or .jpg files are needed, but there are "
+            f"{len(classes)}. Put the images into {folder}/<class>/."
         )
     small = [name for name, files in classes.items() if len(files) < MIN_IMAGES_PER_CLASS]
     if small:
