@@ -9,7 +9,7 @@ from latentlab.params.networks import Channels, OptimizationParams
 from latentlab.params.studies import StudyParams
 
 
-class LabelEfficiencyParams(Section):
+class LabelEfficiencyParams(Section, title="Label efficiency"):
     """Classifiers that are trained on a few labeled images of each class.
 
     For each number of labels and each seed, three classifiers are trained: the head on the frozen

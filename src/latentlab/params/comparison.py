@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from latentlab.params.fields import Epochs, Images, Plain, Section
 
 
-class Comparison(Section):
+class Comparison(Section, title="Comparison"):
     """Trainings of `train` that differ in one parameter, or in several parameters at once."""
 
     parameter: str | None = Field(
@@ -37,7 +37,7 @@ class Comparison(Section):
     def _variants_are_defined(self) -> "Comparison":
         if (self.parameter is None) != isinstance(self.values, dict):
             raise ValueError(
-                "either `parameter` and a list of values, or a mapping of names to values without "
+                "write either `parameter` and a list of values, or a mapping of names to values without "
                 "`parameter`"
             )
         if len(self.variants) < len(self.values):

@@ -18,7 +18,7 @@ FRACTIONAL = ("occlusion", "salt_and_pepper")
 """Corruptions whose severity is a fraction of the image."""
 
 
-class CorruptionParams(Section):
+class CorruptionParams(Section, title="Corruption"):
     """A corruption of images; see `data.corruption`."""
 
     name: CorruptionName = Field(description="Type of the corruption.")
@@ -48,13 +48,13 @@ class CorruptionParams(Section):
         return self
 
 
-class AutoencoderNetworkParams(ConvolutionParams):
+class AutoencoderNetworkParams(ConvolutionParams, title="Autoencoder network"):
     """A denoising autoencoder: a symmetric encoder and decoder with a latent code."""
 
     type: Literal["autoencoder"] = Field(description="Type of the network.")
 
 
-class UNetParams(Section):
+class UNetParams(Section, title="U-Net network"):
     """A U-Net, which has skip connections and no latent code; see `models.unet.UNet`."""
 
     type: Literal["unet"] = Field(description="Type of the network.")
@@ -65,7 +65,7 @@ class UNetParams(Section):
     activation: Activation = Field(default="silu", description="Activation function.")
 
 
-class DenoiserParams(OptimizationParams):
+class DenoiserParams(OptimizationParams, title="Denoiser"):
     """A denoising network: an autoencoder or a U-Net."""
 
     corruption: Annotated[tuple[CorruptionParams, ...], Field(min_length=1)] = Field(

@@ -38,6 +38,9 @@ def find_errors(schema: Schema, document: dict[str, Any]) -> Errors:
     """Return all errors that `schema` finds in `document`."""
     errors: Errors = {}
     for error in _validation_errors(schema, document):
+        # pydantic also reports a list as too short if some of its elements are invalid
+        if error["type"] == "too_short" and error["input"]:
+            continue
         location = _location(document, error)
         message = _describe(schema, location, error)
         # each member of a union reports an error of its own: one of them must be fixed
@@ -140,8 +143,8 @@ def _message(error: ErrorDetails) -> str:
     if error["type"] in MESSAGES:
         return MESSAGES[error["type"]].format(**error.get("ctx", {}))
     message = error["msg"].removeprefix("Value error, ")
-    # "Input should be ...", "String should match ...", "List should have ..."
-    subject, verb, rest = message.partition(" should ")
+    # "Input should be ...", "String should match ...", "List should have ... after validation, ..."
+    subject, verb, rest = message.partition(" after validation")[0].partition(" should ")
     if verb and subject.isalpha():
         return f"must {rest}"
     return message[0].lower() + message[1:]

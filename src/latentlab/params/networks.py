@@ -33,7 +33,7 @@ Padding = Annotated[int, Strict(), Field(ge=0, le=10)]
 _SEARCHABLE = Searchable()
 
 
-class ConvolutionParams(Section):
+class ConvolutionParams(Section, title="Encoder and decoder"):
     """A symmetric convolutional encoder and decoder; see `params.geometry.Architecture`."""
 
     channels: Annotated[Channels, _SEARCHABLE] = Field(

@@ -34,7 +34,7 @@ class _Range(Section):
         )
 
 
-class IntegerRange(_Range):
+class IntegerRange(_Range, title="Integer range"):
     """Integers from `low` to `high`, both included, at a distance of `step`."""
 
     type: Literal["int"] = Field(description="Type of the range.")
@@ -79,7 +79,7 @@ class IntegerRange(_Range):
         return self
 
 
-class FloatRange(_Range):
+class FloatRange(_Range, title="Float range"):
     """Real numbers from `low` to `high`, at a distance of `step` unless it is null."""
 
     type: Literal["float"] = Field(description="Type of the range.")
@@ -137,7 +137,7 @@ class FloatRange(_Range):
         return self
 
 
-class Choices(_Range):
+class Choices(_Range, title="Categorical range"):
     """One of several values, which may be lists."""
 
     type: Literal["categorical"] = Field(description="Type of the range.")

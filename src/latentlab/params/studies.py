@@ -22,7 +22,7 @@ milliseconds. It is measured, so it is the only objective that differs between e
 """
 
 
-class StudyParams(Section):
+class StudyParams(Section, title="Study"):
     """A study: number of trials, budget of each trial, search space and objectives.
 
     A trial trains in rungs. After each rung the pruner decides whether the trial is promoted to the
@@ -69,7 +69,8 @@ class StudyParams(Section):
         "objective may be, as a fraction, for a trial to be chosen by the others.",
     )
     space: Space = Field(
-        description="`{path: range}`: the range of each searched parameter; see docs/how-to/larger-search.md."
+        description="`{path: range}`: the range of each searched parameter; see "
+        "docs/how-to/larger-search.md."
     )
 
     @property
