@@ -22,7 +22,6 @@ from latentlab.common.errors import (
     LatentlabError,
     ParamsError,
 )
-from latentlab.common.processes import rank
 from latentlab.common.project import FOREACH_STAGES, find_project
 
 STAGES = {
@@ -315,6 +314,9 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except LatentlabError as error:
+        # imported here: multiprocessing must register its exit functions after `exit_at_end`
+        from latentlab.common.processes import rank
+
         if rank() > 0:
             # all ranks have the same error: the main rank prints it, then torchrun ends the others
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
