@@ -33,7 +33,7 @@ def legend():
     """Return the texts of the legend of a figure or of axes."""
 
     def texts(parent):
-        found = parent.legends[0] if hasattr(parent, "legends") else parent.get_legend()
-        return [text.get_text() for text in found.get_texts()]
+        box = parent.legends[0] if hasattr(parent, "legends") else parent.get_legend()
+        return [text.get_text() for text in box.get_texts()]
 
     return texts

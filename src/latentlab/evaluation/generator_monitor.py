@@ -46,7 +46,7 @@ class GeneratorMonitor:
     def real_baseline(self, real: ImageSet) -> dict[str, float]:
         """Return the Fréchet distance of other real images, and the number of images compared.
 
-        As many of them as a generator is asked for; a smaller set is used as a whole.
+        `real` is sampled to the number of images that a generator is evaluated with.
         """
         sample = real.sample(self._samples, self._seed)
         features = extract_features(self._classifier, in_batches(sample))

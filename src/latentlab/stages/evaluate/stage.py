@@ -1,4 +1,4 @@
-"""evaluate: all models on the test split. No other stage but `report` reads the test split."""
+"""evaluate: all models on the test split; the only stage that reads it."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
