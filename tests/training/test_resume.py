@@ -502,6 +502,8 @@ def train_with_kills(case, folder, kills, left_out=""):
     moments = random.Random(case)
     for _ in range(kills):
         process = start(case, folder, left_out)
+        while not (folder / "training.pt").exists():
+            time.sleep(0.01)
         time.sleep(moments.uniform(0.0, 0.3))
         process.kill()
         assert process.wait() == -signal.SIGKILL, "it ended before the kill"
