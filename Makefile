@@ -1,4 +1,4 @@
-# The two commands: `make repro` and `make test`. Everything they need is built into .venv.
+# The main commands are `make repro` and `make test`. They first build the environment in .venv.
 
 PYTHON ?= python3
 PROFILE ?=
@@ -14,23 +14,23 @@ endif
 .DEFAULT_GOAL := env
 .PHONY: env repro test test-all lint format gate ui bench results reference lock clean help
 
-env: $(READY)  ## build the environment (done by the others when needed)
+env: $(READY)  ## build the environment (the other commands do this when necessary)
 
 $(READY): requirements.lock pyproject.toml
 	@PYTHON='$(PYTHON)' sh scripts/build-environment.sh $(VENV)
 	@touch $@
 
 repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile first
-	@dvc pull data.dvc </dev/null || { echo "dvc pull failed, see above. Where data/ is not what"\
-	  "data.dvc pins, keep it with \`dvc add data\`" >&2; exit 3; }
+	@dvc pull data.dvc </dev/null || { echo "dvc pull failed, see above. If data/ was changed on"\
+	  "purpose, run \`dvc add data\` to keep the change." >&2; exit 3; }
 	@$(if $(PROFILE),latentlab profile $(PROFILE))
-	@latentlab fetch --dry-run >/dev/null  # params.yaml is right and its dataset known; DVC would clear a stage first
+	@latentlab fetch --dry-run >/dev/null  # check params.yaml first: DVC deletes outputs before a stage runs
 	dvc repro
 
 test: $(READY)  ## run the tests
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## run the tests and those that take minutes
+test-all: $(READY)  ## run all tests, including slow ones
 	pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 
 lint: $(READY)  ## check style, formatting, types and spelling
@@ -59,13 +59,13 @@ reference: $(READY)  ## write the generated pages of docs/reference and params.s
 	python scripts/generate_reference.py
 	latentlab schema
 
-lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+lock: $(READY)  ## update requirements.lock from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
 	    --python-version 3.11 --no-header --no-annotate --upgrade -q -o requirements.lock
 
-clean:  ## delete the environment and caches; keeps data, outputs and runs
+clean:  ## delete the environment and caches, but no data, outputs or runs
 	rm -rf $(VENV) .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-help:  ## show this
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

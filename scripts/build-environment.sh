@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build the virtual environment named by $1 from requirements.lock, with uv: the one on the machine,
-# else one installed into the environment itself.
+# Build the virtual environment in the folder $1 from requirements.lock. If uv is not installed on
+# this machine, it is installed into the environment first.
 set -eu
 venv=$1
 python=${PYTHON:-python3}
@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.exit(f"latentlab needs Python 3.11 to 3.13, {sys.executable} is {sys.version.split()[0]}; "
-             "name another: make PYTHON=python3.11")
+             "choose another one: make PYTHON=python3.11")
 EOP
 
 if ! "$venv/bin/python" -c '' 2>/dev/null; then
@@ -19,13 +19,13 @@ fi
 if command -v uv >/dev/null 2>&1; then
     uv=uv
 else
-    # an environment that uv made has no pip
+    # an environment that uv created has no pip
     "$venv/bin/python" -m ensurepip >/dev/null
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
     uv=$venv/bin/uv
 fi
 echo "building $venv from requirements.lock"
-# compiled once here: every start of every stage would otherwise pay for it
+# compile once: otherwise, the first start of every stage takes longer
 "$uv" pip install --quiet --python "$venv/bin/python" --compile-bytecode --require-hashes \
     --requirements requirements.lock
 "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .

@@ -1,6 +1,6 @@
-"""A folder of one's own colour pictures through every stage, by the name of the folder alone.
+"""All stages run on a folder of RGB images after setting only the name of the folder.
 
-The stages run in this process; that DVC runs them is shown by test_end_to_end.
+The stages run in this process; `test_end_to_end` runs them with DVC.
 """
 
 import json
@@ -12,15 +12,15 @@ import pytest
 
 from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
-# SQLAlchemy's, for a query of MLflow's
+# SQLAlchemy warns about a query of MLflow
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 STAGES = ["fetch", "search", "train", "denoise", "finetune", "reference", "vae", "gan", "evaluate"]
 
 
 @pytest.fixture
-def judged(checkout, latentlab, empty_store):
-    """The test figures of a whole run over colour pictures of three classes."""
+def metrics(checkout, latentlab, empty_store):
+    """The test metrics after running all stages on RGB images of three classes."""
     shutil.copy(empty_store, checkout.home)
     draw_shapes(checkout.root / "data" / "shapes", of_each=30)
     changes = {
@@ -35,13 +35,13 @@ def judged(checkout, latentlab, empty_store):
     return json.loads((checkout.outputs("evaluate") / "metrics.json").read_text())["test"]
 
 
-def test_they_go_through_every_stage(judged, checkout):
+def test_every_stage_runs_on_a_folder_of_images(metrics, checkout):
     info = json.loads((checkout.outputs("fetch") / "dataset.json").read_text())
     assert info["classes"] == sorted(SHAPES)
     assert info["image_shape"] == [3, 32, 32]
     assert sum(info["sizes"].values()) == 90
-    assert judged["classifier"]["accuracy"] > 0.5
-    assert list(judged["generators"]) == ["gan", "vae", "autoencoder_kde", "real"]
+    assert metrics["classifier"]["accuracy"] > 0.5
+    assert list(metrics["generators"]) == ["gan", "vae", "autoencoder_kde", "real"]
 
     client = mlflow.MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("latentlab/shapes")
@@ -50,7 +50,7 @@ def test_they_go_through_every_stage(judged, checkout):
     nested = {"trial 0", "trial 1", "fold 1", "fold 2", "from scratch", *SMALL["denoise"]}
     classifiers = {name for name in named if "labels, " in name}
     assert set(named) == {*STAGES, *nested} | classifiers
-    assert len(classifiers) == 2 * 3 * 2  # budgets, ways, seeds
+    assert len(classifiers) == 2 * 3 * 2  # numbers of labels, methods, seeds
     assert {run.info.status for run in runs} == {"FINISHED"}
     errors = [named[f"fold {number}"].data.metrics["validation/mse"] for number in (1, 2)]
     folds = json.loads((checkout.outputs("train") / "metrics.json").read_text())["folds"]["mse"]

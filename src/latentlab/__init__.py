@@ -1,3 +1,3 @@
-"""latentlab: learn, compare and explain latent representations of images."""
+"""Learn, compare and explain latent representations of images."""
 
 __version__ = "0.1.0"
