@@ -56,7 +56,7 @@ def test_the_version_is_printed(latentlab):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["trainn"], "No such command 'trainn'. Did you mean 'train'?"),
         (["train", "--dyr-run"], "Did you mean '--dry-run'?"),
         (["train", "now"], "Got unexpected extra argument (now)"),
         (["profile"], "Missing argument 'NAME'"),
