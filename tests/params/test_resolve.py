@@ -1,3 +1,5 @@
+"""Resolving the word `search` by the file that the stage `search` writes."""
+
 import pytest
 
 from crafting import FOUND
@@ -8,18 +10,18 @@ from latentlab.params.resolve import resolved_params
 
 @pytest.fixture
 def resolve(checkout):
-    """The parameters with what stands in `best_params.yaml`."""
+    """Return a function that resolves the parameters by the text of best_params.yaml."""
 
     def resolved(text):
         source = checkout.outputs("search") / "best_params.yaml"
-        source.parent.mkdir(parents=True)
+        source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(text if isinstance(text, bytes) else text.encode())
         return resolved_params(checkout, load_params(checkout.params))
 
     return resolved
 
 
-def test_each_word_search_becomes_what_was_found(resolve):
+def test_each_word_search_is_replaced_by_the_best_value(resolve):
     params = resolve(FOUND)
 
     assert not params.searched
@@ -27,22 +29,32 @@ def test_each_word_search_becomes_what_was_found(resolve):
     assert params.train.optimizer == "adamw"
 
 
-def test_before_any_search_it_says_what_to_run(checkout):
-    with pytest.raises(EnvironmentProblem, match=r"best_params.yaml is missing; run `dvc repro"):
+def test_parameters_without_the_word_need_no_search(resolve, checkout):
+    params = resolve(FOUND)
+
+    assert resolved_params(checkout, params) is params
+
+
+def test_before_a_search_the_error_says_what_to_run(checkout, message):
+    with pytest.raises(EnvironmentProblem) as caught:
         resolved_params(checkout, load_params(checkout.params))
 
-
-@pytest.mark.parametrize("text", ["a: [", "- 1", b"\xff\xfe\xfa"], ids=["yaml", "list", "bytes"])
-def test_a_damaged_file_says_what_to_do(resolve, text):
-    with pytest.raises(EnvironmentProblem, match=r"is damaged; delete it, and `dvc repro search`"):
-        resolve(text)
+    message("params/best values: missing", caught.value)
 
 
-def test_what_the_search_did_not_find_is_named(resolve):
-    with pytest.raises(EnvironmentProblem, match=r"no value for train\.optimizer; run"):
+def test_damaged_and_incomplete_files_are_reported(resolve, message):
+    for text in ("a: [", "- 1", b"\xff\xfe\xfa"):
+        with pytest.raises(EnvironmentProblem) as caught:
+            resolve(text)
+        message("params/best values: damaged", caught.value)
+
+    with pytest.raises(EnvironmentProblem) as caught:
         resolve(FOUND.replace("train.optimizer: adamw\n", ""))
+    message("params/best values: incomplete", caught.value)
 
 
-def test_what_does_not_go_with_the_parameters_is_a_mistake(resolve):
-    with pytest.raises(ParamsError, match=r"train\.learning_rate: .* run `dvc repro search` again"):
+def test_values_that_do_not_fit_the_parameters_are_a_mistake_of_the_user(resolve, message):
+    with pytest.raises(ParamsError) as caught:
         resolve(FOUND.replace("0.001", "none"))
+
+    message("params/best values: do not fit", caught.value)

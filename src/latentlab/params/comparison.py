@@ -37,16 +37,17 @@ class Comparison(Section, title="Comparison"):
     def _variants_are_defined(self) -> "Comparison":
         if (self.parameter is None) != isinstance(self.values, dict):
             raise ValueError(
-                "write either `parameter` and a list of values, or a mapping of names to values without "
-                "`parameter`"
+                "values must be a list if there is a `parameter`, and else a mapping of names to "
+                "`{path: value}`"
             )
         if len(self.variants) < len(self.values):
-            raise ValueError("the values must differ from each other")
+            raise ValueError("values must differ from each other")
         for name in self.variants:
             # the name is used in file names and metric names
             if not re.fullmatch(r"[\w-][\w .-]*", name, re.ASCII):
                 raise ValueError(
-                    f"the name '{name}' may contain letters, digits, '_', '-', '.' and spaces only"
+                    f"values: the name '{name}' must consist of letters, digits, '_', '-', '.' and "
+                    "spaces"
                 )
         return self
 

@@ -25,6 +25,7 @@ MESSAGES = {
     "bool_type": "must be true or false",
     "dict_type": "must be a mapping",
     "list_type": "must be a list",
+    "model_attributes_type": "must be a mapping",
     "model_type": "must be a mapping",
     "string_type": "must be text; text that looks like a number or a date needs quotes",
     "tuple_type": "must be a list",
@@ -62,7 +63,8 @@ def first_error(invalid: ValidationError) -> str:
     error = invalid.errors()[0]
     # the message about a section as a whole starts with the name of one of its parameters
     of_section = error["type"] == "value_error" and isinstance(error["input"], dict)
-    return _dotted(error["loc"]) + ("." if of_section else ": ") + _message(error)
+    separator = "" if not error["loc"] else "." if of_section else ": "
+    return _dotted(error["loc"]) + separator + _message(error)
 
 
 def value_errors(schema: Schema, location: Location, value: Any) -> list[str]:
@@ -125,6 +127,9 @@ def _describe(schema: Schema, location: Location, error: ErrorDetails) -> str:
         return f" is missing{_expected(schema, location)}"
     if error["type"] == "extra_forbidden":
         return f" is not a known key; {nearest(str(location[-1]), _keys(schema, location[:-1]))}"
+    if error["type"] == "union_tag_not_found":
+        _, _, allowed = next(iter(value_errors(schema, location, {"type": ""})), "").partition("; ")
+        return f"{_message(error)}; {allowed}"
     return _message(error) + _suggestion(schema, location, error)
 
 

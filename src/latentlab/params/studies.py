@@ -89,7 +89,7 @@ class StudyParams(Section, title="Study"):
         conditional = any(each.when for each in ranges.values())
         numeric = [each for each in ranges.values() if not isinstance(each, Choices)]
         if len(self.objectives) > 1 and self.pruner != "none":
-            raise ValueError("more than one objective needs pruner: none")
+            raise ValueError("objectives: more than one needs pruner: none")
         if self.sampler == "cma-es" and (conditional or len(numeric) < 2):
             raise ValueError(
                 "sampler cma-es needs at least two numeric ranges and no `when`; use tpe instead"
