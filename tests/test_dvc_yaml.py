@@ -1,4 +1,4 @@
-"""dvc.yaml is complete: dependencies cover all imports, and params are the sections that are read."""
+"""dvc.yaml is complete: deps cover all imports, and params the sections that a stage uses."""
 
 import ast
 
@@ -7,16 +7,17 @@ from ruamel.yaml import YAML
 from import_graph import SOURCE, determining_modules
 from latentlab.cli import STAGES
 from latentlab.common.project import FOREACH_STAGES
-from latentlab.params.schema import Params, TrainParams
+from latentlab.params.networks import OptimizationSettings
+from latentlab.params.schema import INHERITING, Params, TrainParams
 from latentlab.params.studies import SearchParams
 
 WRITTEN = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]
 PIPELINE = {name: declared.get("do", declared) for name, declared in WRITTEN.items()}
-"""Every stage; of a `foreach` stage the template for each `${key}`."""
+"""Every stage by name; for a `foreach` stage, the template of its entries."""
 KEY = "${key}"
 BUDGET = {"epochs", "patience", "folds"}
-"""Parameters of train that do not apply to a trial, or that the study sets itself."""
-MOST_SOURCES = 80
+"""Parameters of train that a trial does not use, or that the study sets itself."""
+MAX_SOURCES = 80
 
 READ_FROM = ("stage.params", "settings", "resolved_params", "with_values")
 
@@ -26,7 +27,7 @@ def source_dependencies(stage):
 
 
 def sections_read(stage):
-    """The sections that the modules of a stage take from the parameters."""
+    """Return the sections of the parameters that the modules of a stage read."""
     files = [
         SOURCE.parent / module for module in determining_modules(stage) if "/stages/" in module
     ]
@@ -40,11 +41,11 @@ def sections_read(stage):
     }
 
 
-def test_the_stages_are_the_verbs_of_the_command_line():
+def test_stages_are_the_commands_of_the_same_name():
     assert list(PIPELINE) == list(STAGES)
 
 
-def test_a_stage_runs_its_verb_and_writes_only_into_its_own_folder():
+def test_a_stage_runs_its_command_and_writes_into_its_own_folder_only():
     for stage, declared in PIPELINE.items():
         written = [
             path
@@ -85,14 +86,17 @@ def test_source_dependencies_exist_and_are_few():
     declared = [dep for stage in PIPELINE for dep in source_dependencies(stage)]
 
     assert [dep for dep in declared if not (SOURCE.parent / dep).exists()] == []
-    assert len(declared) <= MOST_SOURCES
+    assert len(declared) <= MAX_SOURCES
 
 
 def test_params_are_the_sections_that_a_stage_reads():
+    """And `optimization`, if such a section does not contain all of its keys."""
     for stage, declared in PIPELINE.items():
         read = sections_read(stage) | {"runtime"}
         if stage == "search":
             read |= {"train"}  # a trial is a training
+        if read & {*INHERITING, "denoise"} - {"train"} and stage != "evaluate":
+            read |= {"optimization"}
         assert {name.split(".")[0] for name in declared["params"]} == read, stage
 
 
@@ -107,8 +111,16 @@ def test_search_depends_on_all_of_train_but_its_budget():
     assert "epochs" in SearchParams.model_fields
 
 
+def test_train_contains_all_keys_of_optimization(repository):
+    """It inherits nothing, because `search` depends on its keys one by one."""
+    document = YAML(typ="safe").load((repository / "params.yaml").read_text())
+
+    assert set(OptimizationSettings.model_fields) <= set(document["train"])
+    assert set(document["optimization"]) == set(OptimizationSettings.model_fields)
+
+
 def test_every_declared_parameter_is_written_in_params_yaml(repository):
-    """DVC fails if one is missing, whatever default the schema has."""
+    """DVC fails if one is missing, even if the schema has a default."""
     written = YAML(typ="safe").load((repository / "params.yaml").read_text())
     for stage, declared in PIPELINE.items():
         for name in declared["params"]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import atomic_path
@@ -24,6 +26,16 @@ LINE_WIDTH = 4096
 """Maximum line width; no line of params.yaml is folded."""
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes None as `null`; ruamel writes nothing."""
+
+    def represent_null(self, value: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_null)
+
+
 def apply_profile(project: Project, name: str) -> list[str]:
     """Merge a profile into `params.yaml` and return one line per changed value.
 
@@ -36,6 +48,7 @@ def apply_profile(project: Project, name: str) -> list[str]:
     document = read_yaml(project.params)
     changes = list(_merge(document, profile, ""))
     yaml = YAML(typ="rt")
+    yaml.Representer = _Representer
     yaml.width = LINE_WIDTH
     with atomic_path(project.params) as temporary:
         yaml.dump(document, temporary)
