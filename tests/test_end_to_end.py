@@ -298,7 +298,7 @@ def test_dvc_shows_metrics_and_plots(clone):
     page = clone("dvc", "plots", "show").strip().splitlines()[-1].removeprefix("file://")
     html = Path(page).read_text()
     pipeline = YAML(typ="safe").load(clone.root / "dvc.yaml")
-    assert all(title in html for plot in pipeline["plots"] for title in plot)
+    assert all(json.dumps(title) in html for plot in pipeline["plots"] for title in plot)
     for table, column in (
         ("denoise/history.csv", "denoiser"),
         ("evaluate/robustness.csv", "method"),
