@@ -15,14 +15,14 @@ from small_budgets import SMALL, edit_params
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 900
+SECONDS = 1800
 GIT_USER = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
     for what, value in (("NAME", "reader"), ("EMAIL", "reader@example.org"))
 }
 START_AND_STOP_THE_SERVER = """\
-timeout 120 mlflow ui --workers 1 --port {port} &
+timeout 600 mlflow ui --workers 1 --port {port} &
 server=$!
 until python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/health')"
 do sleep 0.5; kill -0 $server; done 2>/dev/null
