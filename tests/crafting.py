@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latentlab.data.catalogue import KnownDataset
+from latentlab.data.catalog import KnownDataset
 from latentlab.data.idx import write_idx
 from latentlab.data.image_set import write_split
 from latentlab.models.device import supports_bfloat16
@@ -54,7 +54,7 @@ def idx_header(*shape, zeros=0, kind=0x08, axes=None):
 
 
 def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirrors=()):
-    """Write the files of a dataset and return its entry for the catalogue."""
+    """Write the files of a dataset and return its entry for the catalog."""
     folder.mkdir(parents=True, exist_ok=True)
     write_idx(folder / IMAGES, random_images(20) if images is None else images)
     write_idx(folder / LABELS, np.arange(20) % 2 if labels is None else np.asarray(labels))

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from latentlab.commands.profile import apply_profile
 from latentlab.common.errors import ParamsError
 from latentlab.common.project import Project
-from latentlab.data.catalogue import KNOWN
+from latentlab.data.catalog import KNOWN
 from latentlab.data.image_set import DatasetInfo
 from latentlab.params.fields import flatten
 from latentlab.params.geometry import Architecture

@@ -10,7 +10,7 @@ import pytest
 from crafting import IMAGES, LABELS, known_dataset
 from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
-from latentlab.data.catalogue import KNOWN
+from latentlab.data.catalog import KNOWN
 from latentlab.data.download import RETRIES, download
 from latentlab.data.sources import read_dataset
 

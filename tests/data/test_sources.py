@@ -8,7 +8,7 @@ import pytest
 from crafting import IMAGES, LABELS, known_dataset, random_images, write_pictures
 from latentlab.common.errors import DataError
 from latentlab.data import sources
-from latentlab.data.catalogue import KNOWN
+from latentlab.data.catalog import KNOWN
 from latentlab.data.sources import locate, read_dataset
 
 EXTERNAL = Path(os.environ.get("LATENTLAB_DATA") or "no such folder")
@@ -29,7 +29,7 @@ def places(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pets(places, monkeypatch):
-    """A dataset of the catalogue whose files are in `data/`."""
+    """A dataset of the catalog whose files are in `data/`."""
     dataset = known_dataset(places["data"] / "pets", mirrors=("http://127.0.0.1:9/",))
     monkeypatch.setitem(KNOWN, "pets", dataset)
     return dataset
@@ -37,7 +37,7 @@ def pets(places, monkeypatch):
 
 @pytest.fixture
 def missing_pets(pets, places):
-    """A dataset of the catalogue whose files are nowhere on this machine."""
+    """A dataset of the catalog whose files are nowhere on this machine."""
     (places["data"] / "pets").rename(places["data"] / "other")
 
 

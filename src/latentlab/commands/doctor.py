@@ -124,7 +124,7 @@ def _parameters(project: Project) -> Iterator[Finding]:
 
 def _dataset(project: Project, name: str) -> Iterator[Finding]:
     """Check that the dataset of params.yaml is present and intact, or can be downloaded."""
-    from latentlab.data.catalogue import KNOWN
+    from latentlab.data.catalog import KNOWN
     from latentlab.data.sources import check_files, find_local
 
     try:
@@ -139,7 +139,7 @@ def _dataset(project: Project, name: str) -> Iterator[Finding]:
 
 
 def _data(project: Project) -> Iterator[Finding]:
-    from latentlab.data.catalogue import KNOWN
+    from latentlab.data.catalog import KNOWN
 
     if not project.data.is_dir():
         yield Finding("data", f"{project.data} is missing", "run `dvc pull data.dvc`", fatal=True)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from latentlab.common.errors import DataError
-from latentlab.data.catalogue import KnownDataset
+from latentlab.data.catalog import KnownDataset
 
 RETRIES = 2
 TIMEOUT_SECONDS = 30

@@ -10,7 +10,7 @@ import numpy as np
 
 from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
-from latentlab.data.catalogue import KNOWN, KnownDataset
+from latentlab.data.catalog import KNOWN, KnownDataset
 from latentlab.data.download import download
 from latentlab.data.folders import digest_files, list_classes, read_folder, resize_images
 from latentlab.data.idx import read_idx
@@ -33,7 +33,7 @@ def read_dataset(
 ) -> RawDataset:
     """Locate, verify and decode the dataset `name`.
 
-    A dataset of the catalogue is searched in `data_folder/name`, `$LATENTLAB_DATA/name` and the
+    A dataset of the catalog is searched in `data_folder/name`, `$LATENTLAB_DATA/name` and the
     per-user cache, and otherwise downloaded. An image folder must be in `data_folder`. Raises
     DataError if the dataset is not found, or if a file is damaged or not the official one.
     """

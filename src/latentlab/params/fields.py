@@ -85,7 +85,7 @@ Epochs = Annotated[Count, Unit("epochs")]
 Images = Annotated[Count, Unit("images")]
 Pixels = Annotated[NonNegativeInteger, Unit("pixels")]
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Number format of the forward and backward pass; see `training.device`."""
+"""Number format of the forward and backward pass; see `models.device`."""
 
 
 class Section(BaseModel):
