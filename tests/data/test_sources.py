@@ -178,7 +178,7 @@ class TestKnownDatasets:
 
         message("data/sources: label out of range", read_error("odd", places))
 
-    def test_the_catalogue_has_a_digest_for_every_file(self):
+    def test_the_catalog_has_a_digest_for_every_file(self):
         for dataset in KNOWN.values():
             files = {file for split in dataset.splits.values() for file in split}
 
