@@ -1,11 +1,11 @@
-"""Parameters with which the whole pipeline takes a minute, and pictures of one's own for it."""
+"""Parameters for which the whole pipeline takes a minute, and a small dataset of images."""
 
 import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
 SMALL = {
-    # threads of two processes that share a core wait for each other
+    # tests run in parallel: threads of two processes that share a core wait for each other
     "runtime": {"threads": 1},
     "search": {"trials": 2, "epochs": 1},
     "train": {"epochs": 2},
@@ -25,12 +25,8 @@ SMALL = {
             "corruption": [{"name": "gaussian", "severity": [0.1, 0.5]}],
             "network": {"type": network, "channels": [4, 8], "activation": "silu"} | more,
             "epochs": 1,
-            "patience": None,
             "batch_size": 64,
-            "optimizer": "adamw",
-            "learning_rate": 0.004,
             "weight_decay": 0.0,
-            "schedule": "one_cycle",
         }
         for name, network, more in (
             (
@@ -68,7 +64,7 @@ SHAPES = ("red squares", "green bars", "blue noise")
 
 
 def edit_params(path, changes):
-    """Change values of a params.yaml, keeping everything else."""
+    """Change values of a params.yaml; `compare` and `denoise` are replaced as a whole."""
     yaml = YAML()
     document = yaml.load(path)
     for section, values in changes.items():
@@ -79,7 +75,7 @@ def edit_params(path, changes):
 
 
 def draw_shapes(folder, of_each):
-    """Colour pictures in a folder for each of `SHAPES`, PNG and JPEG, hardly two of one size."""
+    """Write a folder of color images for each of `SHAPES`, as PNG and JPEG files of many sizes."""
     random = np.random.default_rng(0)
     for index, name in enumerate(SHAPES):
         (folder / name).mkdir(parents=True)
