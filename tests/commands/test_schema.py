@@ -2,7 +2,7 @@
 
 import json
 
-import pytest
+import jsonschema
 from ruamel.yaml import YAML
 
 from latentlab.commands.schema import json_schema, reference_page
@@ -86,7 +86,6 @@ def test_the_word_search_is_allowed_in_train_only():
 
 
 def test_params_yaml_and_all_profiles_are_valid(repository):
-    jsonschema = pytest.importorskip("jsonschema")
     read = YAML(typ="safe").load
     schema = json_schema()
     validator = jsonschema.Draft202012Validator
