@@ -1,4 +1,4 @@
-"""Distances between generated and real images, in the features of the reference classifier.
+"""Metrics of generated images compared with real ones, in features of the reference classifier.
 
 The distances have the form of FID and KID but are not comparable with published values, which use
 the features of an Inception network trained on photographs.
@@ -12,8 +12,11 @@ from latentlab.evaluation.features import Features
 Array = NDArray[np.float64]
 
 NEIGHBORS = 5
+"""The radius of a ball is the distance to this neighbor; see `neighbor_metrics`."""
 KERNEL_SUBSETS = 50
+"""Number of random subsets over which `kernel_distance` averages."""
 KERNEL_SUBSET_SIZE = 500
+"""Images per subset, or all images if there are fewer."""
 DISTANCE_ROWS = 1000
 """Rows of a distance matrix that are in memory at a time."""
 
@@ -70,11 +73,12 @@ def _discrepancy(first: Array, second: Array) -> float:
 def neighbor_metrics(samples: Array, real: Array) -> dict[str, float]:
     """Return precision, recall, density and coverage of samples [N, F] and real images [M, F].
 
-    The ball of a point reaches to its 5th nearest neighbor in its own set (to the farthest one in a
-    smaller set). `precision` is the share of samples in the ball of a real image and `recall` the
-    share of real images in the ball of a sample (Kynkäänniemi et al. 2019). `density` is the mean
-    number of real balls around a sample, divided by 5, and `coverage` the share of real balls that
-    contain a sample (Naeem et al. 2020). Hand-written, because scikit-learn has none of them.
+    Each point has a ball whose radius is the distance to its 5th nearest neighbor in the same set
+    (to the farthest one in a smaller set). `precision` is the share of samples in the ball of a
+    real image and `recall` the share of real images in the ball of a sample (Kynkäänniemi et al.
+    2019). `density` is the mean number of real balls around a sample, divided by 5, and `coverage`
+    the share of real balls that contain a sample (Naeem et al. 2020). Hand-written, because
+    scikit-learn has none of them.
     """
     real_radii, sample_radii = _radii(real), _radii(samples)
     balls_per_sample = np.zeros(len(samples))
@@ -124,8 +128,8 @@ def _distances(first: Array, second: Array) -> Array:
 def diversity(samples: Array, real: Array, seed: int) -> float:
     """Return the mean distance between samples [N, F], relative to real images [M, F].
 
-    It is 1 for samples as diverse as real images, and 0 for a generator that always returns the
-    same image.
+    Both means are estimated from one random partner per sample. The result is 1 for samples as
+    diverse as real images, and 0 for a generator that always returns the same image.
     """
     return _mean_distance(samples, seed) / max(_mean_distance(real, seed), 1e-12)
 

@@ -21,11 +21,12 @@ VALIDATION_SEED = 0
 
 @dataclass(frozen=True)
 class KlSchedule:
-    """Weight of the KL term during training: a linear warm-up followed by a constant `beta`.
+    """Weight and free bits of the KL term during training.
 
-    The weight in epoch e (from 1) is beta * min(1, e / warmup_epochs) (Higgins et al. 2017; Bowman
-    et al. 2016). A latent dimension whose mean KL is below `free_bits`, in nats, is not penalized
-    (Kingma et al. 2016).
+    The weight rises linearly from beta / warmup_epochs in epoch 1 to `beta` in epoch
+    `warmup_epochs`, and then stays constant; without warm-up it is always `beta` (Higgins et al.
+    2017; Bowman et al. 2016). A latent dimension whose mean KL is below `free_bits`, in nats, is
+    not penalized (Kingma et al. 2016).
     """
 
     beta: float = 1.0
@@ -92,7 +93,7 @@ class Vae(TrainableModel):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance [N, latent_dim] of q(z|x) for images [N, C, S, S]."""
         features = self.encoder(images)
-        # outside this range exp() overflows in float32 during the first steps
+        # unclamped log-variances can overflow exp() in the first steps
         return self.to_mean(features), self.to_log_variance(features).clamp(-12, 6)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -101,7 +102,10 @@ class Vae(TrainableModel):
         return images
 
     def means(self, images: Tensor) -> Tensor:
-        """Return posterior means [N, latent_dim] of images [N, C, S, S], after `observed`."""
+        """Return posterior means [N, latent_dim] of images [N, C, S, S].
+
+        (For "bernoulli", of images binarized by `observed`.)
+        """
         return self.encode(self.observed(images))[0]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -114,7 +118,7 @@ class Vae(TrainableModel):
         return self.decode(codes.to(next(self.parameters()).device))
 
     def observed(self, images: Tensor) -> Tensor:
-        """Return the data x of the likelihood: `images`, or binary images drawn from them."""
+        """Return the images that the likelihood models: `images`, or binary draws from them."""
         if self.likelihood != "bernoulli":
             return images
         random = None
@@ -126,8 +130,9 @@ class Vae(TrainableModel):
         """Compute the negative ELBO with a weighted KL term, in nats per image.
 
         loss = -E_q[log p(x|z)] + weight * KL(q(z|x) || p(z)), with one sample of z per image
-        (equation 3 of Kingma and Welling 2014). The weight is that of the epoch in training mode,
-        with `free_bits`, and `beta` in evaluation mode. `elbo` is not weighted. Labels are not
+        (equation 3 of Kingma and Welling 2014). In training mode the weight follows the warm-up
+        and `free_bits` applies; in evaluation mode the weight is `beta`. `elbo` is not weighted.
+        `sampled_mse` is the MSE of the reconstruction from one posterior sample. Labels are not
         used.
         """
         images = self.observed(images)
@@ -152,7 +157,8 @@ class Vae(TrainableModel):
     def log_likelihood(self, outputs: Tensor, images: Tensor) -> Tensor:
         """Compute log p(x|z) per image [N], in nats, for decoder outputs [N, C, S, S].
 
-        It is a density over [0, 1] for Gaussian likelihoods and a probability for "bernoulli".
+        p is a density for Gaussian likelihoods, with pixels on the [0, 1] scale, and a probability
+        for "bernoulli".
         """
         if self.likelihood == "bernoulli":
             # autocast rejects binary_cross_entropy in bfloat16

@@ -25,7 +25,7 @@ PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
     "#56B4E9", "#000000", "#882255", "#999933", "#888888",
 )  # fmt: skip
-"""The colors of Okabe and Ito; two are replaced by darker ones of Tol, legible on white."""
+"""Colors of Okabe and Ito without their yellow, two of Paul Tol's muted colors, and a gray."""
 
 
 def new_figure(width: float, height: float) -> Figure:

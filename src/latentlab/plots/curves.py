@@ -46,9 +46,10 @@ def plot_overlaid(
     ylabel: str,
     title: str,
 ) -> None:
-    """Draw one column of several histories against the epoch: faint as it is, strong as its mean.
+    """Draw one column of several histories against the epoch.
 
-    The running mean is over a fifth of the epochs, at least three, ending at the one shown.
+    Faint line: raw values; opaque line: running mean over a fifth of the epochs, at least three,
+    ending at the one shown.
     """
     figure = new_figure(7, max(4, 1 + 0.25 * len(histories)))  # room for the legend
     axes = figure.subplots()

@@ -55,7 +55,7 @@ def plot_panels(
 ) -> None:
     """Draw several maps of the same images side by side.
 
-    `maps` has the points [N, 2] of each panel and the name of its axes by the title of the panel.
+    `maps` maps each panel title to (points [N, 2], axis name).
     """
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)

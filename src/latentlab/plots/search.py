@@ -1,7 +1,8 @@
 """Plots of the trials of a study.
 
-`optuna.visualization.matplotlib` is not used, because its figures leave out pruned trials, which
-are most trials of a study with successive halving. The docstrings give the reason for each plot.
+`optuna.visualization.matplotlib` is not used, mainly because most of its plots leave out pruned
+trials, which are most trials of a study with successive halving. The docstrings give the reason for
+each plot.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentlab.plots.canvas import PALETTE, new_figure, save
+from latentlab.plots.canvas import PALETTE, legend_outside, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,10 @@ COLUMNS = 4
 def plot_trials(
     target: Path, trials: Sequence[Trial], objective: str, best: Sequence[Trial | None]
 ) -> None:
-    """Plot the result of each trial by number, and the result of the best trial so far."""
+    """Plot the result of each trial by number, and the result of the best trial so far.
+
+    Optuna's optimization history leaves out pruned trials.
+    """
     figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
     for state, (color, marker) in STYLES.items():
@@ -53,12 +57,15 @@ def plot_trials(
     axes.set(xlabel="trial", ylabel=_label(objective), title="Results of all trials")
     _integer_ticks(axes.xaxis)
     axes.grid(color="0.9")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    legend_outside(axes)
     save(figure, target)
 
 
 def plot_learning_curves(target: Path, trials: Sequence[Trial], metric: str, best: Trial) -> None:
-    """Plot a metric of each trial by epoch; a cross marks the last epoch of a pruned trial."""
+    """Plot a metric of each trial by epoch; a cross marks the last epoch of a pruned trial.
+
+    Optuna's plot of intermediate values would show one value per rung instead of one per epoch.
+    """
     figure = new_figure(6.5, 3.8)
     axes = figure.subplots()
     others = [trial for trial in trials if trial.history and trial is not best]
@@ -78,7 +85,7 @@ def plot_learning_curves(target: Path, trials: Sequence[Trial], metric: str, bes
     axes.set(xlabel="epoch", ylabel=_label(metric), title="Learning curves of all trials")
     _integer_ticks(axes.xaxis)
     axes.grid(color="0.9")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    legend_outside(axes)
     save(figure, target)
 
 
@@ -87,8 +94,8 @@ def plot_importances(
 ) -> None:
     """Plot the importance of each range for the objective after a number of epochs.
 
-    Optuna's plot would compute importances of its own, and attribute some to ranges of which all
-    trials have the same value; these are from `search.importance`.
+    `importances` are those of `search.importance`. Optuna's plot computes its own from complete
+    trials only, and can assign importance to a range in which all trials have the same value.
     """
     figure = new_figure(6.5, 1.2 + 0.3 * len(importances))
     axes = figure.subplots()
@@ -107,7 +114,7 @@ def plot_importances(
 def plot_slices(target: Path, trials: Sequence[Trial], objective: str) -> None:
     """Plot the objective of each trial by the value of each parameter, one panel per range.
 
-    Optuna's slice plot leaves out pruned trials, and its tick labels overlap.
+    Optuna's slice plot leaves out pruned trials, and its tick labels can overlap.
     """
     names = _param_names(trials)
     rows = -(-len(names) // COLUMNS)
@@ -149,7 +156,8 @@ def plot_parallel_coordinates(target: Path, trials: Sequence[Trial], objective: 
     """Plot each trial as a line through its parameter values, with its objective as the color.
 
     Each axis runs from the lowest to the highest value; a range that does not apply to a trial is
-    below the axis. Optuna's plot leaves out pruned trials, and its tick labels overlap the lines.
+    below the axis. Optuna's plot leaves out pruned trials, and its tick labels can overlap the
+    lines.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
@@ -206,7 +214,7 @@ def plot_pareto_front(
         if _spans_decades(values):
             axes.set(**{f"{axis}scale": "log"})
     axes.grid(color="0.9")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    legend_outside(axes)
     save(figure, target)
 
 

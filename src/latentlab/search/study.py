@@ -1,10 +1,11 @@
 """The driver of a study: samples trials, trains them rung by rung, and prunes between rungs.
 
 A study proceeds in rounds. Each round samples a batch of new trials, trains every active trial to
-its next rung, and then promotes, holds or prunes each trial according to its results. The samples
-depend only on the seed, the trial number and the results of earlier rounds: not on the order in
-which trainings finish, on the number of workers, or on interruptions. (`optuna.Study.optimize`
-samples and prunes in the order in which trials finish, which is why the driver is hand-written.)
+its next rung, and then promotes each trial, lets it wait, or prunes it, according to its results.
+The samples depend only on the seed, the trial number and the results of earlier rounds: not on the
+order in which trainings finish, on the number of workers, or on interruptions.
+(`optuna.Study.optimize` samples and prunes in the order in which trials finish, which is why the
+driver is hand-written.)
 
 A study that was killed is replayed from the beginning; results in the record are not recomputed.
 """
@@ -31,7 +32,10 @@ from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Job, Outcome, outcome_of
 
 Split = tuple[Tensor | None, Tensor | None]
-"""Indices of the training images to train on and to hold out, as in `Job`."""
+"""Indices of the training images to train on, and of those to validate on.
+
+None as the first entry trains on all images; as the second it validates on the validation split.
+"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Study:
         return min(waiting, key=self._sort_key).trial if waiting else None
 
     def trials(self) -> Iterator[Trial]:
-        """Run the study and yield each trial when it ends."""
+        """Run the study; after each round, yield the trials that ended."""
         total = self._settings.trials if self._settings.space else 0
         sampled = 0
         while self._active or sampled < total:
@@ -152,7 +156,11 @@ class Study:
         return active
 
     def _train(self, pending: list[_ActiveTrial]) -> None:
-        """Train every trial to its rung, unless a record already contains the outcomes."""
+        """Train every trial to its rung and record the outcomes.
+
+        Trials are not trained again if this study, or one with another number of trials, has
+        recorded the outcomes.
+        """
         submitted: dict[Future[Outcome], tuple[_ActiveTrial, Outcome]] = {}
         # longest first, so that no worker starts a long training when the others are done
         for active in sorted(pending, key=self._epochs_to_train, reverse=True):
@@ -186,7 +194,7 @@ class Study:
         self._record.add_rung(trial.number, self._rung_epochs(active), trial.outcomes, result)
 
     def _promote_or_prune(self, more: bool) -> None:
-        """Promote, hold or prune each trial; `more` says that trials remain to be sampled.
+        """Promote each trial, let it wait, or prune it; `more`: trials remain to be sampled.
 
         With successive halving, trials wait for promotion until all trials are sampled. Trials that
         are not eligible are reported to Optuna's pruner first, so that it compares the others with
@@ -204,6 +212,8 @@ class Study:
             active.waiting = is_eligible and more and self._settings.pruner == "halving"
             if active.waiting:
                 continue
+            # Both decide: Optuna's halving would promote a trial that is among the best reported
+            # so far, which `_eligible` prevents; only Optuna's pruner knows the median rule.
             if self._should_prune(active) or not is_eligible:
                 epochs = self._rung_epochs(active)
                 self._end(active, PRUNED, f"not among the best after {epochs} epochs")
@@ -318,7 +328,10 @@ def _pruner(settings: StudyParams) -> optuna.pruners.BasePruner:
 
 
 def _sampler(settings: StudyParams, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one trial, with its own seed so that a resumed study is identical."""
+    """Return the sampler of one trial, with its own seed so that a resumed study is identical.
+
+    "grid" gets RandomSampler as a placeholder, because all values of its points are enqueued.
+    """
     trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if settings.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=trial_seed)

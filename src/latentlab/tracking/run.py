@@ -1,10 +1,10 @@
 """The MLflow run of a stage; a separate process, the recorder, does the logging.
 
 Importing MLflow and opening its store takes seconds, and every call takes milliseconds. In a
-separate process this does not delay a training, and if the stage is killed with SIGKILL, the
+separate process, logging does not slow down training, and if the stage is killed with SIGKILL, the
 recorder survives and marks the run as KILLED. Commands are executed in the order in which they are
 sent. An error of the store is raised by the next call, or at the end of the stage. MLflow's own
-asynchronous logging offers neither.
+asynchronous logging guarantees neither this order nor that an error is raised.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Run:
     def nested(self, name: str, error: str | None = None) -> Iterator[Run]:
         """Open a nested run; it ends FINISHED, or FAILED with `error` as the reason.
 
-        If the block raises, the nested run ends with the stage and gets its status.
+        If the block raises, the nested run is closed with the stage and takes the stage's status.
         """
         self.recorder.send("start_child", name)
         yield Run(self.recorder, name)

@@ -49,10 +49,10 @@ STEPS_BETWEEN_CHECKS = 50
 
 
 class Training(Generic[Model]):
-    """Training of one model; iterate over `epochs()` to run it.
+    """Trains one model; iterate over `epochs()` to run it.
 
-    After `resume()` an interrupted training continues at the step of its last checkpoint and ends
-    bit-identically. With `group`, several processes train the model together.
+    After `resume()` an interrupted training resumes at its last checkpoint and produces
+    bit-identical results. With `group`, several processes train the model together.
     """
 
     def __init__(
@@ -95,7 +95,10 @@ class Training(Generic[Model]):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training up to the last epoch, including those before a `resume`."""
+        """Seconds of training up to the last completed epoch or checkpoint.
+
+        Those before a `resume` are included.
+        """
         return self._stopwatch.seconds
 
     @property
@@ -144,7 +147,10 @@ class Training(Generic[Model]):
             yield record
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train on every image once and return the mean of all terms; `epoch` counts from 1."""
+        """Train for one epoch, counted from 1, and return the mean of every term.
+
+        With batch norm, a last batch that is too small is skipped.
+        """
         self.model.start_epoch(epoch)
         self.model.train()
         for images, labels in self.batches:
@@ -177,7 +183,10 @@ class Training(Generic[Model]):
         return self._means.compute_and_reset()
 
     def restore_best(self) -> Model:
-        """Load the weights of the epoch with the lowest validation loss and return the model."""
+        """Load the weights with the lowest validation loss since the last pruning.
+
+        Returns the model in evaluation mode.
+        """
         make_pruning_permanent(self.model)
         self.model.load_state_dict(self._best_weights)
         return self.model.eval()
@@ -248,8 +257,8 @@ class Training(Generic[Model]):
 def make_ema(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """Return the exponential moving average of the weights, or None without a decay.
 
-    Over the first steps the decay is (1 + step) / (10 + step), so that the initial random weights
-    do not stay in the average.
+    The decay is min(decay, (1 + step) / (10 + step)), where `step` is the number of averaged steps
+    so far. It is small in the first steps, so that the average forgets the initial random weights.
     """
     if decay is None:
         return None
@@ -267,20 +276,21 @@ def check_losses(
     epoch: int,
     steps: int,
     rate_at: Callable[[int], float],
-    before: float | None,
+    previous_epoch_loss: float | None,
     parameter: str = "learning_rate",
 ) -> None:
-    """Raise TrainingDiverged if a loss of the first steps of an epoch, [n], is not finite.
+    """Raise TrainingDiverged if a loss is not finite.
 
-    `steps` is the number of steps per epoch, `rate_at` returns the learning rate of a step counted
-    from 0 over the whole training, `before` is the mean loss of the previous epoch, and `parameter`
-    is the parameter that the message advises to lower.
+    `losses` [n] are those of the steps done so far in the epoch, `steps` is the number of steps per
+    epoch, `rate_at` returns the learning rate of a step counted from 0 over the whole training,
+    `previous_epoch_loss` is the mean loss of the previous epoch (None in the first), and
+    `parameter` is the parameter that the message advises to lower.
     """
     finite = losses.isfinite()
     if bool(finite.all()):
         return
     step = int(finite.logical_not().nonzero()[0, 0])
-    last = float(losses[step - 1]) if step else before
+    last = float(losses[step - 1]) if step else previous_epoch_loss
     raise TrainingDiverged(
         f"the loss is not finite in epoch {epoch}, step {step + 1} of {steps} "
         f"(learning rate {rate_at((epoch - 1) * steps + step):.3g}, last finite loss "
@@ -289,6 +299,10 @@ def check_losses(
 
 
 def _check_record(record: Record) -> None:
+    """Raise TrainingDiverged if a value of the record is not finite.
+
+    The message names the validation loss, but any value of the record triggers it.
+    """
     if not all(math.isfinite(value) for value in record.values()):
         raise TrainingDiverged(
             f"the validation loss is not finite after epoch {record['epoch']} (learning rate "
