@@ -34,7 +34,8 @@ class VaeParams(NetworkParams):
     beta: NotNegative = Field(default=1.0, description="Weight of the KL divergence in the loss.")
     warmup_epochs: Annotated[NonNegativeInteger, Unit("epochs")] = Field(
         default=0,
-        description="Epochs over which the weight of the KL rises from 0 to beta.",
+        description="Epochs over which the weight of the KL divergence rises linearly to beta; "
+        "epoch 1 has beta / warmup_epochs.",
     )
     free_bits: Annotated[NotNegative, Unit("nats")] = Field(
         default=0.0, description="KL divergence per latent dimension that is not penalized."
