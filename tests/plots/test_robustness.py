@@ -20,7 +20,7 @@ def test_error_and_accuracy_of_every_method_are_drawn_against_the_severity(draw,
     assert mse.get_ylabel() == "MSE per pixel to the clean image"
     assert accuracy.get_ylabel() == "accuracy of the classifier"
     assert mse.get_yscale() == "log"
-    assert legend(accuracy) == ["noisy input", "Wiener filter", "denoiser: unet"]
+    assert legend(accuracy) == ["corrupted input", "Wiener filter", "denoiser: unet"]
     for axes, metric in ((mse, "mse"), (accuracy, "accuracy")):
         for line, method in zip(axes.lines, CURVES[0.5], strict=True):
             expected = [[severity, CURVES[severity][method][metric]] for severity in (0.1, 0.5)]

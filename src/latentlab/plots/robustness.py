@@ -12,13 +12,17 @@ CORRUPTIONS = {
 }
 """The name of each corruption in titles, and its severity with unit."""
 METHODS = {
-    "identity": "noisy input",
+    "identity": "corrupted input",
     "autoencoder": "autoencoder",
     "wiener": "Wiener filter",
 }
 METRICS = {"mse": "MSE per pixel to the clean image", "accuracy": "accuracy of the classifier"}
 MIN_MSE = 1e-4
-"""Lower end of the MSE axis; a filter that inverts a blur would compress all other curves."""
+"""Lower end of the MSE axis.
+
+Without this limit, near-zero errors (a filter that inverts the blur) would squeeze the other
+curves.
+"""
 
 
 def plot_robustness(
