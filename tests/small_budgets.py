@@ -11,14 +11,6 @@ SMALL = {
     "train": {"epochs": 2},
     "compare": {
         "latent_dim": {"parameter": "train.model.latent_dim", "values": [2, 3], "epochs": 1},
-        "pruning": {
-            "values": {
-                "none": {},
-                "half": {"train.prune_fraction": 0.5, "train.prune_epochs": [1]},
-            },
-            "epochs": 1,
-            "max_train_images": 200,
-        },
     },
     "denoise": {
         name: {

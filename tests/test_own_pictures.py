@@ -24,7 +24,7 @@ def metrics(checkout, latentlab, empty_store):
     shutil.copy(empty_store, checkout.home)
     draw_shapes(checkout.root / "data" / "shapes", of_each=30)
     changes = {
-        "data": {"name": "shapes", "image_size": 32},
+        "data": {"name": "shapes", "image_size": 16},
         "train": SMALL["train"] | {"folds": 2},
         "finetune": SMALL["finetune"] | {"epochs": 15, "batch_size": 16},
     }
@@ -38,7 +38,7 @@ def metrics(checkout, latentlab, empty_store):
 def test_every_stage_runs_on_a_folder_of_images(metrics, checkout):
     info = json.loads((checkout.outputs("fetch") / "dataset.json").read_text())
     assert info["classes"] == sorted(SHAPES)
-    assert info["image_shape"] == [3, 32, 32]
+    assert info["image_shape"] == [3, 16, 16]
     assert sum(info["sizes"].values()) == 90
     assert metrics["classifier"]["accuracy"] > 0.5
     assert list(metrics["generators"]) == ["gan", "vae", "autoencoder_kde", "real"]

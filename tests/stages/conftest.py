@@ -54,9 +54,9 @@ def bench(checkout, latentlab, empty_store, monkeypatch):
         ReferenceClassifier((1, 8, 8), [4, 6], 5, 2), checkout.outputs("reference") / "model"
     )
     bench = Bench(checkout, latentlab)
-    bench.edit({"data.image_size": 8, "runtime.device": "cpu", "runtime.threads": 1})
-    bench.edit({f"{stage}.epochs": 3 for stage in ("train", "vae", "gan")})
-    bench.edit({"gan.eval_samples": 64, "gan.batch_size": 64, "vae.model.channels": [4]})
-    bench.edit({"compare": {"optimizer": COMPARISON}, "denoise": {}})
+    small = {"data.image_size": 8, "runtime.device": "cpu", "runtime.threads": 1}
+    small |= {f"{stage}.epochs": 3 for stage in ("train", "vae", "gan")}
+    small |= {"gan.eval_samples": 64, "gan.batch_size": 64, "vae.model.channels": [4]}
+    bench.edit(small | {"compare": {"optimizer": COMPARISON}, "denoise": {}})
     yield bench
     mlflow.set_tracking_uri(None)

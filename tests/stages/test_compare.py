@@ -1,3 +1,8 @@
+import csv
+import json
+
+import pytest
+
 from latentlab.params.yaml_io import read_yaml
 
 
@@ -14,3 +19,21 @@ def test_values_that_are_invalid_with_the_search_result_are_rejected(bench, mess
 
     assert answer.code == 2
     message("stages/compare value invalid with search result", answer.err)
+
+
+def test_values_can_be_named_groups_of_parameters(bench):
+    pruned = {"train.prune_fraction": 0.5, "train.prune_epochs": [1]}
+    variants = {"values": {"none": {}, "half": pruned}, "epochs": 1, "max_train_images": 32}
+    bench.edit({"compare": {"pruning": variants}})
+
+    answer = bench.run("compare", "pruning")
+
+    assert answer.code == 0, answer.err
+    folder = bench.project.outputs("compare") / "pruning"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert list(metrics) == ["none", "half"]
+    assert "sparsity" not in metrics["none"]
+    assert metrics["half"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    with (folder / "table.csv").open() as file:
+        assert [row["value"] for row in csv.DictReader(file)] == ["none", "half"]
+    assert {path.name for path in (folder / "plots").iterdir()} == {"curves.png"}

@@ -37,7 +37,8 @@ def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
         declared = read_plain(pipeline)["stages"][group]
         declared = declared.get("do", declared)
         names = [name.replace("${key}", member) for name in declared["params"]]
-        values = [_value(params.tree(), name) for name in names]
+        tree = params.tree()
+        values = [_value(tree, name) for name in names]
         dependencies = [dep for dep in declared["deps"] if dep not in PIXELS]
     except KeyError as missing:
         raise ParamsError(

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentlab.plots.canvas import PALETTE, legend_outside, new_figure, save
+from latentlab.plots.canvas import PALETTE, integer_ticks, legend_outside, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
     from latentlab.search.trial import Trial
 
@@ -55,7 +54,7 @@ def plot_trials(
     axes.step(range(len(best)), so_far, where="post", color=PALETTE[1], label="best so far")
     _log_scale_if_positive(axes, [trial.results[0] for trial in trials if trial.results])
     axes.set(xlabel="trial", ylabel=_label(objective), title="Results of all trials")
-    _integer_ticks(axes.xaxis)
+    integer_ticks(axes)
     axes.grid(color="0.9")
     legend_outside(axes)
     save(figure, target)
@@ -83,7 +82,7 @@ def plot_learning_curves(target: Path, trials: Sequence[Trial], metric: str, bes
         axes.plot([], [], color=color, marker=marker if state == "pruned" else "", label=state)
     _log_scale_if_positive(axes, [record[metric] for trial in others for record in trial.history])
     axes.set(xlabel="epoch", ylabel=_label(metric), title="Learning curves of all trials")
-    _integer_ticks(axes.xaxis)
+    integer_ticks(axes)
     axes.grid(color="0.9")
     legend_outside(axes)
     save(figure, target)
@@ -267,9 +266,3 @@ def _spans_decades(values: Iterable[float]) -> bool:
 def _log_scale_if_positive(axes: Axes, results: Sequence[float]) -> None:
     if results and min(results) > 0:
         axes.set_yscale("log")
-
-
-def _integer_ticks(axis: Axis) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))

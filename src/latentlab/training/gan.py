@@ -123,7 +123,7 @@ class AdversarialTraining:
             yield record
 
     def train_epoch(self, epoch: int) -> Record:
-        """Train on every image once and return the mean of all terms; `epoch` counts from 1."""
+        """Train for one epoch and return the mean of all terms; `epoch` counts from 1."""
         self.generator.train()
         self.discriminator.train()
         for images, labels in self.batches:
