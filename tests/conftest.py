@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest files, so that none of them runs alone at the end."""
-    longest = ["test_own_pictures.py", "test_end_to_end.py"]
+    longest = ["test_own_images.py", "test_end_to_end.py"]
     items.sort(key=lambda item: item.path.name in longest, reverse=True)
 
 

@@ -123,7 +123,7 @@ class TestNames:
         assert len(finetune.load(space + head).space) == 8
 
     def test_other_parameters_cannot(self, train, finetune, message):
-        names = ["X.epochs", "X.folds", "X.search", "X.model", "X.", "vae.beta", "data.name"]
+        names = ["X.epochs", "X.folds", "X.precision", "X.search", "X.model", "X.", "vae.beta"]
         space = "\n".join(f"{name}: {{type: int, low: 1, high: 2}}" for name in names)
         for study in (train, finetune):
             for name, line in zip(names, study.errors(space).splitlines(), strict=True):

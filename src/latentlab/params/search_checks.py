@@ -16,8 +16,8 @@ STUDIES = {("search", "space"): "train", ("finetune", "search", "space"): "finet
 SECTIONS: dict[str, type[Section]] = {"train": TrainParams, "finetune": FinetuneParams}
 METRICS = {"train": "validation/mse", "finetune": "validation/accuracy"}
 """The objective of each section that the other one does not have."""
-NOT_SEARCHED = ("epochs", "folds", "search", "label_efficiency", "scratch_baseline")
-"""Parameters that a study has itself, or does not have."""
+NOT_SEARCHED = ("epochs", "folds", "precision", "search", "label_efficiency", "scratch_baseline")
+"""Parameters that a study has itself, does not have, or does not change."""
 
 SPACE: TypeAdapter[Space] = TypeAdapter(Space)
 

@@ -1,4 +1,4 @@
-"""Trainings that run side by side, each logged as a nested run."""
+"""Trainings that run in parallel, each logged as a nested run."""
 
 import statistics
 from collections.abc import Callable

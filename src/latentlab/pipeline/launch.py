@@ -62,7 +62,7 @@ def _stage_module(verb: str) -> ModuleType:
 
 
 def _uses_worker_processes(verb: str, params: Params) -> bool:
-    """Return whether a stage trains several networks side by side."""
+    """Return whether a stage trains several networks in parallel."""
     if verb == "finetune":
         settings = params.finetune
         return bool(settings.scratch_baseline or settings.search or settings.label_efficiency)
