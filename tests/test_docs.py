@@ -32,7 +32,11 @@ PAGES = [ROOT / name for name in sorted(LISTED.stdout.split("\0")) if (ROOT / na
 DECISIONS = [path for path in PAGES if re.match(r"\d{4}-", path.name)]
 WITH_OLD_NAMES = {ROOT / "CHANGELOG.md", *DECISIONS}
 """Pages that may name keys and paths that no longer exist."""
-CREATED_IN_GUIDES = {"src/latentlab/models/sparse.py", "src/latentlab/stages/sparse.py", "tests/models/test_sparse.py"}
+CREATED_IN_GUIDES = {
+    "src/latentlab/models/sparse.py",
+    "src/latentlab/stages/sparse.py",
+    "tests/models/test_sparse.py",
+}
 """Files that a reader of the how-to guides creates."""
 
 OF_OTHER_PROJECTS = {

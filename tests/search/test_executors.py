@@ -277,15 +277,6 @@ def test_the_study_prunes_trials_at_both_rungs(expected, settings):
     ]
 
 
-def test_two_processes_give_the_same_trials_as_one(study, settings, data_dir, expected):
-    with open_executor(settings, "cpu", data_dir) as (executor, work):
-        trials = timeless(study(executor, work).trials())
-
-    assert isinstance(executor, LocalExecutor)
-    assert trials == expected
-    assert best_of(trials, settings).values == best_of(expected, settings).values
-
-
 def test_killing_a_local_process_does_not_change_the_trials(
     study, settings, data_dir, expected, tmp_path
 ):
@@ -305,7 +296,9 @@ def test_killing_a_local_process_does_not_change_the_trials(
     ):
         trials = timeless(study(executor, work).trials())
 
+    assert isinstance(executor, LocalExecutor)
     assert trials == expected
+    assert best_of(trials, settings).values == best_of(expected, settings).values
     assert kills == [2]
 
 
@@ -324,15 +317,6 @@ def test_auto_means_one_process_per_core(settings, data_dir, monkeypatch):
         assert len(multiprocessing.active_children()) == 1
 
     assert work is run_job_alone
-
-
-@needs_dask
-def test_a_cluster_gives_the_same_trials_as_one_process(study, settings, on, cluster, expected):
-    with on(cluster) as (executor, work):
-        trials = timeless(study(executor, work).trials())
-
-    assert trials == expected
-    assert best_of(trials, settings).values == best_of(expected, settings).values
 
 
 @needs_dask
