@@ -69,7 +69,7 @@ class TestProfiles:
     def test_profiles_of_datasets_contain_the_same_keys(self, repository):
         keys = [set(flatten(read_plain(repository / f"profiles/{name}.yaml"))) for name in PROFILES]
 
-        assert keys[0] == keys[1] == keys[2]
+        assert all(each == keys[0] for each in keys)
 
     def test_all_their_values_are_set_and_no_others(self, checkout):
         for name in PROFILES:
