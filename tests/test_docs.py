@@ -124,9 +124,9 @@ def test_every_latentlab_command_exists_with_its_options():
         try:
             command = cli.commands[words[0]]
             if in_block:
-                command.make_context(words[0], list(words[1:]))
+                command.make_context(words[0], list(words[1:]), **cli.context_settings)
             else:  # the text may leave arguments out
-                context = click.Context(command, resilient_parsing=True)
+                context = click.Context(command, resilient_parsing=True, **cli.context_settings)
                 command.make_parser(context).parse_args(list(words[1:]))
         except (KeyError, click.UsageError) as error:
             wrong.append(f"{page}: latentlab {shlex.join(words)}: {error}")
