@@ -137,7 +137,7 @@ def cli_page() -> str:
 
 def _lines_about(command: click.Command, name: str) -> Iterator[str]:
     """Yield usage, help and options of a command."""
-    context = click.Context(command, info_name=f"latentlab {name}")
+    context = click.Context(command, info_name=f"latentlab {name}", **cli.context_settings)
     usage = command.get_usage(context).removeprefix("Usage: ")
     yield from (f"### latentlab {name}", "", "```", " ".join(usage.split()), "```", "")
     yield from (_help_of(command), "")
