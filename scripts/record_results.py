@@ -71,7 +71,10 @@ def _run_of(project: Project, params: Params, stage: str) -> Any:
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(f"latentlab/{params.data.name}")
     fingerprint = stage_fingerprint(project, stage, params)
-    query = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
+    query = (
+        f"tags.kind = 'stage' and tags.fingerprint = '{fingerprint}' "
+        "and attributes.status = 'FINISHED'"
+    )
     matches = client.search_runs([experiment.experiment_id], query) if experiment else []
     return matches[0] if matches else None
 

@@ -274,13 +274,47 @@ def test_each_value_of_a_comparison_is_a_nested_run_and_a_row(clone):
     assert set(nested) == {"2", "3"}
     for value, run in nested.items():
         assert run.info.status == "FINISHED"
-        assert run.data.params["epochs"] == "1"
+        assert run.data.params["train.epochs"] == "1"
         mse = metrics[value]["validation"]["mse"]
         assert run.data.metrics["validation/mse"] == mse == float(table[value]["best_mse"])
         assert metrics[value]["epochs"] == 1
     two, three = (nested[value].data.params for value in ("2", "3"))
-    assert {name for name in two if two[name] != three[name]} == {"model.latent_dim"}
+    assert {name for name in two if two[name] != three[name]} == {"train.model.latent_dim"}
     assert clone.plots("compare/latent_dim") == {"curves.png", "values.png", "maps.png"}
+
+
+def test_nested_runs_have_the_tags_of_their_stage_and_share_its_parameter_names(clone):
+    kinds = {
+        "search": {"trial"},
+        "compare@latent_dim": {"compared value"},
+        "denoise": {"denoiser"},
+        "finetune": {"baseline", "label budget"},
+    }
+    newest = clone.newest()
+    for stage, expected in kinds.items():
+        parent, nested = newest[stage], clone.nested(newest[stage]).values()
+        assert {child.data.tags["kind"] for child in nested} == expected
+        for child in nested:
+            for tag in ("stage", "dataset", "data_hash", "seed", "git_commit", "fingerprint"):
+                assert child.data.tags[tag] == parent.data.tags[tag], (stage, tag)
+        for child in nested:  # siblings differ in a parameter
+            same = [other for other in nested if other.data.params == child.data.params]
+            assert same == [child], stage
+    for stage in ("denoise", "finetune"):
+        for child in clone.nested(newest[stage]).values():
+            own = {name for name in child.data.params if name.startswith(stage)}
+            assert own
+            assert own <= set(newest[stage].data.params)
+    compared = clone.nested(newest["compare@latent_dim"])["2"].data.params
+    assert set(newest["train"].data.params) <= set(compared)
+
+
+def test_a_training_with_a_frozen_encoder_is_logged_as_one(clone):
+    runs = clone.nested(clone.newest()["finetune"])
+
+    for name, run in runs.items():
+        frozen = run.data.params["finetune.freeze_encoder"]
+        assert frozen == str("frozen encoder" in name), name
 
 
 def test_dvc_shows_metrics_and_plots(clone):

@@ -65,7 +65,7 @@ def train_vae(project, elbo, seed=0, seconds=3.0):
     write_json(project.outputs("vae") / "metrics.json", {"validation": {"elbo": elbo}})
     with track(project, "vae", "digits", stage_fingerprint(project, "vae", params)) as run:
         run.log_metrics({"seconds": seconds}, step=1)
-        with run.nested("prior") as nested:
+        with run.nested("prior", "fold") as nested:
             nested.log_metrics({"seconds": 2 * seconds}, step=1)
 
 

@@ -286,11 +286,19 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@click.option(
+    "--fix", is_flag=True, help="First let a moved or copied MLflow store find its files."
+)
+def doctor(fix: bool) -> None:
     """Check the environment and the repository, and suggest fixes."""
     from latentlab.commands.doctor import examine
 
-    findings = examine(find_project())
+    project = find_project()
+    if fix:
+        from latentlab.tracking.local_store import adopt_artifacts
+
+        adopt_artifacts(project)
+    findings = examine(project)
     for finding in findings:
         click.echo(finding.line)
     sys.exit(ENVIRONMENT if any(finding.fatal for finding in findings) else SUCCESS)

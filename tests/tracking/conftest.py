@@ -54,3 +54,9 @@ class Runs:
 @pytest.fixture
 def runs(project):
     return Runs(project)
+
+
+@pytest.fixture
+def runs_of():
+    """Return the runs in the store of another project."""
+    return Runs

@@ -18,7 +18,7 @@ from latentlab.tracking.run import track
 
 with track(Project(*[Path(sys.argv[1])] * 2), "search", "shapes", "fingerprint") as run:
     run.log_epoch({"epoch": 1, "train/loss": 1.0})
-    with run.nested("trial 0") as nested:
+    with run.nested("trial 0", "trial") as nested:
         nested.log_epoch({"epoch": 1, "train/loss": 2.0})
         time.sleep(600)
 """
@@ -79,11 +79,11 @@ def run_stage(project, stage, fingerprint, epochs, interrupted=False):
     """Log a stage with two folds, perhaps interrupted during the first fold."""
     with track(project, stage, "shapes", fingerprint) as run:
         log(run, epochs)
-        with run.nested("fold 1") as nested:
+        with run.nested("fold 1", "fold") as nested:
             log(nested, epochs)
             if interrupted:
                 raise KeyboardInterrupt
-        with run.nested("fold 2") as nested:
+        with run.nested("fold 2", "fold") as nested:
             log(nested, epochs)
 
 

@@ -30,7 +30,7 @@ def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monk
         run.log_metrics({"validation": {"mse": 0.25}}, step=2)
         run.log_files(project.root / "plots")
         run.log_files(project.root / "table.csv")
-        with run.nested("fold 1") as nested:
+        with run.nested("fold 1", "fold") as nested:
             nested.log_params({"l1": 0.5})
             nested.log_epoch({"epoch": 1, "train/loss": 7.0})
 
@@ -58,7 +58,7 @@ def test_a_stage_that_raises_fails_its_runs_with_the_reason(project, runs):
     with (
         pytest.raises(ValueError, match="too hot"),
         track(project, "train", "shapes", "fingerprint") as run,
-        run.nested("trial 0"),
+        run.nested("trial 0", "trial"),
     ):
         raise ValueError("too hot")
 

@@ -1,11 +1,17 @@
 import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 
 import mlflow
 import pytest
 
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.project import Project
+from latentlab.tracking.local_store import other_artifact_folders
 from latentlab.tracking.run import track
 from latentlab.tracking.store import brief, connect, count_runs, store_uri
 
@@ -35,7 +41,7 @@ def test_runs_go_to_the_store_that_the_environment_names(tmp_path, monkeypatch, 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
     assert store_uri(project) == other
 
-    with track(project, "train", "shapes", "fingerprint") as run, run.nested("fold 1"):
+    with track(project, "train", "shapes", "fingerprint") as run, run.nested("fold 1", "fold"):
         pass
 
     assert not (project.root / "mlflow.db").exists()
@@ -52,6 +58,71 @@ def test_a_deleted_experiment_is_restored(project, runs):
     assert restored.lifecycle_stage == "active"
     assert restored.tags["mlflow.experimentKind"] == "custom_model_development"
     assert restored.artifact_location == (project.home / "mlruns").as_uri()
+
+
+def test_a_copied_checkout_writes_and_finds_artifacts_in_its_own_folder(
+    tmp_path, empty_store, runs_of
+):
+    original = Project(*[tmp_path / "original folder"] * 2)
+    original.root.mkdir()
+    shutil.copy(empty_store, original.root)
+    (original.root / "plot.txt").write_text("")
+    with track(original, "train", "shapes", "fingerprint") as run:
+        run.log_files(original.root / "plot.txt")
+    copy = Project(*[tmp_path / "copy"] * 2)
+    shutil.copytree(original.root, copy.root)
+    assert other_artifact_folders(copy) == [(original.root / "mlruns").as_uri()]
+    before = sorted(original.root.rglob("*"))
+
+    with track(copy, "vae", "shapes", "fingerprint") as run:
+        run.log_files(copy.root / "plot.txt")
+
+    assert sorted(original.root.rglob("*")) == before
+    assert other_artifact_folders(copy) == []
+    shutil.rmtree(original.root)
+    client = runs_of(copy).client
+    for run in runs_of(copy).all():
+        assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["plot.txt"]
+
+
+def test_several_processes_can_create_the_default_store(tmp_path, runs_of):
+    stage = (
+        "import sys; from pathlib import Path;"
+        "from latentlab.common.project import Project;"
+        "from latentlab.tracking.run import track;"
+        "root = Path(sys.argv[1]);"
+        "run = track(Project(root, root), sys.argv[2], 'shapes', 'fingerprint');"
+        "run.__enter__().log_epoch({'epoch': 1, 'train/loss': 1.0});"
+        "run.__exit__(None, None, None)"
+    )
+    names = [f"stage {number}" for number in range(4)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", stage, str(tmp_path), name]) for name in names
+    ]
+
+    assert [process.wait(timeout=120) for process in started] == [0] * 4
+    runs = runs_of(Project(tmp_path, tmp_path))
+    assert runs.statuses == dict.fromkeys(names, "FINISHED")
+    assert all(run.data.metrics == {"train/loss": 1.0} for run in runs.all())
+
+
+@contextmanager
+def silent_server():
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_does_not_answer_is_reported_within_seconds(project, monkeypatch, message):
+    with silent_server() as hanging:
+        for name, uri in {"hangs": hanging, "is not running": "http://127.0.0.1:1"}.items():
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+            start = time.monotonic()
+            with pytest.raises(EnvironmentProblem) as error, track(project, "train", "shapes", ""):
+                pytest.fail("the stage has started")
+
+            assert time.monotonic() - start < 3
+            message(f"tracking/server {name}", str(error.value).replace(uri, "<uri>"))
 
 
 def test_an_error_is_shortened_to_its_first_informative_line():

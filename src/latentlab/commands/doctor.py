@@ -155,6 +155,7 @@ def _data(project: Project) -> Iterator[Finding]:
 
 
 def _store(project: Project) -> Iterator[Finding]:
+    from latentlab.tracking.local_store import other_artifact_folders
     from latentlab.tracking.store import MAX_RUNS_COUNTED, count_runs, store_uri
 
     uri = store_uri(project)
@@ -162,6 +163,9 @@ def _store(project: Project) -> Iterator[Finding]:
         count = count_runs(project)
         at_least = "at least " if count == MAX_RUNS_COUNTED else ""
         yield Finding("MLflow store", f"{uri}, {at_least}{count} runs")
+        if folders := other_artifact_folders(project):
+            result = f"this checkout was moved or copied; mlflow.db refers to {', '.join(folders)}"
+            yield Finding("MLflow artifacts", result, "run `latentlab doctor --fix`")
     except LatentlabError as error:
         advice = (
             "unset MLFLOW_TRACKING_URI, start its server, or move a damaged mlflow.db elsewhere"

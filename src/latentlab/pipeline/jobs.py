@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ def job_of(
     file: str,
     settings: OptimizationParams,
     build: Callable[[], TrainableModel],
+    params: dict[str, Any],
     train_indices: Tensor | None = None,
     held_out: Tensor | None = None,
     model_dir: Path | None = None,
@@ -34,6 +36,7 @@ def job_of(
         name=name,
         build=build,
         settings=settings,
+        params=params,
         data_dir=stage.project.outputs("fetch"),
         seed=stage.seed if seed is None else seed,
         device=str(stage.device),
@@ -44,23 +47,24 @@ def job_of(
     )
 
 
-def run_and_log_jobs(stage: StageContext, jobs: list[Job]) -> list[Outcome]:
+def run_and_log_jobs(stage: StageContext, kind: str, jobs: list[Job]) -> list[Outcome]:
     """Run all jobs and log each one as a nested run; return the outcomes in the order of `jobs`.
 
-    A job that fails has an `error` in its outcome and does not stop the others.
+    `kind` says what they are, such as `fold`. A job that fails has an `error` in its outcome and
+    does not stop the others.
     """
     outcomes = []
     with progress_bar(stage.name, len(jobs), "trainings") as bar:
         for job, outcome in zip(jobs, run_side_by_side(jobs), strict=True):
             outcomes.append(outcome)
-            _log(stage, job, outcome)
+            _log(stage, kind, job, outcome)
             bar.advance(1)
     return outcomes
 
 
-def run_and_log_all(stage: StageContext, jobs: list[Job]) -> list[Outcome]:
+def run_and_log_all(stage: StageContext, kind: str, jobs: list[Job]) -> list[Outcome]:
     """Run and log all jobs as `run_and_log_jobs`, but raise TrainingDiverged if one failed."""
-    outcomes = run_and_log_jobs(stage, jobs)
+    outcomes = run_and_log_jobs(stage, kind, jobs)
     for outcome in outcomes:
         if outcome.error is not None:
             raise TrainingDiverged(f"{outcome.name}: {outcome.error}")
@@ -73,9 +77,9 @@ def mean_and_deviation(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "std": spread, "n": len(values)}
 
 
-def _log(stage: StageContext, job: Job, outcome: Outcome) -> None:
-    with stage.run.nested(job.name, outcome.error) as run:
-        run.log_params(job.settings.tree())
+def _log(stage: StageContext, kind: str, job: Job, outcome: Outcome) -> None:
+    with stage.run.nested(job.name, kind, outcome.error) as run:
+        run.log_params(job.params)
         for record in outcome.history:
             run.log_epoch(record)
         metrics = {"seconds": outcome.seconds, "parameters": outcome.parameters}

@@ -154,8 +154,11 @@ def _log_and_collect(
 def _log_trial(stage: StageContext, trial: Trial, objectives: list[str]) -> None:
     """Log a trial as a nested run: its values, learning curves, results and state."""
     error = trial.reason if trial.state == FAILED else None
-    with stage.run.nested(f"trial {trial.number}", error) as child:
-        child.log_params(trial.values | {"state": trial.state, "reason": trial.reason})
+    with stage.run.nested(f"trial {trial.number}", "trial", error) as child:
+        child.log_params(trial.values)
+        child.set_tags({"state": trial.state})
+        if trial.state == PRUNED:
+            child.set_tags({"reason": trial.reason})
         for record in trial.history:
             child.log_epoch(record)
         if trial.outcomes:

@@ -32,7 +32,7 @@ def run(stage: StageContext) -> None:
     name = stage.member
     comparison = stage.params.compare[name]
     stage.run.log_params({"compare": {name: comparison.tree()}})
-    outcomes = run_and_log_jobs(stage, _jobs(stage, comparison, info))
+    outcomes = run_and_log_jobs(stage, "compared value", _jobs(stage, comparison, info))
     if all(outcome.error for outcome in outcomes):
         raise TrainingDiverged(f"every training failed; the first one: {outcomes[0].error}")
     _plot(stage, comparison, info, outcomes)
@@ -63,6 +63,7 @@ def _jobs(stage: StageContext, comparison: Comparison, info: DatasetInfo) -> lis
                 str(number),
                 settings,
                 partial(Autoencoder, architecture),
+                params={"train": settings.tree(), "train_images": min(count, len(labels))},
                 train_indices=indices,
                 model_dir=model_dir,
             )

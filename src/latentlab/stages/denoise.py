@@ -31,7 +31,8 @@ def run(stage: StageContext) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # DVC expects them even without entries
     # U-Nets first: they take longest, and a long training at the end would leave cores idle
     names = sorted(entries, key=lambda name: entries[name].network.type != "unet")
-    outcomes = run_and_log_all(stage, [_job(stage, info, name) for name in names]) if names else []
+    jobs = [_job(stage, info, name) for name in names]
+    outcomes = run_and_log_all(stage, "denoiser", jobs) if jobs else []
 
     metrics = {outcome.name: _evaluate(stage, outcome, validation) for outcome in outcomes}
     if outcomes:
@@ -51,6 +52,7 @@ def _job(stage: StageContext, info: DatasetInfo, name: str) -> Job:
         name,
         settings,
         partial(_denoiser, network_builder(settings, info), _corruption(settings)),
+        params={"denoise": {name: settings.tree()}},
         model_dir=stage.output / "model" / name,
     )
 

@@ -116,6 +116,7 @@ def _cross_validate(
             f"fold-{number}",
             settings,
             partial(Autoencoder, Architecture.of(settings.model, info)),
+            params={"train": settings.tree(), "fold": number},
             train_indices=train_indices,
             held_out=held_out,
         )
@@ -123,5 +124,5 @@ def _cross_validate(
             stratified_folds(labels, folds, stage.seed), start=1
         )
     ]
-    errors = [outcome.best["validation/mse"] for outcome in run_and_log_all(stage, jobs)]
+    errors = [outcome.best["validation/mse"] for outcome in run_and_log_all(stage, "fold", jobs)]
     return {"mse": mean_and_deviation(errors)}

@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 
+INHERITED_TAGS = {
+    "stage",
+    "dataset",
+    "data_hash",
+    "seed",
+    "device",
+    "fingerprint",
+    "git_commit",
+    "mlflow.source.git.commit",
+    "dvc_exp_name",
+}
+"""Tags of a stage's run that its nested runs have too, so that one filter finds both."""
+
 
 def serve(pipe: Connection) -> None:
     """Execute the commands that arrive through the pipe until "end" or until the stage is gone.
@@ -71,6 +84,8 @@ class Recording:
     def __init__(self) -> None:
         self._ids: dict[str | None, str] = {}
         self._experiment = ""
+        self._inherited: dict[str, Any] = {}
+        """Those tags of the stage's run that are in `INHERITED_TAGS`."""
         self._epochs: dict[str | None, int] = {}
         """The last epoch logged, by run."""
         self._logged: dict[str | None, set[tuple[str, int, float]]] = {}
@@ -87,11 +102,14 @@ class Recording:
 
         self._experiment = connect(project, f"latentlab/{dataset}")
         end_abandoned_runs(self._experiment)
-        tags = {"stage": stage, "dataset": dataset} | _git_commit(project) | process_tags()
+        tags = {"stage": stage, "dataset": dataset, "kind": "stage"}
+        tags |= _git_commit(project) | process_tags()
         if "DVC_EXP_NAME" in os.environ:
             tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
         tags["fingerprint"] = fingerprint
-        interrupted = self._find(f"tags.fingerprint = '{fingerprint}'") if resume else None
+        self._inherit(tags)
+        same = f"tags.kind = 'stage' and tags.fingerprint = '{fingerprint}'"
+        interrupted = self._find(same) if resume else None
         if interrupted is None:
             active = mlflow.start_run(experiment_id=self._experiment, run_name=stage, tags=tags)
             self._ids[None] = active.info.run_id
@@ -123,6 +141,8 @@ class Recording:
         """Set tags of a run."""
         import mlflow
 
+        if run is None:
+            self._inherit(tags)
         client = mlflow.MlflowClient()
         for key, value in tags.items():
             client.set_tag(self._ids[run], key, value)
@@ -180,8 +200,8 @@ class Recording:
             ],
         )
 
-    def start_child(self, name: str) -> None:
-        """Start a nested run, or resume the one with this name."""
+    def start_child(self, name: str, kind: str) -> None:
+        """Start a nested run of a kind, or resume the one with this name."""
         import mlflow
 
         parent = self._ids[None]
@@ -192,7 +212,7 @@ class Recording:
             mlflow.MlflowClient().update_run(existing, status="RUNNING")
             self._resume(name, existing)
             return
-        tags = {"mlflow.parentRunId": parent} | process_tags()
+        tags = self._inherited | {"mlflow.parentRunId": parent, "kind": kind} | process_tags()
         run = mlflow.MlflowClient().create_run(self._experiment, tags=tags, run_name=name)
         self._ids[name] = run.info.run_id
 
@@ -201,6 +221,10 @@ class Recording:
         import mlflow
 
         mlflow.MlflowClient().set_terminated(self._ids.pop(name), status)
+
+    def _inherit(self, tags: dict[str, Any]) -> None:
+        """Remember tags of the stage's run for its nested runs."""
+        self._inherited |= {key: str(tags[key]) for key in tags if key in INHERITED_TAGS}
 
     def _find(self, filter_string: str) -> str | None:
         """Return the id of the latest matching run that is not running, or None."""

@@ -19,7 +19,7 @@ from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.project import Project
 from latentlab.params.fields import flatten
 from latentlab.tracking.recorder import serve
-from latentlab.tracking.store import brief, store_uri
+from latentlab.tracking.store import brief, check_server, store_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,12 +88,14 @@ class Run:
         self.recorder.send("log_model", name, model_dir, *shapes)
 
     @contextmanager
-    def nested(self, name: str, error: str | None = None) -> Iterator[Run]:
+    def nested(self, name: str, kind: str, error: str | None = None) -> Iterator[Run]:
         """Open a nested run; it ends FINISHED, or FAILED with `error` as the reason.
 
-        If the block raises, the nested run is closed with the stage and takes the stage's status.
+        It has the tags of the stage's run that identify stage, dataset, code and seed, and the tag
+        `kind`, such as `trial` or `fold`. If the block raises, the nested run is closed with the
+        stage and takes the stage's status.
         """
-        self.recorder.send("start_child", name)
+        self.recorder.send("start_child", name, kind)
         yield Run(self.recorder, name)
         if error is None:
             self.recorder.send("end_child", name)
@@ -165,6 +167,7 @@ def track(project: Project, stage: str, dataset: str, fingerprint: str) -> Itera
     If there are checkpoints of this fingerprint, the interrupted run that wrote them is continued.
     Raises EnvironmentProblem if the store cannot be used.
     """
+    check_server(project)
     recorder = Recorder(project)
     try:
         resume = project.checkpoints(stage, fingerprint).is_dir()

@@ -14,6 +14,13 @@ from typing import Any
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.processes import is_alive, this_process
 from latentlab.common.project import Project
+from latentlab.tracking.local_store import (
+    adopt_artifacts,
+    artifacts,
+    creation_lock,
+    database,
+    default_uri,
+)
 
 # MLflow reads these when it is imported; the pipeline works offline and never loads pickles
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -23,30 +30,63 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 MAX_RUNS_COUNTED = 1000
 
+SECONDS_TO_ANSWER = 2.5
+"""How long a tracking server may take to answer before a stage starts."""
+
 
 def store_uri(project: Project) -> str:
     """Return the URI of the tracking store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.home / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(project)
+
+
+def check_server(project: Project) -> None:
+    """Raise EnvironmentProblem if the store is a server that does not answer within seconds."""
+    uri = store_uri(project)
+    if not uri.startswith(("http:", "https:")):
+        return
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
+    except requests.RequestException as error:
+        raise EnvironmentProblem(
+            f"the MLflow server {uri} does not answer ({type(error).__name__}). Start it, or unset "
+            "MLFLOW_TRACKING_URI to use the store of the repository"
+        ) from error
 
 
 def connect(project: Project, experiment: str) -> str:
-    """Select the store and return the id of an experiment, which is created if it is missing."""
+    """Select the store and return the id of an experiment, which is created if it is missing.
+
+    The default store is created if it is missing, also if several processes do so at once.
+    """
     import mlflow
 
     _silence_logs()
     uri = store_uri(project)
     mlflow.set_tracking_uri(uri)
+    # a server chooses its own location; with SQLite, artifacts are in the repository
+    location = artifacts(project).as_uri() if uri.startswith("sqlite:") else None
+    if uri != default_uri(project):
+        return _get_or_create(experiment, location)
+    with creation_lock(project):
+        adopt_artifacts(project)
+        return _get_or_create(experiment, location)
+
+
+def _get_or_create(experiment: str, artifact_location: str | None) -> str:
+    """Return the id of an experiment; without `artifact_location` the store chooses one."""
+    import mlflow
+
     client = mlflow.MlflowClient()
     existing = client.get_experiment_by_name(experiment)
     if existing is not None:
         if existing.lifecycle_stage == "deleted":
             client.restore_experiment(existing.experiment_id)
         return str(existing.experiment_id)
-    # a server chooses its own location; with SQLite, artifacts are next to the database
-    artifacts = (project.home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
     # the UI then opens the view for model training instead of the one for language models
     tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(experiment, artifact_location=artifacts, tags=tags))
+    return str(client.create_experiment(experiment, artifact_location, tags=tags))
 
 
 def process_tags() -> dict[str, Any]:
@@ -76,7 +116,7 @@ def count_runs(project: Project) -> int:
 
     _silence_logs()
     uri = store_uri(project)
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (project.home / "mlflow.db").exists():
+    if uri == default_uri(project) and not database(project).exists():
         return 0
     try:
         client = mlflow.MlflowClient(uri)

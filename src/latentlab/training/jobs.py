@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ class Job:
     trained on the images `train_indices` of the training split (None: all), and validated on the
     images `held_out` of the training split (None: on the validation split). `cost_metrics` are
     names of metrics for `models.cost.cost_metrics`. The network is saved in `model_dir` (None: it
-    is not saved).
+    is not saved). `params` are logged with the training: its effective parameters, nested as in
+    `params.yaml`, and what else distinguishes it from similar trainings.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Job:
     stop_epoch: int | None = None
     cost_metrics: tuple[str, ...] = ()
     model_dir: Path | None = None
+    params: dict[str, Any] = field(default_factory=dict)
 
     def image_sets(self) -> tuple[ImageSet, ImageSet]:
         """Return the images to train on and those to validate on."""

@@ -1,7 +1,7 @@
 """finetune: comparisons with a network from scratch, with all labels and with few of them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ METHODS = {
     "scratch": "from scratch",
 }
 """The methods to train a classifier that are compared, with their names in plots."""
+OF_THE_STAGE = ("search", "scratch_baseline", "label_efficiency")
+"""Parameters of `finetune` that do not concern a single training."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,16 @@ def train_scratch_baseline(
 
     Draws its accuracy together with that of the fine-tuned network, whose records are `history`.
     """
-    build = _classifier_builder(stage, info, settings, "scratch")
-    (outcome,) = run_and_log_all(
-        stage, [job_of(stage, METHODS["scratch"], "scratch", settings, build)]
+    baseline = _with_method(settings, "scratch")
+    job = job_of(
+        stage,
+        METHODS["scratch"],
+        "scratch",
+        baseline,
+        _classifier_builder(stage, info, baseline, "scratch"),
+        params=_params_of(baseline) | {"method": "scratch"},
     )
+    (outcome,) = run_and_log_all(stage, "baseline", [job])
     records = [
         {"epoch": record["epoch"], column: record[ACCURACY]}
         for column, of_network in (("finetuned", history), ("scratch", outcome.history))
@@ -89,7 +97,7 @@ def evaluate_label_efficiency(
         return {}
     trainings = list(_trainings(settings.label_efficiency))
     jobs = [_job(stage, info, settings, settings.label_efficiency, each) for each in trainings]
-    outcomes = run_and_log_all(stage, jobs)
+    outcomes = run_and_log_all(stage, "label budget", jobs)
     accuracies: dict[str, dict[str, list[float]]] = {}
     for training, outcome in zip(trainings, outcomes, strict=True):
         of_methods = accuracies.setdefault(str(training.labels_per_class), {})
@@ -134,12 +142,14 @@ def _job(
         indices = sample_per_class(labels, training.labels_per_class, seed)
         indices = repeat_up_to(indices, comparison.images_per_epoch)
     budget = {"epochs": comparison.epochs, "batch_size": comparison.batch_size, "patience": None}
+    effective = _with_method(settings, training.method).model_copy(update=budget)
     return job_of(
         stage,
         training.name,
         training.file,
-        settings.model_copy(update=budget),
-        _classifier_builder(stage, info, settings, training.method),
+        effective,
+        _classifier_builder(stage, info, effective, training.method),
+        params=_params_of(effective) | asdict(training),
         train_indices=indices,
         seed=seed,
     )
@@ -150,14 +160,26 @@ def _classifier_builder(
 ) -> Callable[[], Classifier]:
     """Return a function that builds the network of one of `METHODS`."""
     autoencoder_dir = stage.project.outputs("train") / "model"
-    freezing = {"freeze_encoder": method == "frozen", "unfreeze_after": None}
     return partial(
         build_classifier,
         autoencoder_dir,
-        settings.model_copy(update=freezing),
+        settings,
         len(info.classes),
         from_scratch=method == "scratch",
     )
+
+
+def _with_method(settings: FinetuneParams, method: str) -> FinetuneParams:
+    """Return the settings of a training with one of `METHODS`."""
+    return settings.model_copy(
+        update={"freeze_encoder": method == "frozen", "unfreeze_after": None}
+    )
+
+
+def _params_of(settings: FinetuneParams) -> dict[str, Any]:
+    """Return the parameters to log: those of the section that concern a single training."""
+    tree = settings.tree()
+    return {"finetune": {name: tree[name] for name in tree if name not in OF_THE_STAGE}}
 
 
 def sample_per_class(labels: Tensor, count: int, seed: int) -> Tensor:

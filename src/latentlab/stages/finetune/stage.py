@@ -35,7 +35,8 @@ def run(stage: StageContext) -> None:
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings, study = _search(stage, info)
-    stage.run.log_params({"finetune": settings.tree()})
+    method = "frozen" if settings.freeze_encoder else "fine_tuned"
+    stage.run.log_params({"finetune": settings.tree(), "method": method})
     write_yaml(stage.output / "settings.yaml", settings.tree())
 
     torch.manual_seed(stage.seed)  # independent of random numbers that a study has drawn
