@@ -134,3 +134,8 @@ def ended_process():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
+
+
+def name_of(run):
+    """Return the stage of a stage's run, and the name of a nested run."""
+    return run.data.tags["stage"] if run.data.tags["kind"] == "stage" else run.info.run_name

@@ -17,7 +17,7 @@ import mlflow
 import pytest
 from ruamel.yaml import YAML
 
-from crafting import copy_checkout
+from crafting import copy_checkout, name_of
 from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
 # SQLAlchemy's, for a query of MLflow's
@@ -89,8 +89,8 @@ class Clone:
         return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
 
     def newest(self, dataset="digits"):
-        """Return the newest top-level run of each name."""
-        return {run.info.run_name: run for run in reversed(self.runs(dataset))}
+        """Return the newest run of each stage."""
+        return {name_of(run): run for run in reversed(self.runs(dataset))}
 
     def nested(self, parent):
         """Return the nested runs of a run by name."""
@@ -148,7 +148,7 @@ def test_no_stage_leaves_temporary_files(clone):
 
 
 def test_every_stage_is_one_finished_run_with_parameters_metrics_and_plots(clone):
-    runs = {run.info.run_name: run for run in clone.runs("digits")}
+    runs = {name_of(run): run for run in clone.runs("digits")}
 
     assert sorted(runs) == sorted(STAGES)
     commit = clone("git", "rev-parse", "HEAD").strip()
@@ -161,8 +161,14 @@ def test_every_stage_is_one_finished_run_with_parameters_metrics_and_plots(clone
         assert run.data.tags["git_commit"] == commit
         assert run.data.tags["stage"] == name
         assert len(run.data.tags["data_hash"]) == 64
-        assert run.inputs.dataset_inputs[0].dataset.name == "digits"
-        assert clone.client.list_artifacts(run.info.run_id, "plots"), name
+        assert run.info.run_name.startswith(name)
+        assert f"dvc repro {name}" in run.data.tags["mlflow.note.content"]
+        artifacts = {each.path for each in clone.client.list_artifacts(run.info.run_id)}
+        assert {"plots", "metrics.json", "params.yaml", "git_diff.patch"} <= artifacts, name
+        contexts = {each.tags[0].value for each in run.inputs.dataset_inputs}
+        assert {each.dataset.name for each in run.inputs.dataset_inputs} == {"digits"}
+        assert contexts <= {"training", "validation", "testing"}
+        assert ("testing" in contexts) == (name in ("fetch", "evaluate"))
         models = run.outputs.model_outputs if run.outputs else []
         assert bool(models) == (name in MODELS)
 
@@ -271,14 +277,15 @@ def test_each_value_of_a_comparison_is_a_nested_run_and_a_row(clone):
     table = {row["value"]: row for row in clone.table("compare/latent_dim/table.csv")}
 
     assert list(metrics) == list(table) == ["2", "3"]
-    assert set(nested) == {"2", "3"}
-    for value, run in nested.items():
+    assert set(nested) == {"latent_dim=2", "latent_dim=3"}
+    for name, run in nested.items():
+        value = name.removeprefix("latent_dim=")
         assert run.info.status == "FINISHED"
         assert run.data.params["train.epochs"] == "1"
         mse = metrics[value]["validation"]["mse"]
         assert run.data.metrics["validation/mse"] == mse == float(table[value]["best_mse"])
         assert metrics[value]["epochs"] == 1
-    two, three = (nested[value].data.params for value in ("2", "3"))
+    two, three = (run.data.params for run in nested.values())
     assert {name for name in two if two[name] != three[name]} == {"train.model.latent_dim"}
     assert clone.plots("compare/latent_dim") == {"curves.png", "values.png", "maps.png"}
 
@@ -305,7 +312,7 @@ def test_nested_runs_have_the_tags_of_their_stage_and_share_its_parameter_names(
             own = {name for name in child.data.params if name.startswith(stage)}
             assert own
             assert own <= set(newest[stage].data.params)
-    compared = clone.nested(newest["compare@latent_dim"])["2"].data.params
+    compared = clone.nested(newest["compare@latent_dim"])["latent_dim=2"].data.params
     assert set(newest["train"].data.params) <= set(compared)
 
 
@@ -504,7 +511,7 @@ def test_a_folder_of_color_images_needs_only_its_name_in_params_yaml(clone):
 
     assert sorted(clone.repro()) == sorted(STAGES)
 
-    assert {run.info.run_name for run in clone.runs("shapes")} == set(STAGES)
+    assert {name_of(run) for run in clone.runs("shapes")} == set(STAGES)
     info = json.loads((clone.root / "outputs" / "fetch" / "dataset.json").read_text())
     assert info["classes"] == sorted(SHAPES)
     assert info["image_shape"] == [3, 32, 32]

@@ -10,6 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from crafting import name_of
 from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
 # SQLAlchemy warns about a query of MLflow
@@ -46,7 +47,7 @@ def test_every_stage_runs_on_a_folder_of_images(metrics, checkout):
     client = mlflow.MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("latentlab/shapes")
     runs = client.search_runs([experiment.experiment_id])
-    named = {run.info.run_name: run for run in runs}
+    named = {name_of(run): run for run in runs}
     nested = {"trial 0", "trial 1", "fold 1", "fold 2", "from scratch", *SMALL["denoise"]}
     classifiers = {name for name in named if "labels, " in name}
     assert set(named) == {*STAGES, *nested} | classifiers

@@ -4,7 +4,7 @@ import mlflow
 import pytest
 from ruamel.yaml import YAML
 
-from crafting import FOUND, write_random_splits
+from crafting import FOUND, name_of, write_random_splits
 from latentlab.common.files import write_text
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.io import save_model
@@ -33,11 +33,11 @@ class Bench:
         yaml.dump(document, self.project.params)
 
     def runs(self):
-        """Return all runs by name, nested runs included."""
+        """Return the runs of stages by stage, and nested runs by name."""
         client = mlflow.MlflowClient(f"sqlite:///{self.project.home / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("latentlab/digits")
         runs = client.search_runs([experiment.experiment_id])
-        return {run.info.run_name: run for run in runs}
+        return {name_of(run): run for run in runs}
 
 
 @pytest.fixture

@@ -94,9 +94,13 @@ class TestComparison:
 
         assert answer.code == 0, answer.err
         runs = bench.runs()
-        assert runs["compare@optimizer"].info.status == runs["adagrad"].info.status == "FINISHED"
-        assert runs["adam"].info.status == "FAILED"
-        assert "epoch 2, step 1 of 2 " in runs["adam"].data.tags["reason"]
+        assert (
+            runs["compare@optimizer"].info.status
+            == runs["optimizer=adagrad"].info.status
+            == "FINISHED"
+        )
+        assert runs["optimizer=adam"].info.status == "FAILED"
+        assert "epoch 2, step 1 of 2 " in runs["optimizer=adam"].data.tags["reason"]
         with (bench.project.outputs("compare/optimizer") / "table.csv").open() as file:
             rows = {row["value"]: row for row in csv.DictReader(file)}
         assert rows["adagrad"]["error"] == ""

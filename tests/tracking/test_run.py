@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -24,27 +25,36 @@ def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monk
         run.set_tags({"seed": 3, "device": "cpu"})
         run.log_params({"train": {"model": {"hidden": 8}, "learning_rate": 0.1}})
         run.log_dataset(info)
+        for split in ("train", "validation", "train"):
+            run.log_split(info, split)
         run.log_epoch({"epoch": 1, "train/loss": 2.0})
         run.log_epoch({"epoch": 2, "train/loss": 1.0})
         run.log_epoch({"epoch": 1, "train/loss": 2.0})  # ignored, because it is logged already
         run.log_metrics({"validation": {"mse": 0.25}}, step=2)
+        run.set_name("train latent 8")
+        run.describe({"validation/mse": 0.25})
         run.log_files(project.root / "plots")
         run.log_files(project.root / "table.csv")
         with run.nested("fold 1", "fold") as nested:
             nested.log_params({"l1": 0.5})
             nested.log_epoch({"epoch": 1, "train/loss": 7.0})
 
-    run, nested = runs["train"], runs["fold 1"]
+    run, nested = runs["train latent 8 (bold-idea)"], runs["fold 1"]
     assert run.info.status == nested.info.status == "FINISHED"
     assert run.data.params["train.model.hidden"] == "8"
     assert run.data.params["dataset.train"] == "5"
     assert run.data.metrics == {"train/loss": 1.0, "validation/mse": 0.25}
-    assert runs.steps("train", "train/loss") == [1, 2]
+    assert runs.steps(run.info.run_name, "train/loss") == [1, 2]
     tags = {"stage": "train", "dataset": "shapes", "seed": "3", "device": "cpu"}
     tags |= {"data_hash": "d" * 64, "fingerprint": "f" * 64, "dvc_exp_name": "bold-idea"}
     assert tags.items() <= run.data.tags.items()
     assert "reason" not in run.data.tags
-    assert run.inputs.dataset_inputs[0].dataset.name == "shapes"
+    inputs = [(each.dataset.name, each.tags[0].value) for each in run.inputs.dataset_inputs]
+    assert sorted(inputs) == [("shapes", "training"), ("shapes", "validation")]
+    note = run.data.tags["mlflow.note.content"]
+    assert (
+        note == f"| metric | value |\n|---|--:|\n| validation/mse | 0.25 |\n\nData hash: `{'d' * 64}`"
+    )
     assert run.info.artifact_uri.startswith((project.root / "mlruns").as_uri())
     artifacts = project.root / "mlruns" / run.info.run_id / "artifacts"
     assert (artifacts / "plots" / "loss.png").read_bytes() == b"png"
@@ -52,6 +62,29 @@ def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monk
     assert nested.data.params == {"l1": "0.5"}
     assert nested.data.metrics == {"train/loss": 7.0}
     assert nested.data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert (run.data.tags["kind"], nested.data.tags["kind"]) == ("stage", "fold")
+    assert tags.items() <= nested.data.tags.items()
+
+
+def test_uncommitted_changes_are_tagged_and_attached(project, runs):
+    git = ["git", "-C", str(project.root), "-c", "user.name=t", "-c", "user.email=t@t"]
+    (project.root / "params.yaml").write_text("epochs: 1\n")
+    (project.root / ".gitignore").write_text("mlflow.db*\nmlruns\n.latentlab\n")
+    (project.root / "outputs").mkdir()
+    for command in ("init -q", "add .", "commit -qm first"):
+        subprocess.run([*git, *command.split()], check=True)
+    (project.root / "outputs" / "metrics.json").write_text("{}")  # not a change of the inputs
+    with track(project, "clean", "shapes", "fingerprint"):
+        pass
+    (project.root / "params.yaml").write_text("epochs: 2\n")
+    with track(project, "dirty", "shapes", "fingerprint"):
+        pass
+
+    assert runs["clean"].data.tags["git_dirty"] == "false"
+    assert runs["dirty"].data.tags["git_dirty"] == "true"
+    assert runs.client.list_artifacts(runs["clean"].info.run_id) == []
+    diff = project.root / "mlruns" / runs["dirty"].info.run_id / "artifacts" / "git_diff.patch"
+    assert "-epochs: 1\n+epochs: 2\n" in diff.read_text()
 
 
 def test_a_stage_that_raises_fails_its_runs_with_the_reason(project, runs):

@@ -22,6 +22,8 @@ ON_CPU = ("fetch", "evaluate")
 HELD_OUT_SPLITS = {"validation", "test"}
 SUMMARY_METRICS = 4
 """Number of metrics printed at the end of a stage."""
+DESCRIBED_METRICS = 10
+"""Number of metrics in the description of an MLflow run."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ class StageContext:
         return info
 
     def load_split(self, split: str) -> ImageSet:
-        """Load one of the splits that `fetch` wrote."""
-        return load_split(self.project.outputs("fetch"), split)
+        """Load one of the splits that `fetch` wrote, and log it to MLflow as an input."""
+        folder = self.project.outputs("fetch")
+        self.run.log_split(load_info(folder), split)
+        return load_split(folder, split)
 
     @property
     def checkpoints(self) -> Path:
@@ -78,26 +82,34 @@ class StageContext:
         """Delete the checkpoints of this stage."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
+    def name_run(self, summary: str) -> None:
+        """Name the MLflow run after the stage and the settings that distinguish its executions."""
+        self.run.set_name(f"{self.name} {summary}")
+
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write `metrics.json`, log all metrics and plots to MLflow, and print a summary."""
+        """Write `metrics.json`, log it with all values and plots to MLflow; print a summary."""
         path = self.output / "metrics.json"
         write_json(path, metrics)
         note(f"{self.name}: {_summary(metrics)}; {path.relative_to(self.project.root)}")
         self.run.log_metrics(metrics, step=metrics.get("epochs", 0))
-        if self.plots.is_dir():
-            self.run.log_files(self.plots)
+        self.run.describe(_most_important(metrics, DESCRIBED_METRICS))
+        for file in (path, self.plots):
+            if file.exists():
+                self.run.log_files(file)
+
+
+def _most_important(metrics: dict[str, Any], count: int) -> dict[str, float]:
+    """Return the first `count` metrics of held-out splits, or of all if there are none of these."""
+    values = flatten(metrics, separator="/")
+    held_out = [name for name in values if HELD_OUT_SPLITS.intersection(name.split("/")[:-1])]
+    return {name: values[name] for name in (held_out or list(values))[:count]}
 
 
 def _summary(metrics: dict[str, Any]) -> str:
-    """Return the first few metrics and the number of those left out.
-
-    Metrics of held-out splits are preferred to all others.
-    """
-    values = flatten(metrics, separator="/")
-    held_out = [name for name in values if HELD_OUT_SPLITS.intersection(name.split("/")[:-1])]
-    shown = (held_out or list(values))[:SUMMARY_METRICS]
-    parts = [f"{name} {_format(values[name])}" for name in shown]
-    if left_out := len(values) - len(shown):
+    """Return the most important metrics and the number of those left out."""
+    shown = _most_important(metrics, SUMMARY_METRICS)
+    parts = [f"{name} {_format(value)}" for name, value in shown.items()]
+    if left_out := len(flatten(metrics, separator="/")) - len(shown):
         parts.append(f"{left_out} more")
     return ", ".join(parts) or "no metrics"
 
@@ -114,4 +126,5 @@ def prepare_stage(
     if name in ON_CPU:
         device = torch.device("cpu")
     run.set_tags({"device": str(device), "seed": params.runtime.seed})
+    run.log_files(project.params)
     return StageContext(name, fingerprint, project, params, device, run)

@@ -47,17 +47,19 @@ def job_of(
     )
 
 
-def run_and_log_jobs(stage: StageContext, kind: str, jobs: list[Job]) -> list[Outcome]:
+def run_and_log_jobs(
+    stage: StageContext, kind: str, jobs: list[Job], run_name: str = "{}"
+) -> list[Outcome]:
     """Run all jobs and log each one as a nested run; return the outcomes in the order of `jobs`.
 
-    `kind` says what they are, such as `fold`. A job that fails has an `error` in its outcome and
-    does not stop the others.
+    `kind` says what they are, such as `fold`, and `{}` in `run_name` stands for a job's name. A job
+    that fails has an `error` in its outcome and does not stop the others.
     """
     outcomes = []
     with progress_bar(stage.name, len(jobs), "trainings") as bar:
         for job, outcome in zip(jobs, run_side_by_side(jobs), strict=True):
             outcomes.append(outcome)
-            _log(stage, kind, job, outcome)
+            _log(stage, kind, run_name.format(job.name), job, outcome)
             bar.advance(1)
     return outcomes
 
@@ -77,8 +79,8 @@ def mean_and_deviation(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "std": spread, "n": len(values)}
 
 
-def _log(stage: StageContext, kind: str, job: Job, outcome: Outcome) -> None:
-    with stage.run.nested(job.name, kind, outcome.error) as run:
+def _log(stage: StageContext, kind: str, name: str, job: Job, outcome: Outcome) -> None:
+    with stage.run.nested(name, kind, outcome.error) as run:
         run.log_params(job.params)
         for record in outcome.history:
             run.log_epoch(record)

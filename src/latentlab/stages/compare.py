@@ -32,7 +32,13 @@ def run(stage: StageContext) -> None:
     name = stage.member
     comparison = stage.params.compare[name]
     stage.run.log_params({"compare": {name: comparison.tree()}})
-    outcomes = run_and_log_jobs(stage, "compared value", _jobs(stage, comparison, info))
+    leaf = comparison.parameter and comparison.parameter.rpartition(".")[2]
+    outcomes = run_and_log_jobs(
+        stage,
+        "compared value",
+        _jobs(stage, comparison, info),
+        run_name=f"{leaf}={{}}" if leaf else "{}",
+    )
     if all(outcome.error for outcome in outcomes):
         raise TrainingDiverged(f"every training failed; the first one: {outcomes[0].error}")
     _plot(stage, comparison, info, outcomes)

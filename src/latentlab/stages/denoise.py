@@ -26,6 +26,7 @@ def run(stage: StageContext) -> None:
     """Write the models, their learning curves and restored validation images."""
     info, validation = stage.load_info(), stage.load_split("validation")
     entries = stage.params.denoise
+    stage.name_run(", ".join(entries))
     stage.run.log_params({"denoise": {name: each.tree() for name, each in entries.items()}})
     for folder in (stage.output / "model", stage.plots):
         folder.mkdir(parents=True, exist_ok=True)  # DVC expects them even without entries

@@ -47,8 +47,11 @@ def run(stage: StageContext) -> None:
         for index, name in enumerate(info.classes[:SHOWN_CLASSES])
     }
     plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images of each class")
+    stage.name_run(f"{info.name} {settings.image_size}x{settings.image_size}")
     stage.run.log_params({"data": settings.tree()})
     stage.run.log_dataset(info)
+    for split in info.sizes:
+        stage.run.log_split(info, split)
     stage.write_metrics(
         {
             "classes": len(info.classes),

@@ -30,6 +30,7 @@ def run(stage: StageContext) -> None:
     """Write the generator, learning curves, samples, and samples after each epoch."""
     info = stage.load_info()
     settings = stage.params.gan
+    stage.name_run(f"{settings.loss} loss, noise {settings.noise_dim}")
     stage.run.log_params({"gan": settings.tree()})
 
     reference = load_model(ReferenceClassifier, stage.project.outputs("reference") / "model")

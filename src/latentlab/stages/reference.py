@@ -15,6 +15,7 @@ def run(stage: StageContext) -> None:
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings = stage.params.reference
+    stage.name_run("-".join(map(str, settings.channels)))
     stage.run.log_params({"reference": settings.tree()})
     training_options = ClassifierTrainingOptions(
         label_smoothing=settings.label_smoothing,

@@ -17,6 +17,7 @@ def run(stage: StageContext) -> None:
     """Run the study; write `best_params.yaml` for `train`, the table of trials and the plots."""
     info = stage.load_info()
     settings = stage.params.search
+    stage.name_run(f"{settings.trials} trials")
     stage.run.log_params({"search": settings.study_settings})
     stage.run.set_tags(settings.execution_settings)  # tags may differ when resumed
     make_candidate = partial(candidate, stage.params, info)

@@ -35,6 +35,8 @@ def run(stage: StageContext) -> None:
     info, validation = stage.load_info(), stage.load_split("validation")
     settings = resolved_params(stage.project, stage.params).train
     training = _prepare_training(stage, settings, info)
+    channels = "-".join(map(str, settings.model.channels))
+    stage.name_run(f"latent {settings.model.latent_dim}, {channels}")
     stage.run.log_params({"train": settings.tree()})
     stage.run.set_tags({"processes": training.group.world_size})
     if settings.folds is not None:  # fail before a long training

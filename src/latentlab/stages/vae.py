@@ -31,6 +31,7 @@ def run(stage: StageContext) -> None:
     info = stage.load_info()
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings = stage.params.vae
+    stage.name_run(f"latent {settings.model.latent_dim}, beta {settings.beta:g}")
     stage.run.log_params({"vae": settings.tree()})
 
     kl_schedule = KlSchedule(settings.beta, settings.warmup_epochs, settings.free_bits)

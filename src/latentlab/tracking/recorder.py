@@ -29,10 +29,17 @@ INHERITED_TAGS = {
     "device",
     "fingerprint",
     "git_commit",
+    "git_dirty",
     "mlflow.source.git.commit",
     "dvc_exp_name",
 }
 """Tags of a stage's run that its nested runs have too, so that one filter finds both."""
+
+DIFF = "git_diff.patch"
+"""Artifact with the uncommitted changes of the work tree."""
+
+CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
+"""MLflow's name for the use of each split."""
 
 
 def serve(pipe: Connection) -> None:
@@ -88,6 +95,8 @@ class Recording:
         """Those tags of the stage's run that are in `INHERITED_TAGS`."""
         self._epochs: dict[str | None, int] = {}
         """The last epoch logged, by run."""
+        self._splits: set[tuple[str | None, str]] = set()
+        """The runs and splits that are logged as inputs."""
         self._logged: dict[str | None, set[tuple[str, int, float]]] = {}
         """Metrics that a resumed run already has: name, step, value."""
 
@@ -104,6 +113,8 @@ class Recording:
         end_abandoned_runs(self._experiment)
         tags = {"stage": stage, "dataset": dataset, "kind": "stage"}
         tags |= _git_commit(project) | process_tags()
+        diff = _uncommitted_changes(project)
+        tags["git_dirty"] = str(diff is not None).lower()
         if "DVC_EXP_NAME" in os.environ:
             tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
         tags["fingerprint"] = fingerprint
@@ -116,6 +127,8 @@ class Recording:
         else:
             mlflow.start_run(run_id=interrupted)
             self._resume(None, interrupted)
+        if diff:
+            mlflow.log_text(diff, DIFF, run_id=self._ids[None])
 
     def log_params(self, run: str | None, params: dict[str, Any]) -> None:
         """Log flat parameters."""
@@ -156,17 +169,43 @@ class Recording:
         else:
             mlflow.log_artifact(str(path), run_id=self._ids[run])
 
-    def log_dataset(self, run: str | None, name: str, digest: str, files: str) -> None:
-        """Log the dataset as an input of a run; `files` are the names of its raw files."""
+    def set_name(self, run: str | None, name: str) -> None:
+        """Rename a run; add the name of the DVC experiment."""
+        import mlflow
+
+        if "DVC_EXP_NAME" in os.environ:
+            name += f" ({os.environ['DVC_EXP_NAME']})"
+        mlflow.MlflowClient().update_run(self._ids[run], name=name)
+
+    def describe(self, run: str | None, metrics: dict[str, float]) -> None:
+        """Write the description of a run in Markdown: metrics, and how to reproduce them."""
+        tags = self._inherited
+        rows = [f"| {name} | {value:.4g} |" for name, value in metrics.items()]
+        steps = [f"Data hash: `{tags['data_hash']}`"] if "data_hash" in tags else []
+        if "git_commit" in tags:
+            steps.append(
+                f"Reproduce: `git checkout {tags['git_commit']}`, `dvc repro {tags['stage']}`"
+            )
+        if tags["git_dirty"] == "true":
+            steps.append(f"The work tree had uncommitted changes: see the artifact `{DIFF}`")
+        table = ["| metric | value |", "|---|--:|", *rows, ""] if rows else []
+        self.set_tags(run, {"mlflow.note.content": "\n".join([*table, "\n\n".join(steps)])})
+
+    def log_split(self, run: str | None, name: str, digest: str, split: str, files: str) -> None:
+        """Log a split as an input of a run, once; `files` are the names of the raw files."""
         import mlflow
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
 
-        source = CodeDatasetSource(tags={"files": files})
+        if (run, split) in self._splits:
+            return
+        self._splits.add((run, split))
+        source = CodeDatasetSource(tags={"files": files, "split": split})
         # MLflow accepts digests of at most 36 characters, and leaves `profile` abstract by mistake
-        dataset = MetaDataset(source, name=name, digest=digest[:36])  # type: ignore[abstract]
-        context = [InputTag("mlflow.data.context", "training")]
+        digest = f"{digest[:25]}-{split}"
+        dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
+        context = [InputTag("mlflow.data.context", CONTEXTS[split])]
         mlflow.MlflowClient().log_inputs(
             self._ids[run], [DatasetInput(dataset._to_mlflow_entity(), context)]
         )
@@ -268,3 +307,20 @@ def _git_commit(project: Project) -> dict[str, str]:
         return {}
     commit = result.stdout.strip()
     return {"git_commit": commit, "mlflow.source.git.commit": commit}
+
+
+def _uncommitted_changes(project: Project) -> str | None:
+    """Return the difference between the work tree and the commit; None if there is none.
+
+    Files that `dvc repro` itself writes are left out, and new files are not part of the text.
+    """
+    paths = ["--", ".", ":!dvc.lock", ":!outputs"]
+    git = ["git", "-C", str(project.root)]
+    try:
+        status, diff = (
+            subprocess.run([*git, *command, *paths], capture_output=True, text=True, check=True)
+            for command in (["status", "--porcelain"], ["diff", "HEAD"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return diff.stdout if status.stdout else None

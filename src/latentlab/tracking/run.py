@@ -68,12 +68,23 @@ class Run:
         """Log a file, or a folder under its own name, as artifacts."""
         self.recorder.send("log_files", self.child, path)
 
+    def set_name(self, name: str) -> None:
+        """Name the run; the name of the DVC experiment is added if there is one."""
+        self.recorder.send("set_name", self.child, name)
+
+    def describe(self, metrics: dict[str, float]) -> None:
+        """Write the description of the run: these metrics, and how to reproduce it."""
+        self.recorder.send("describe", self.child, metrics)
+
     def log_dataset(self, info: DatasetInfo) -> None:
-        """Log the dataset of the run: its name, digest, sizes and raw files."""
+        """Log name, digest and sizes of the dataset."""
         self.set_tags({"dataset": info.name, "data_hash": info.digest})
         self.log_params({"dataset": info.sizes})
+
+    def log_split(self, info: DatasetInfo, split: str) -> None:
+        """Log a split of the dataset as an input of the run, once."""
         files = ", ".join(info.sha256)
-        self.recorder.send("log_dataset", self.child, info.name, info.digest, files)
+        self.recorder.send("log_split", self.child, info.name, info.digest, split, files)
 
     def log_model(
         self, model_dir: Path, example: Tensor, output: Tensor, name: str = "model"

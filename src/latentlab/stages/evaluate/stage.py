@@ -60,6 +60,7 @@ class Models:
 
 def run(stage: StageContext) -> None:
     """Write `metrics.json`, the tables of confusion and robustness, and all plots."""
+    stage.name_run(stage.params.data.name)
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
     metrics: dict[str, dict[str, Any]] = {}
     with (

@@ -20,6 +20,7 @@ from latentlab.pipeline.study_run import StudyResult, run_study, trial_params, w
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.search.study import Candidate
 from latentlab.stages.finetune.label_efficiency import (
+    METHODS,
     evaluate_label_efficiency,
     train_scratch_baseline,
 )
@@ -36,6 +37,7 @@ def run(stage: StageContext) -> None:
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings, study = _search(stage, info)
     method = "frozen" if settings.freeze_encoder else "fine_tuned"
+    stage.name_run(METHODS[method])
     stage.run.log_params({"finetune": settings.tree(), "method": method})
     write_yaml(stage.output / "settings.yaml", settings.tree())
 
