@@ -18,6 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from crafting import copy_checkout, name_of
+from latentlab.pipeline.headlines import headline_metrics
 from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
 # SQLAlchemy's, for a query of MLflow's
@@ -154,7 +155,6 @@ def test_every_stage_is_one_finished_run_with_parameters_metrics_and_plots(clone
     commit = clone("git", "rev-parse", "HEAD").strip()
     for name, run in runs.items():
         assert run.info.status == "FINISHED"
-        assert run.data.metrics
         assert any(
             param.startswith(("data.", f"{name.replace('@', '.')}.")) for param in run.data.params
         )
@@ -181,6 +181,37 @@ def test_metrics_in_mlflow_equal_those_in_metrics_json(clone):
     assert run.data.metrics["test/classifier/accuracy"] == test["classifier"]["accuracy"]
     assert 0 < test["autoencoder"]["mse"] < 0.2
     assert 0 < test["classifier"]["accuracy"] <= 1
+
+
+def test_mlflow_has_headline_metrics_and_learning_curves_only(clone):
+    headlines, curves = set(), {"seconds"}
+    for stage, run in clone.newest().items():
+        folder = stage.replace("@", "/")
+        expected = headline_metrics(stage, clone.metrics(folder))
+        assert expected.items() <= run.data.metrics.items()
+        headlines |= set(expected)
+        if (clone.root / "outputs" / folder / "history.csv").exists() and stage != "denoise":
+            curves |= set(clone.table(f"{folder}/history.csv")[0])
+        assert set(run.data.metrics) <= headlines | curves, stage
+
+    assert len(headlines) <= 40
+
+
+def test_tables_are_logged_so_that_mlflow_can_show_them(clone):
+    runs = clone.newest()
+    for stage, tables in {
+        "search": ["trials"],
+        "compare@latent_dim": ["table"],
+        "denoise": ["history"],
+        "finetune": ["history", "label_efficiency", "trials"],
+        "evaluate": ["confusion", "robustness"],
+    }.items():
+        for name in tables:
+            rows = clone.table(f"{stage.replace('@', '/')}/{name}.csv")
+            path = clone.client.download_artifacts(runs[stage].info.run_id, f"{name}.json")
+            table = json.loads(Path(path).read_text())
+            assert table["columns"] == list(rows[0]), (stage, name)
+            assert len(table["data"]) == len(rows)
 
 
 def test_robustness_is_measured_for_every_corruption_severity_and_method(clone):

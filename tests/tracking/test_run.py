@@ -53,7 +53,8 @@ def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monk
     assert sorted(inputs) == [("shapes", "training"), ("shapes", "validation")]
     note = run.data.tags["mlflow.note.content"]
     assert (
-        note == f"| metric | value |\n|---|--:|\n| validation/mse | 0.25 |\n\nData hash: `{'d' * 64}`"
+        note
+        == f"| metric | value |\n|---|--:|\n| validation/mse | 0.25 |\n\nData hash: `{'d' * 64}`"
     )
     assert run.info.artifact_uri.startswith((project.root / "mlruns").as_uri())
     artifacts = project.root / "mlruns" / run.info.run_id / "artifacts"

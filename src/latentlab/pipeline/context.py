@@ -7,23 +7,21 @@ from typing import Any
 
 import torch
 
-from latentlab.common.files import write_json
+from latentlab.common.files import write_csv, write_json
 from latentlab.common.progress import note
 from latentlab.common.project import Project
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
 from latentlab.models.device import prepare
 from latentlab.params.fields import flatten
 from latentlab.params.schema import Params
+from latentlab.pipeline.headlines import headline_metrics
 from latentlab.tracking.run import Run
 
 ON_CPU = ("fetch", "evaluate")
 """Stages that always run on the CPU, so that their metrics do not depend on the device."""
 
-HELD_OUT_SPLITS = {"validation", "test"}
 SUMMARY_METRICS = 4
 """Number of metrics printed at the end of a stage."""
-DESCRIBED_METRICS = 10
-"""Number of metrics in the description of an MLflow run."""
 
 
 @dataclass(frozen=True)
@@ -87,29 +85,29 @@ class StageContext:
         self.run.set_name(f"{self.name} {summary}")
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write `metrics.json`, log it with all values and plots to MLflow; print a summary."""
+        """Write `metrics.json`, log it with plots and headline metrics, and print a summary."""
         path = self.output / "metrics.json"
         write_json(path, metrics)
-        note(f"{self.name}: {_summary(metrics)}; {path.relative_to(self.project.root)}")
-        self.run.log_metrics(metrics, step=metrics.get("epochs", 0))
-        self.run.describe(_most_important(metrics, DESCRIBED_METRICS))
+        headlines = headline_metrics(self.name, metrics)
+        note(f"{self.name}: {_summary(metrics, headlines)}; {path.relative_to(self.project.root)}")
+        self.run.log_metrics(headlines, step=metrics.get("epochs", 0))
+        self.run.describe(headlines)
         for file in (path, self.plots):
             if file.exists():
                 self.run.log_files(file)
 
+    def write_table(self, file: str, rows: list[dict[str, Any]]) -> None:
+        """Write rows with equal keys as a CSV file to the output folder, and log them."""
+        write_csv(self.output / file, rows)
+        self.run.log_table(file.removesuffix(".csv"), rows)
 
-def _most_important(metrics: dict[str, Any], count: int) -> dict[str, float]:
-    """Return the first `count` metrics of held-out splits, or of all if there are none of these."""
+
+def _summary(metrics: dict[str, Any], headlines: dict[str, float]) -> str:
+    """Return the first headline metrics, or the first of all, and the number of those left out."""
     values = flatten(metrics, separator="/")
-    held_out = [name for name in values if HELD_OUT_SPLITS.intersection(name.split("/")[:-1])]
-    return {name: values[name] for name in (held_out or list(values))[:count]}
-
-
-def _summary(metrics: dict[str, Any]) -> str:
-    """Return the most important metrics and the number of those left out."""
-    shown = _most_important(metrics, SUMMARY_METRICS)
-    parts = [f"{name} {_format(value)}" for name, value in shown.items()]
-    if left_out := len(flatten(metrics, separator="/")) - len(shown):
+    shown = list((headlines or values).items())[:SUMMARY_METRICS]
+    parts = [f"{name} {_format(value)}" for name, value in shown]
+    if left_out := len(values) - len(shown):
         parts.append(f"{left_out} more")
     return ", ".join(parts) or "no metrics"
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from latentlab.common.files import write_csv
 from latentlab.common.progress import Bar, note, progress_bar
 from latentlab.data.image_set import stratified_sample
 from latentlab.data.splits import stratified_folds
@@ -183,10 +182,8 @@ def _show_progress(bar: Bar, name: str, ended: list[Trial], best: Trial | None) 
 
 def write_trials(stage: StageContext, result: StudyResult, settings: StudyParams | None) -> None:
     """Write `trials.csv`; without a study the table has no rows."""
-    table = stage.output / "trials.csv"
     rows = [_row(trial, settings) for trial in result.trials] if settings else []
-    write_csv(table, rows or [{"number": ""}])
-    stage.run.log_files(table)
+    stage.write_table("trials.csv", rows or [{"number": ""}])
 
 
 def _row(trial: Trial, settings: StudyParams) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from latentlab.common.errors import TrainingDiverged
-from latentlab.common.files import write_csv
 from latentlab.common.progress import progress_bar
 from latentlab.models.io import SavableModel, save_model
 from latentlab.params.generators import GanParams
@@ -69,7 +68,7 @@ def _write_history(stage: StageContext, training: ResumableTraining) -> None:
     history = training.history
     columns = dict.fromkeys(name for record in history for name in record)
     rows = [{name: record.get(name, "") for name in columns} for record in history]
-    write_csv(stage.output / "history.csv", rows)
+    stage.write_table("history.csv", rows)
 
 
 def _save_best(stage: StageContext, training: ResumableTraining) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.common.errors import ParamsError, TrainingDiverged
-from latentlab.common.files import write_csv
 from latentlab.data.image_set import DatasetInfo, stratified_sample
 from latentlab.evaluation.latent.projection import tsne
 from latentlab.models.autoencoder import Autoencoder
@@ -42,8 +41,7 @@ def run(stage: StageContext) -> None:
     if all(outcome.error for outcome in outcomes):
         raise TrainingDiverged(f"every training failed; the first one: {outcomes[0].error}")
     _plot(stage, comparison, info, outcomes)
-    write_csv(stage.output / "table.csv", [_row(outcome) for outcome in outcomes])
-    stage.run.log_files(stage.output / "table.csv")
+    stage.write_table("table.csv", [_row(outcome) for outcome in outcomes])
     stage.write_metrics({outcome.name: _metrics(outcome) for outcome in outcomes})
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from latentlab.common.files import write_csv
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.reconstruction import restoration_metrics
@@ -41,7 +40,7 @@ def run(stage: StageContext) -> None:
         title = f"Denoising networks on {info.name}"
         ylabel = "validation MSE per pixel"
         plot_overlaid(stage.plots / "curves.png", histories, "validation/mse", ylabel, title)
-    write_csv(stage.output / "history.csv", _history_rows(outcomes))
+    stage.write_table("history.csv", _history_rows(outcomes))
     stage.write_metrics(metrics)
 
 

@@ -160,6 +160,13 @@ class Recording:
         for key, value in tags.items():
             client.set_tag(self._ids[run], key, value)
 
+    def log_table(self, run: str | None, name: str, rows: list[dict[str, Any]]) -> None:
+        """Log rows as the table `<name>.json`."""
+        import mlflow
+
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        mlflow.log_table(columns, f"{name}.json", run_id=self._ids[run])
+
     def log_files(self, run: str | None, path: Path) -> None:
         """Log a file, or a folder under its own name, as artifacts."""
         import mlflow

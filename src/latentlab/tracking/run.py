@@ -64,6 +64,10 @@ class Run:
         """Set tags of the run."""
         self.recorder.send("set_tags", self.child, tags)
 
+    def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Log rows with equal keys as a table, which MLflow shows next to those of other runs."""
+        self.recorder.send("log_table", self.child, name, rows)
+
     def log_files(self, path: Path) -> None:
         """Log a file, or a folder under its own name, as artifacts."""
         self.recorder.send("log_files", self.child, path)

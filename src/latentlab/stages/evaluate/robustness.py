@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from latentlab.common.files import write_csv
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.reconstruction import Restore, restoration_metrics, robustness
@@ -91,4 +90,4 @@ def _write_table(stage: StageContext, results: list[CorruptionResult]) -> None:
         for each in results
         for method, metrics in each.metrics.items()
     ]
-    write_csv(stage.output / "robustness.csv", rows or [{"corruption": ""}])
+    stage.write_table("robustness.csv", rows or [{"corruption": ""}])

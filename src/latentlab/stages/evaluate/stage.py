@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentlab.common.files import write_csv
 from latentlab.common.processes import background_process
 from latentlab.common.progress import progress_bar
 from latentlab.data.image_set import DatasetInfo, ImageSet
@@ -167,7 +166,7 @@ def _evaluate_classifier(
     """Return the metrics of the classifier; write its confusion table and plots."""
     logits = apply_in_batches(classifier, in_batches(test))
     actual, predicted = test.labels.numpy(), logits.argmax(1).numpy()
-    write_csv(stage.output / "confusion.csv", confusion_rows(actual, predicted, info.classes))
+    stage.write_table("confusion.csv", confusion_rows(actual, predicted, info.classes))
     counts = confusion_counts(actual, predicted, len(info.classes))
     title = f"Confusion matrix, {info.name} test split"
     plot_confusion(stage.plots / "confusion.png", counts, info.classes, title)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.common.files import write_csv
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.classifier import Classifier, build_classifier
 from latentlab.params.classification import FinetuneParams, LabelEfficiencyParams
@@ -93,7 +92,7 @@ def evaluate_label_efficiency(
     result is empty, and so is the table.
     """
     if settings.label_efficiency is None:
-        write_csv(stage.output / "label_efficiency.csv", [{LABELS_PER_CLASS: ""}])
+        stage.write_table("label_efficiency.csv", [{LABELS_PER_CLASS: ""}])
         return {}
     trainings = list(_trainings(settings.label_efficiency))
     jobs = [_job(stage, info, settings, settings.label_efficiency, each) for each in trainings]
@@ -116,7 +115,7 @@ def evaluate_label_efficiency(
         {LABELS_PER_CLASS: count} | {method: of_methods[method]["mean"] for method in METHODS}
         for count, of_methods in by_count.items()
     ]
-    write_csv(stage.output / "label_efficiency.csv", rows)
+    stage.write_table("label_efficiency.csv", rows)
     _plot(stage, info, by_count)
     return metrics
 
