@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from latentlab.cli import STAGES, cli
 from latentlab.common.errors import EXIT_CODES
 from latentlab.common.files import write_text
+from latentlab.pipeline.headlines import HEADLINES
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -56,7 +57,7 @@ METRICS_PAGE = """\
 # Metrics
 
 A name is a path: the folder in `outputs/`, then the keys in its `metrics.json`. `gate.yaml` and
-`baselines/` use these names. In MLflow the folder is missing, because it is the name of the run.
+`baselines/` use these names. MLflow has [some of them](#in-mlflow).
 
 Pixels are in [0, 1], so a squared pixel is a number between 0 and 1. What the metrics mean is
 explained in [latent spaces](../explanation/latent-spaces.md) and
@@ -75,6 +76,15 @@ A placeholder matches one part of a name. Some have a fixed set of values:
 For each epoch of a training, MLflow and `history.csv` also contain `learning_rate` and every loss
 term, as `train/<term>` and `validation/<term>`. MLflow contains the duration of the training in
 `seconds`.
+
+## In MLflow
+
+The runs of stages have these metrics as columns, without the folder in their names. `*` stands for one
+part of a name. All metrics are in the artifact `metrics.json` of the run.
+
+| stage | metrics |
+|---|---|
+{headlines}
 """
 
 
@@ -216,7 +226,15 @@ def metrics_page() -> str:
         f"| `{name}` | {', '.join(f'`{value}`' for value in values)} |"
         for name, values in TEXTS["placeholders"].items()
     ]
-    return METRICS_PAGE.format(rows="\n".join(rows), placeholders="\n".join(placeholders))
+    headlines = [
+        f"| `{stage}` | {', '.join(f'`{name}`' for name in names) or 'none'} |"
+        for stage, names in HEADLINES.items()
+    ]
+    return METRICS_PAGE.format(
+        rows="\n".join(rows),
+        placeholders="\n".join(placeholders),
+        headlines="\n".join(headlines),
+    )
 
 
 if __name__ == "__main__":
