@@ -79,8 +79,8 @@ term, as `train/<term>` and `validation/<term>`. MLflow contains the duration of
 
 ## In MLflow
 
-The runs of stages have these metrics as columns, without the folder in their names. `*` stands for one
-part of a name. All metrics are in the artifact `metrics.json` of the run.
+The runs of stages have these metrics as columns, without the folder in their names. `*` stands for
+one part of a name. All metrics are in the artifact `metrics.json` of the run.
 
 | stage | metrics |
 |---|---|

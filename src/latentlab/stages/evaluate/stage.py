@@ -59,7 +59,8 @@ class Models:
 
 def run(stage: StageContext) -> None:
     """Write `metrics.json`, the tables of confusion and robustness, and all plots."""
-    stage.name_run(stage.params.data.name)
+    info = stage.load_info()
+    stage.name_run(info.name)
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
     metrics: dict[str, dict[str, Any]] = {}
     with (
@@ -67,7 +68,7 @@ def run(stage: StageContext) -> None:
         draw_in_background(),
         background_process() as executor,
     ):
-        for part in _evaluate(stage, stage.load_info(), stage.load_split("test"), executor):
+        for part in _evaluate(stage, info, stage.load_split("test"), executor):
             for model, values in part.items():
                 metrics[model] = metrics.get(model, {}) | values
             bar.advance(1)
