@@ -32,7 +32,7 @@ def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monk
         run.log_epoch({"epoch": 1, "train/loss": 2.0})  # ignored, because it is logged already
         run.log_metrics({"validation": {"mse": 0.25}}, step=2)
         run.set_name("train latent 8")
-        run.describe({"validation/mse": 0.25})
+        run.describe({"validation/mse": 0.25, "parameters": 212213})
         run.log_files(project.root / "plots")
         run.log_files(project.root / "table.csv")
         with run.nested("fold 1", "fold") as nested:
@@ -52,10 +52,14 @@ def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monk
     inputs = [(each.dataset.name, each.tags[0].value) for each in run.inputs.dataset_inputs]
     assert sorted(inputs) == [("shapes", "training"), ("shapes", "validation")]
     note = run.data.tags["mlflow.note.content"]
-    assert (
-        note
-        == f"| metric | value |\n|---|--:|\n| validation/mse | 0.25 |\n\nData hash: `{'d' * 64}`"
-    )
+    assert note.splitlines() == [
+        "| metric | value |",
+        "|---|--:|",
+        "| validation/mse | 0.25 |",
+        "| parameters | 212,213 |",
+        "",
+        f"Data hash: `{'d' * 64}`",
+    ]
     assert run.info.artifact_uri.startswith((project.root / "mlruns").as_uri())
     artifacts = project.root / "mlruns" / run.info.run_id / "artifacts"
     assert (artifacts / "plots" / "loss.png").read_bytes() == b"png"

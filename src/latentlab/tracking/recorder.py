@@ -187,7 +187,7 @@ class Recording:
     def describe(self, run: str | None, metrics: dict[str, float]) -> None:
         """Write the description of a run in Markdown: metrics, and how to reproduce them."""
         tags = self._inherited
-        rows = [f"| {name} | {value:.4g} |" for name, value in metrics.items()]
+        rows = [f"| {name} | {_short(value)} |" for name, value in metrics.items()]
         steps = [f"Data hash: `{tags['data_hash']}`"] if "data_hash" in tags else []
         if "git_commit" in tags:
             steps.append(
@@ -303,6 +303,10 @@ class Recording:
         if reason is not None and None in self._ids:
             self.set_tags(None, {"reason": reason})
         mlflow.end_run(status)
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _git_commit(project: Project) -> dict[str, str]:
