@@ -291,13 +291,11 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
 )
 def doctor(fix: bool) -> None:
     """Check the environment and the repository, and suggest fixes."""
-    from latentlab.commands.doctor import examine
+    from latentlab.commands.doctor import examine, repair
 
     project = find_project()
     if fix:
-        from latentlab.tracking.local_store import adopt_artifacts
-
-        adopt_artifacts(project)
+        repair(project)
     findings = examine(project)
     for finding in findings:
         click.echo(finding.line)

@@ -1,10 +1,14 @@
+import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 
 import pytest
 
 from crafting import copy_checkout
 from latentlab.commands.doctor import examine
 from latentlab.common.project import find_project
+from latentlab.tracking.store import connect
 
 
 @pytest.fixture
@@ -131,3 +135,24 @@ def test_another_version_than_in_the_lock_file_is_a_warning(findings, checkout):
     assert "1.2.3 in requirements.lock" in finding.line
     assert finding.advice
     assert not finding.fatal
+
+
+def test_a_copied_store_is_reported_and_repaired(checkout, findings, empty_store, latentlab):
+    shutil.copy(empty_store, checkout.home)
+    connect(checkout, "latentlab/digits")
+    with closing(sqlite3.connect(checkout.home / "mlflow.db")) as store, store:
+        store.execute("UPDATE experiments SET artifact_location = 'file:///original/mlruns'")
+    assert "file:///original/mlruns" in findings()["MLflow artifacts"].line
+
+    assert "MLflow artifacts" not in latentlab("doctor", "--fix").out
+
+    with closing(sqlite3.connect(checkout.home / "mlflow.db")) as store:
+        locations = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+    assert locations == [((checkout.home / "mlruns").as_uri(),)]
+
+
+@pytest.mark.usefixtures("findings")
+def test_a_damaged_store_is_reported_and_not_repaired(checkout, latentlab):
+    (checkout.home / "mlflow.db").write_text("this is not a database" * 100)
+
+    assert "file is not a database" in latentlab("doctor", "--fix").out

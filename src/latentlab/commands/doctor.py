@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from latentlab.common.errors import LatentlabError
@@ -51,6 +53,17 @@ def examine(project: Project) -> list[Finding]:
             advice = "ask the owner for read permission"
             findings.append(Finding(check.__name__[1:], result, advice, fatal=True))
     return findings
+
+
+def repair(project: Project) -> None:
+    """Let the default MLflow store find its artifacts in this checkout.
+
+    Nothing is changed if the store is damaged; `examine` reports that.
+    """
+    from latentlab.tracking.local_store import adopt_artifacts
+
+    with suppress(sqlite3.DatabaseError):
+        adopt_artifacts(project)
 
 
 def _python(project: Project) -> Iterator[Finding]:
@@ -155,7 +168,7 @@ def _data(project: Project) -> Iterator[Finding]:
 
 
 def _store(project: Project) -> Iterator[Finding]:
-    from latentlab.tracking.local_store import other_artifact_folders
+    from latentlab.tracking.local_store import default_uri, other_artifact_folders
     from latentlab.tracking.store import MAX_RUNS_COUNTED, count_runs, store_uri
 
     uri = store_uri(project)
@@ -163,7 +176,7 @@ def _store(project: Project) -> Iterator[Finding]:
         count = count_runs(project)
         at_least = "at least " if count == MAX_RUNS_COUNTED else ""
         yield Finding("MLflow store", f"{uri}, {at_least}{count} runs")
-        if folders := other_artifact_folders(project):
+        if uri == default_uri(project) and (folders := other_artifact_folders(project)):
             result = f"this checkout was moved or copied; mlflow.db refers to {', '.join(folders)}"
             yield Finding("MLflow artifacts", result, "run `latentlab doctor --fix`")
     except LatentlabError as error:
