@@ -33,23 +33,24 @@ def summary(stage, metrics, capsys):
     return capsys.readouterr().err
 
 
-def test_a_stage_prints_its_first_held_out_metrics_and_how_many_it_leaves_out(stage, capsys):
+def test_a_stage_prints_its_headline_metrics_and_how_many_it_leaves_out(stage, capsys):
     metrics = {
         "epochs": 12,
         "train": {"mse": 0.3},
-        "validation": {"mse": 0.123456, "psnr": 9.0, "ssim": 0.5, "f1": 0.7, "recall": 0.1},
+        "validation": {"mse": 0.123456, "psnr": 9.0, "ssim": 0.5},
+        "parameters": 1200,
     }
 
     printed = summary(stage, metrics, capsys)
 
     assert printed == (
-        "train: validation/mse 0.1235, validation/psnr 9, validation/ssim 0.5, validation/f1 0.7, "
-        "3 more; outputs/train/metrics.json\n"
+        "train: validation/mse 0.1235, validation/psnr 9, parameters 1,200, 3 more; "
+        "outputs/train/metrics.json\n"
     )
     assert read_json(stage.output / "metrics.json") == metrics
 
 
-def test_a_stage_without_held_out_metrics_prints_its_first_metrics(stage, capsys):
+def test_a_stage_without_headline_metrics_prints_its_first_metrics(stage, capsys):
     metrics = {"classes": 2, "images": {"train": 1200, "validation": 300}}
 
     assert summary(stage, metrics, capsys) == (
@@ -61,16 +62,27 @@ def test_a_stage_without_metrics_says_so(stage, capsys):
     assert summary(stage, {}, capsys) == "train: no metrics; outputs/train/metrics.json\n"
 
 
-def test_metrics_are_logged_at_the_last_epoch_together_with_the_plots(stage, recorder):
+def test_headline_metrics_are_logged_at_the_last_epoch_together_with_files(stage, recorder):
     stage.plots.mkdir(parents=True)
 
     stage.write_metrics({"epochs": 12, "validation": {"mse": 0.5}})
 
-    logged = {"epochs": 12, "validation/mse": 0.5}
+    logged = {"validation/mse": 0.5}
     assert recorder.commands == [
         ("log_metrics", None, logged, 12),
+        ("describe", None, logged),
+        ("log_files", None, stage.output / "metrics.json"),
         ("log_files", None, stage.plots),
     ]
+
+
+def test_a_table_is_written_and_logged(stage, recorder):
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+
+    stage.write_table("history.csv", rows)
+
+    assert (stage.output / "history.csv").read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
+    assert recorder.commands == [("log_table", None, "history", rows)]
 
 
 def test_an_entry_of_a_foreach_stage_has_its_own_folder(stage):
@@ -102,4 +114,4 @@ def test_evaluate_always_runs_on_the_cpu(checkout, recorder, monkeypatch):
     }
 
     assert devices == {"train": "meta", "evaluate": "cpu"}
-    assert recorder.commands[-1] == ("set_tags", None, {"device": "cpu", "seed": 0})
+    assert ("set_tags", None, {"device": "cpu", "seed": 0}) in recorder.commands

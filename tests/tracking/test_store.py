@@ -61,8 +61,9 @@ def test_a_deleted_experiment_is_restored(project, runs):
 
 
 def test_a_copied_checkout_writes_and_finds_artifacts_in_its_own_folder(
-    tmp_path, empty_store, runs_of
+    tmp_path, monkeypatch, empty_store, runs_of
 ):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     original = Project(*[tmp_path / "original folder"] * 2)
     original.root.mkdir()
     shutil.copy(empty_store, original.root)
@@ -85,7 +86,8 @@ def test_a_copied_checkout_writes_and_finds_artifacts_in_its_own_folder(
         assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["plot.txt"]
 
 
-def test_several_processes_can_create_the_default_store(tmp_path, runs_of):
+def test_several_processes_can_create_the_default_store(tmp_path, monkeypatch, runs_of):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     stage = (
         "import sys; from pathlib import Path;"
         "from latentlab.common.project import Project;"
