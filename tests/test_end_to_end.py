@@ -348,6 +348,32 @@ def test_nested_runs_have_the_tags_of_their_stage_and_share_its_parameter_names(
     assert of_train <= set(compared)
 
 
+def test_trainings_log_the_same_images_over_time(clone):
+    newest = clone.newest()
+    runs = {stage: newest[stage] for stage in ("train", "finetune", "reference", "vae", "gan")}
+    runs |= clone.nested(newest["denoise"])
+    for name, run in runs.items():
+        files = [Path(file.path) for file in clone.client.list_artifacts(run.info.run_id, "images")]
+        images = {file.name.partition("+timestamp")[0] for file in files if file.suffix == ".png"}
+        epochs = int(run.data.params.get(f"{name}.epochs", 1))
+        kinds = {image.partition("+")[0] for image in images}
+        assert "latent_map" in kinds, name
+        assert len(kinds) == 2
+        steps = range(1, epochs + 1)
+        assert images == {f"{kind}+step+{step}" for kind in kinds for step in steps}
+
+
+def test_nested_runs_have_the_times_of_their_trainings(clone):
+    newest = clone.newest()
+    for stage in ("search", "compare@latent_dim", "denoise"):
+        parent = newest[stage]
+        for child in clone.nested(parent).values():
+            assert parent.info.start_time < child.info.start_time < child.info.end_time
+            assert child.info.end_time < parent.info.end_time
+            history = clone.client.get_metric_history(child.info.run_id, "train/loss")
+            assert history[-1].timestamp == child.info.end_time
+
+
 def test_a_training_with_a_frozen_encoder_is_logged_as_one(clone):
     runs = clone.nested(clone.newest()["finetune"])
 

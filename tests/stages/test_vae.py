@@ -6,11 +6,13 @@ import torch
 
 from latentlab.stages.vae import prior_grid
 
-LATENT_PLOTS = {"means.png", "latent_grid.png"}
+LATENT_PLOTS = {"latent_map.png", "latent_grid.png"}
 
 
-@pytest.mark.parametrize(("dimensions", "expected"), [(2, LATENT_PLOTS), (3, {"means.png"})])
-def test_latent_spaces_of_two_and_three_dimensions_are_drawn(bench, dimensions, expected):
+@pytest.mark.parametrize(("dimensions", "expected"), [(2, LATENT_PLOTS), (3, {"latent_map.png"})])
+def test_codes_are_mapped_and_a_prior_of_two_dimensions_is_decoded_on_a_grid(
+    bench, dimensions, expected
+):
     bench.edit({"vae.model.latent_dim": dimensions, "vae.epochs": 1, "vae.likelihood": "bernoulli"})
 
     answer = bench.run("vae")

@@ -43,6 +43,10 @@ class Runs:
         history = self.client.get_metric_history(self[name].info.run_id, metric)
         return [point.step for point in history]
 
+    def artifacts(self, name, folder):
+        """Return the paths of the artifacts of a run in a folder."""
+        return [file.path for file in self.client.list_artifacts(self[name].info.run_id, folder)]
+
     def wait_until(self, expected, seconds=60):
         """Poll until the runs have the expected statuses."""
         deadline = time.monotonic() + seconds

@@ -2,8 +2,10 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from latentlab.tracking.run import track
 
@@ -75,10 +77,18 @@ def log(run, epochs):
         run.log_epoch({"epoch": epoch, "learning_rate": 0.1, "train/loss": 1 / epoch})
 
 
+def log_images(run, folder, epochs):
+    """Log an image after each epoch as a stage does."""
+    for epoch in range(1, epochs + 1):
+        Image.new("RGB", (8, 8), (epoch, 0, 0)).save(folder / f"{epoch}.png")
+        run.log_image("latent_map", epoch, folder / f"{epoch}.png")
+
+
 def run_stage(project, stage, fingerprint, epochs, interrupted=False):
     """Log a stage with two folds, perhaps interrupted during the first fold."""
     with track(project, stage, "shapes", fingerprint) as run:
         log(run, epochs)
+        log_images(run, project.root, epochs)
         with run.nested("fold 1", "fold") as nested:
             log(nested, epochs)
             if interrupted:
@@ -102,6 +112,25 @@ def test_an_interrupted_run_is_continued_if_there_are_checkpoints(project, runs)
         assert runs.steps(name, "train/loss") == [1, 2, 3, 4]
         assert runs[name].data.metrics["train/loss"] == 0.25
     assert "reason" not in runs["train"].data.tags
+    files = [Path(path).name for path in runs.artifacts("train", "images")]
+    images = sorted(name.partition("+timestamp")[0] for name in files if name.endswith(".png"))
+    assert images == [f"latent_map+step+{epoch}" for epoch in (1, 2, 3, 4)]
+
+
+def test_a_nested_run_that_took_place_earlier_has_the_times_of_its_epochs(project, runs):
+    times = [1.7e9, 1.7e9 + 60, 1.7e9 + 150.5]
+    with (
+        track(project, "search", "shapes", "fingerprint") as run,
+        run.nested("trial 0", "trial", times=times) as nested,
+    ):
+        for epoch, ended in enumerate(times[1:], 1):
+            nested.log_epoch({"epoch": epoch, "train/loss": 1.0}, ended)
+
+    info = runs["trial 0"].info
+    assert (info.start_time, info.end_time) == (1_700_000_000_000, 1_700_000_150_500)
+    history = runs.client.get_metric_history(info.run_id, "train/loss")
+    assert [point.timestamp for point in history] == [1_700_000_060_000, 1_700_000_150_500]
+    assert runs["search"].info.end_time > info.end_time
 
 
 def test_an_interrupted_run_is_left_alone_without_checkpoints_of_its_fingerprint(project, runs):

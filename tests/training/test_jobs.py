@@ -1,4 +1,5 @@
 import dataclasses
+import time
 from functools import partial
 
 import pytest
@@ -59,7 +60,7 @@ def diverging(data_dir):
 
 
 def without_time(outcome):
-    return dataclasses.replace(outcome, seconds=0.0)
+    return dataclasses.replace(outcome, seconds=0.0, times=[])
 
 
 def test_the_outcome_is_that_of_a_training_without_a_job(data_dir):
@@ -89,6 +90,23 @@ def test_a_job_in_its_own_process_has_one_thread_and_a_bit_identical_outcome(dat
 
     assert threads == 1
     assert without_time(outcome) == without_time(run_job(job(data_dir)))
+
+
+def test_a_job_calls_after_epoch_with_the_evaluated_network_and_knows_when_epochs_ended(data_dir):
+    seen = []
+    before = time.time()
+
+    one = dataclasses.replace(
+        job(data_dir, ema_decay=0.9),
+        after_epoch=lambda network, epoch: seen.append((network.training, epoch, time.time())),
+    )
+    outcome = run_job(one)
+
+    assert [entry[:2] for entry in seen] == [(False, 1), (False, 2), (False, 3)]
+    assert len(outcome.times) == 4
+    assert [before, *outcome.times, time.time()] == sorted([before, *outcome.times, time.time()])
+    for ended, (_, _, called) in zip(outcome.times[1:], seen, strict=True):
+        assert ended <= called
 
 
 def test_a_job_can_train_any_trainable_model(data_dir):

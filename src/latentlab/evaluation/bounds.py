@@ -39,7 +39,7 @@ def active_units(vae: Vae, images: ImageSet) -> int:
 
     The variance is taken over images (Burda et al. 2016).
     """
-    means = apply_in_batches(vae.means, in_batches(images))
+    means = apply_in_batches(vae.latent_codes, in_batches(images))
     return int((means.var(0) > ACTIVE_VARIANCE).sum())
 
 

@@ -37,6 +37,10 @@ class Autoencoder(TrainableModel):
         images: Tensor = self.decoder(codes)
         return images
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Map images [N, C, S, S] in [0, 1] to latent codes [N, latent_dim]."""
+        return self.encode(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images [N, C, S, S]."""
         return self.decode(self.encode(images))

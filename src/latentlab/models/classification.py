@@ -43,6 +43,10 @@ class ImageClassifier(TrainableModel):
     def embed(self, images: Tensor) -> Tensor:
         """Map images [N, C, S, S] in [0, 1] to features [N, F]."""
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Map images [N, C, S, S] in [0, 1] to the features [N, F] before the last layer."""
+        return self.embed(images)
+
     def features(self, images: Tensor) -> Tensor:
         """Return the input [N, F] of the last layer, averaged over mirror images if `mirrored`."""
         if self.mirrored and not self.training:

@@ -89,6 +89,11 @@ class Classifier(ImageClassifier):
             self.encoder.eval()
         return self
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Map images [N, C, S, S] in [0, 1] to the latent codes [N, latent_dim] of the encoder."""
+        codes: Tensor = self.encoder(images)
+        return codes
+
     def embed(self, images: Tensor) -> Tensor:
         """Map images [N, C, S, S] in [0, 1] to features [N, F]."""
         features: Tensor = self.head(self.encoder(images))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentlab.data.corruption import Corruption
 from latentlab.models.autoencoder import Autoencoder
-from latentlab.models.io import SavableModel, TrainableModel
+from latentlab.models.io import TrainableModel
 from latentlab.models.layers import mean_squared_error
 from latentlab.models.unet import UNet
 from latentlab.params.denoising import UNetParams
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
     from latentlab.params.denoising import DenoiserParams
 
-NETWORKS: dict[str, type[SavableModel]] = {
-    network.family: network for network in (Autoencoder, UNet)
-}
-"""Network classes that a denoiser can train, by family."""
+Network = Autoencoder | UNet
+"""A network that a denoiser can train."""
+
+NETWORKS: dict[str, type[Network]] = {Autoencoder.family: Autoencoder, UNet.family: UNet}
 
 VALIDATION_SEED = 0
 """Seed of the corruption in evaluation mode."""
@@ -37,7 +37,7 @@ class Denoiser(TrainableModel):
 
     family = "denoiser"
 
-    def __init__(self, network: SavableModel, corruption: Corruption) -> None:
+    def __init__(self, network: Network, corruption: Corruption) -> None:
         super().__init__()
         self.network = network
         self.corruption = corruption
@@ -58,16 +58,24 @@ class Denoiser(TrainableModel):
         denoised: Tensor = self.network(images)
         return denoised
 
-    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute the mean squared error per pixel to the clean `images`; labels are not used."""
+    def corrupt(self, images: Tensor) -> Tensor:
+        """Corrupt clean images [N, C, S, S]: at random in training mode, else always equally."""
         random = None
         if not self.training:
             random = torch.Generator(images.device).manual_seed(VALIDATION_SEED)
-        mse = mean_squared_error(self(self.corruption(images, random)), images)
+        return self.corruption(images, random)
+
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Corrupt clean images [N, C, S, S] and map them to the codes [N, L] of the network."""
+        return self.network.latent_codes(self.corrupt(images))
+
+    def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Compute the mean squared error per pixel to the clean `images`; labels are not used."""
+        mse = mean_squared_error(self(self.corrupt(images)), images)
         return {"loss": mse, "mse": mse}
 
 
-def network_builder(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], SavableModel]:
+def network_builder(settings: "DenoiserParams", info: "DatasetInfo") -> Callable[[], Network]:
     """Return a function that builds the network of one entry of `denoise` in `params.yaml`."""
     network = settings.network
     if isinstance(network, UNetParams):

@@ -44,6 +44,10 @@ class TrainableModel(SavableModel):
         every term is recorded for each epoch.
         """
 
+    @abstractmethod
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Map images [N, C, S, S] in [0, 1] to latent codes [N, L], which latent maps show."""
+
     def start_epoch(self, epoch: int) -> None:
         """Prepare for an epoch, counted from 1.
 

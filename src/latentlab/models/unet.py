@@ -64,6 +64,16 @@ class UNet(SavableModel):
         if brightness is not None:
             initialize_brightness(brightness, self.exit)
 
+    def latent_codes(self, images: Tensor) -> Tensor:
+        """Map images [N, C, S, S] to the features of the coarsest scale [N, channels[-1]].
+
+        They are averaged over positions.
+        """
+        features: Tensor = self.entry(images)
+        for down in self.down:
+            features = down(features)
+        return features.mean((2, 3))
+
     def forward(self, images: Tensor) -> Tensor:
         """Map corrupted images [N, C, S, S] to clean ones in [0, 1]."""
         features = self.entry(images)

@@ -101,7 +101,7 @@ class Vae(TrainableModel):
         images: Tensor = self.decoder(codes)
         return images
 
-    def means(self, images: Tensor) -> Tensor:
+    def latent_codes(self, images: Tensor) -> Tensor:
         """Return posterior means [N, latent_dim] of images [N, C, S, S].
 
         (For "bernoulli", of images binarized by `observed`.)
@@ -110,7 +110,7 @@ class Vae(TrainableModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images [N, C, S, S] from their posterior means."""
-        return self.decode(self.means(images))
+        return self.decode(self.latent_codes(images))
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Return mean images [count, C, S, S] of latent codes drawn from the prior."""

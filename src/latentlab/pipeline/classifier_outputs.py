@@ -4,9 +4,11 @@ from typing import Any
 
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.classification import classification_metrics, confusion_counts
+from latentlab.models.classification import ImageClassifier
 from latentlab.models.inference import apply_in_batches, in_batches
-from latentlab.models.io import TrainableModel, save_model
+from latentlab.models.io import save_model
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import write_latent_map
 from latentlab.plots.classification import plot_confusion
 from latentlab.plots.curves import plot_history
 from latentlab.training.loop import Training
@@ -15,13 +17,13 @@ from latentlab.training.pruning import sparsity
 
 def write_classifier(
     stage: StageContext,
-    model: TrainableModel,
+    model: ImageClassifier,
     training: Training[Any],
     validation: ImageSet,
     info: DatasetInfo,
     title: str,
 ) -> dict[str, Any]:
-    """Write a trained classifier, its learning curves and its confusion matrix.
+    """Write a trained classifier, its learning curves, latent map and confusion matrix.
 
     Logs the model to MLflow and returns its metrics on the validation split.
     """
@@ -35,6 +37,7 @@ def write_classifier(
             f"{title} on {info.name}",
             training.best_epoch,
         )
+    write_latent_map(stage, model, validation, info, f"{title} on {info.name}")
     logits = apply_in_batches(model, in_batches(validation))
     actual, predicted = validation.labels.numpy(), logits.argmax(1).numpy()
     plot_confusion(

@@ -12,6 +12,7 @@ from latentlab.common.progress import progress_bar
 from latentlab.models.io import TrainableModel
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import Draw, Snapshots, picture_files
 from latentlab.training.jobs import Job, Outcome, run_side_by_side
 
 
@@ -26,12 +27,17 @@ def job_of(
     held_out: Tensor | None = None,
     model_dir: Path | None = None,
     seed: int | None = None,
+    draw: Draw | None = None,
 ) -> Job:
     """Return a job that trains the network from `build` on the images of a stage.
 
     `file` is the name of its checkpoint within the stage's checkpoints. `seed` is the stage's
-    seed by default. See `Job` for the other arguments.
+    seed by default. `draw` makes the pictures that are logged during the training. See `Job` for
+    the other arguments.
     """
+    take = None
+    if draw is not None:
+        take = Snapshots(draw, settings.epochs, _picture_folder(stage, name)).take
     return Job(
         name=name,
         build=build,
@@ -44,6 +50,7 @@ def job_of(
         train_indices=train_indices,
         held_out=held_out,
         model_dir=model_dir,
+        after_epoch=take,
     )
 
 
@@ -79,10 +86,16 @@ def mean_and_deviation(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "std": spread, "n": len(values)}
 
 
-def _log(stage: StageContext, kind: str, name: str, job: Job, outcome: Outcome) -> None:
-    with stage.run.nested(name, kind, outcome.error) as run:
+def _picture_folder(stage: StageContext, job: str) -> Path:
+    return stage.checkpoints / f"pictures-{job}"
+
+
+def _log(stage: StageContext, kind: str, run_name: str, job: Job, outcome: Outcome) -> None:
+    with stage.run.nested(run_name, kind, outcome.error, outcome.times) as run:
         run.log_params(job.params)
-        for record in outcome.history:
-            run.log_epoch(record)
+        for record, ended in zip(outcome.history, outcome.times[1:], strict=True):
+            run.log_epoch(record, ended)
+        for name, epoch, path in picture_files(_picture_folder(stage, job.name)):
+            run.log_image(name, epoch, path)
         metrics = {"seconds": outcome.seconds, "parameters": outcome.parameters}
         run.log_metrics(metrics, step=len(outcome.history))

@@ -153,13 +153,13 @@ def _log_and_collect(
 def _log_trial(stage: StageContext, trial: Trial, objectives: list[str]) -> None:
     """Log a trial as a nested run: its values, learning curves, results and state."""
     error = trial.reason if trial.state == FAILED else None
-    with stage.run.nested(f"trial {trial.number}", "trial", error) as child:
+    with stage.run.nested(f"trial {trial.number}", "trial", error, trial.times) as child:
         child.log_params(trial.values)
         child.set_tags({"state": trial.state})
         if trial.state == PRUNED:
             child.set_tags({"reason": trial.reason})
-        for record in trial.history:
-            child.log_epoch(record)
+        for record, ended in zip(trial.history, trial.times[1:], strict=True):
+            child.log_epoch(record, ended)
         if trial.outcomes:
             seconds = sum(outcome.seconds for outcome in trial.outcomes)
             metrics = {"seconds": seconds, "parameters": trial.parameters}

@@ -9,6 +9,7 @@ from latentlab.models.io import SavableModel, save_model
 from latentlab.params.generators import GanParams
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import Draw, Snapshots
 from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.loop import Record
 
@@ -18,6 +19,10 @@ class ResumableTraining(Protocol):
 
     history: list[Record]
     best_epoch: int
+
+    @property
+    def eval_model(self) -> SavableModel:
+        """The network that is validated and saved."""
 
     @property
     def settings(self) -> OptimizationParams | GanParams:
@@ -42,12 +47,14 @@ def checkpoint_of(stage: StageContext) -> Checkpoint:
     return Checkpoint(stage.checkpoints / f"training-{stage.device.type}.pt")
 
 
-def run_and_log(stage: StageContext, training: ResumableTraining) -> None:
+def run_and_log(stage: StageContext, training: ResumableTraining, draw: Draw) -> None:
     """Resume a training, run it to its end, log each epoch and write `history.csv`.
 
-    The training time is logged to MLflow only, because outputs must be reproducible. Raises
-    TrainingDiverged if the loss is NaN or infinite; the best weights so far are then in `model/`.
+    Every few epochs, the pictures that `draw` makes of the network are logged. The training time is
+    logged to MLflow only, because outputs must be reproducible. Raises TrainingDiverged if the loss
+    is NaN or infinite; the best weights so far are then in `model/`.
     """
+    snapshots = Snapshots(draw, training.settings.epochs, stage.checkpoints / "pictures")
     training.resume()
     for record in training.history:
         stage.run.log_epoch(record)
@@ -56,6 +63,8 @@ def run_and_log(stage: StageContext, training: ResumableTraining) -> None:
         try:
             for record in training.epochs():
                 stage.run.log_epoch(record)
+                for picture in snapshots.take(training.eval_model, len(training.history)):
+                    stage.run.log_image(*picture)
                 bar.advance(1)
         except TrainingDiverged as diverged:
             raise TrainingDiverged(f"{diverged}{_save_best(stage, training)}") from None

@@ -38,6 +38,13 @@ class Trial:
         return self.outcomes[0].parameters if self.outcomes else 0
 
     @property
+    def times(self) -> list[float]:
+        """Unix time of the start, and of the end of each epoch in the slowest fold."""
+        starts = [outcome.times[0] for outcome in self.outcomes if outcome.times]
+        ends = zip(*(outcome.times[1:] for outcome in self.outcomes), strict=False)
+        return [min(starts), *map(max, ends)] if starts else []
+
+    @property
     def history(self) -> list[Record]:
         """Metrics of each epoch, averaged over folds."""
         histories = zip(*(outcome.history for outcome in self.outcomes), strict=False)

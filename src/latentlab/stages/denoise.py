@@ -9,11 +9,12 @@ import torch
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.reconstruction import restoration_metrics
-from latentlab.models.denoiser import Denoiser, network_builder
-from latentlab.models.io import SavableModel, load_model
+from latentlab.models.denoiser import Denoiser, Network, network_builder
+from latentlab.models.io import load_model
 from latentlab.params.denoising import DenoiserParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.jobs import job_of, run_and_log_all
+from latentlab.pipeline.pictures import Probe, write_latent_map
 from latentlab.plots.curves import plot_overlaid
 from latentlab.plots.images import plot_rows
 from latentlab.training.jobs import Job, Outcome
@@ -31,10 +32,11 @@ def run(stage: StageContext) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # DVC expects them even without entries
     # U-Nets first: they take longest, and a long training at the end would leave cores idle
     names = sorted(entries, key=lambda name: entries[name].network.type != "unet")
-    jobs = [_job(stage, info, name) for name in names]
+    probe = Probe.of(validation, stage.seed)
+    jobs = [_job(stage, info, name, probe) for name in names]
     outcomes = run_and_log_all(stage, "denoiser", jobs) if jobs else []
 
-    metrics = {outcome.name: _evaluate(stage, outcome, validation) for outcome in outcomes}
+    metrics = {outcome.name: _evaluate(stage, outcome, validation, info) for outcome in outcomes}
     if outcomes:
         histories = {outcome.name: outcome.history for outcome in outcomes}
         title = f"Denoising networks on {info.name}"
@@ -44,7 +46,7 @@ def run(stage: StageContext) -> None:
     stage.write_metrics(metrics)
 
 
-def _job(stage: StageContext, info: DatasetInfo, name: str) -> Job:
+def _job(stage: StageContext, info: DatasetInfo, name: str, probe: Probe) -> Job:
     settings = stage.params.denoise[name]
     return job_of(
         stage,
@@ -54,10 +56,11 @@ def _job(stage: StageContext, info: DatasetInfo, name: str) -> Job:
         partial(_denoiser, network_builder(settings, info), _corruption(settings)),
         params={"denoise": {name: settings.tree()}},
         model_dir=stage.output / "model" / name,
+        draw=probe.restorations,
     )
 
 
-def _denoiser(build: Callable[[], SavableModel], corruption: Corruption) -> Denoiser:
+def _denoiser(build: Callable[[], Network], corruption: Corruption) -> Denoiser:
     return Denoiser(build(), corruption)
 
 
@@ -67,8 +70,10 @@ def _corruption(settings: DenoiserParams) -> Corruption:
     return Corruption(specs, settings.clip)
 
 
-def _evaluate(stage: StageContext, outcome: Outcome, validation: ImageSet) -> dict[str, Any]:
-    """Return the metrics of a denoiser; draw restored images and log the model."""
+def _evaluate(
+    stage: StageContext, outcome: Outcome, validation: ImageSet, info: DatasetInfo
+) -> dict[str, Any]:
+    """Return the metrics of a denoiser; draw restored images and a latent map, log the model."""
     model = load_model(Denoiser, stage.output / "model" / outcome.name)
     shown = validation.floats(slice(SHOWN))
     with torch.inference_mode():
@@ -79,6 +84,8 @@ def _evaluate(stage: StageContext, outcome: Outcome, validation: ImageSet) -> di
         {"clean": shown, "corrupted": corrupted, "restored": restored},
         f"{outcome.name}: corrupted and restored validation images",
     )
+    title = f"Denoiser {outcome.name} on {info.name}"
+    write_latent_map(stage, model, validation, info, title, f"{outcome.name}_latent_map.png")
     stage.run.log_model(stage.output / "model" / outcome.name, shown, restored, outcome.name)
     return {
         "validation": restoration_metrics(model, validation, model.corruption, stage.seed),

@@ -1,5 +1,7 @@
 """gan: a deep convolutional GAN, evaluated during training in the features of `reference`."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,15 +9,19 @@ from torch import Tensor
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.generator_monitor import FRECHET, GeneratorMonitor
 from latentlab.evaluation.latent.interpolation import spherical_interpolation
+from latentlab.evaluation.latent.projection import latent_plane
 from latentlab.models.cost import count_parameters
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.io import load_model, save_model
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.params.generators import GanParams
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import Probe
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_rows, save_animation, tile_images
+from latentlab.plots.maps import plot_latent_map
+from latentlab.plots.pixels import draw_images, draw_map
 from latentlab.training.gan import AdversarialTraining
 from latentlab.training.loop import Record
 
@@ -39,7 +45,8 @@ def run(stage: StageContext) -> None:
         reference, validation, settings.eval_samples, stage.seed, stage.device
     )
     training = _prepare_training(stage, settings, info, monitor)
-    run_and_log(stage, training)
+    probe = Probe.of(validation, stage.seed)
+    run_and_log(stage, training, partial(_draw_samples, reference, probe))
     generator = training.restore_best().cpu()
 
     save_model(generator, stage.output / "model")
@@ -47,6 +54,7 @@ def run(stage: StageContext) -> None:
     _plot_curves(stage, training.history, settings.loss, title)
     _plot_progress(stage, training.frames, title)
     samples = _plot_samples(stage, generator, title)
+    _plot_features(stage, generator, reference.cpu(), probe, title)
     stage.run.log_model(stage.output / "model", torch.empty(1, generator.inputs), samples)
     collapsed = [int(r["epoch"]) for r in training.history if r.get("validation/collapsed")]
     if collapsed:
@@ -81,6 +89,54 @@ def interpolate_noise(generator: Generator, random: torch.Generator) -> dict[str
         condition = start[noise_dim:].expand(INTERPOLATION_STEPS, -1)
         rows[str(number)] = (generator(torch.cat([noise, condition], 1)) + 1) / 2
     return rows
+
+
+@torch.inference_mode()
+def _features_of_both(
+    reference: ReferenceClassifier, probe: Probe, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the reference features [2 * N, F] of validation and of generated images, and labels.
+
+    The labels [2 * N] are 0 for validation images and 1 for generated ones, which come from the
+    same noise every time.
+    """
+    count = len(probe.images)
+    generated = generator.sample(count, torch.Generator().manual_seed(0))
+    device = next(reference.parameters()).device
+    images = torch.cat([probe.images.to(device), generated.to(device)])
+    labels = torch.tensor([0, 1]).repeat_interleave(count)
+    order = torch.arange(2 * count).view(2, count).T.flatten()  # neither set hides the other
+    return reference.embed(images)[order].cpu(), labels[order]
+
+
+def _draw_samples(
+    reference: ReferenceClassifier, probe: Probe, generator: Generator
+) -> dict[str, np.ndarray]:
+    """Draw samples of fixed noise, and a map of the features of validation and generated images."""
+    samples = generator.sample(len(probe.shown), torch.Generator().manual_seed(0))
+    features, labels = _features_of_both(reference, probe, generator)
+    points, _ = latent_plane(features)
+    return {"samples": draw_images(samples), "latent_map": draw_map(points, labels.numpy())}
+
+
+def _plot_features(
+    stage: StageContext,
+    generator: Generator,
+    reference: ReferenceClassifier,
+    probe: Probe,
+    title: str,
+) -> None:
+    """Draw the map of the features after the training."""
+    features, labels = _features_of_both(reference, probe, generator)
+    points, axis_names = latent_plane(features)
+    plot_latent_map(
+        stage.plots / "latent_map.png",
+        points,
+        labels.numpy(),
+        ["validation images", "generated images"],
+        axis_names,
+        f"{title}: reference features\nof {len(probe.images):,} images each",
+    )
 
 
 def _prepare_training(

@@ -6,6 +6,7 @@ from latentlab.models.cost import count_parameters
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.pipeline.classifier_outputs import write_classifier
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import Probe
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.training.loop import Training
 
@@ -33,7 +34,7 @@ def run(stage: StageContext) -> None:
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
-    run_and_log(stage, training)
+    run_and_log(stage, training, Probe.of(validation, stage.seed).predictions)
     model = training.restore_best().cpu()
     metrics = write_classifier(stage, model, training, validation, info, "Reference classifier")
     stage.write_metrics(metrics | {"parameters": count_parameters(model)})

@@ -17,6 +17,7 @@ from latentlab.params.resolve import resolved_params
 from latentlab.params.schema import TrainParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.jobs import job_of, mean_and_deviation, run_and_log_all
+from latentlab.pipeline.pictures import Probe, write_latent_map
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
@@ -42,7 +43,7 @@ def run(stage: StageContext) -> None:
     if settings.folds is not None:  # fail before a long training
         check_folds(stage.load_split("train").labels, settings.folds)
     with training.group.running():
-        run_and_log(stage, training)
+        run_and_log(stage, training, Probe.of(validation, stage.seed).reconstructions)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
@@ -54,6 +55,7 @@ def run(stage: StageContext) -> None:
         f"Autoencoder on {info.name}",
         training.best_epoch,
     )
+    write_latent_map(stage, model, validation, info, f"Autoencoder on {info.name}")
     shown = validation.sample(SHOWN, stage.seed).floats(slice(SHOWN))
     with torch.inference_mode():
         outputs = model(shown)

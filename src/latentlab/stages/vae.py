@@ -4,25 +4,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.bounds import bound_metrics
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.cost import count_parameters
-from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.io import save_model
 from latentlab.models.vae import KlSchedule, Vae
 from latentlab.params.geometry import Architecture
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import Probe, write_latent_map
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_latent_grid, plot_rows
-from latentlab.plots.maps import plot_latent_map
 from latentlab.training.loop import Record, Training
 from latentlab.training.pruning import sparsity
 
 SHOWN = 12
 SAMPLES = 64
-MAP_IMAGES = 2000
 GRID_SIZE = 20
 
 
@@ -40,12 +37,14 @@ def run(stage: StageContext) -> None:
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
-    run_and_log(stage, training)
+    run_and_log(stage, training, Probe.of(validation, stage.seed).reconstructions)
     model = training.restore_best().cpu()
 
     save_model(model, stage.output / "model")
     _plot_curves(stage, training.history, training.best_epoch, info.name)
-    _plot_latent_space(stage, model, validation, info)
+    title = f"VAE on {info.name}"
+    write_latent_map(stage, model, validation, info, title, prior=True)
+    _plot_prior(stage, model, title)
     shown = validation.sample(SHOWN, stage.seed).floats(slice(SHOWN))
     with torch.inference_mode():
         plot_rows(
@@ -54,7 +53,7 @@ def run(stage: StageContext) -> None:
             f"Validation images reconstructed from {settings.model.latent_dim} latent dimensions",
         )
         samples = model.sample(SAMPLES, torch.Generator().manual_seed(stage.seed))
-    plot_grid(stage.plots / "samples.png", samples, 8, f"VAE on {info.name}: samples")
+    plot_grid(stage.plots / "samples.png", samples, 8, f"{title}: samples")
     stage.run.log_model(stage.output / "model", shown, shown)
     stage.write_metrics(
         {
@@ -69,35 +68,22 @@ def run(stage: StageContext) -> None:
 
 
 @torch.inference_mode()
-def _plot_latent_space(
-    stage: StageContext, model: Vae, validation: ImageSet, info: DatasetInfo
-) -> None:
-    """Draw the posterior means if there are two or three latent dimensions.
+def _plot_prior(stage: StageContext, model: Vae, title: str) -> None:
+    """Draw decoded codes at the quantiles of the prior, if there are two latent dimensions.
 
-    For two, also draw decoded codes at the quantiles of the prior. They are evenly spaced in prior
-    probability.
+    They are evenly spaced in prior probability.
     """
-    dimensions = model.architecture.latent_dim
-    if dimensions not in (2, 3):
+    if model.architecture.latent_dim != 2:
         return
-    images = validation.sample(MAP_IMAGES, stage.seed)
-    means = apply_in_batches(model.means, in_batches(images)).numpy()
-    axis_names = [f"latent dimension {number}" for number in range(1, dimensions + 1)]
-    title = (
-        f"VAE on {info.name}: posterior means\n"
-        f"of {len(images):,} of {len(validation):,} validation images"
+    quantiles = (np.arange(GRID_SIZE) + 0.5) / GRID_SIZE
+    plot_latent_grid(
+        stage.plots / "latent_grid.png",
+        model.decode(prior_grid(quantiles)),
+        quantiles,
+        quantiles,
+        [f"prior quantile of latent dimension {number}" for number in (1, 2)],
+        f"{title}: decoded quantiles of the prior",
     )
-    labels = images.labels.numpy()
-    plot_latent_map(
-        stage.plots / "means.png", means, labels, info.classes, axis_names, title, prior=True
-    )
-    if dimensions == 2:
-        quantiles = (np.arange(GRID_SIZE) + 0.5) / GRID_SIZE
-        grid = model.decode(prior_grid(quantiles))
-        axis_names = [f"prior quantile of {name}" for name in axis_names]
-        title = f"VAE on {info.name}: decoded quantiles of the prior"
-        target = stage.plots / "latent_grid.png"
-        plot_latent_grid(target, grid, quantiles, quantiles, axis_names, title)
 
 
 def prior_grid(quantiles: np.ndarray) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import warnings
@@ -99,6 +100,8 @@ class Recording:
         """The runs and splits that are logged as inputs."""
         self._logged: dict[str | None, set[tuple[str, int, float]]] = {}
         """Metrics that a resumed run already has: name, step, value."""
+        self._images: dict[str | None, set[tuple[str, int]]] = {}
+        """Images that are logged: name, step."""
 
     def start(
         self, project: Project, stage: str, dataset: str, fingerprint: str, resume: bool
@@ -136,18 +139,22 @@ class Recording:
 
         mlflow.log_params(params, run_id=self._ids[run])
 
-    def log_metrics(self, run: str | None, metrics: dict[str, float], step: int) -> None:
-        """Log metrics at a step, except those that are logged already."""
+    def log_metrics(
+        self, run: str | None, metrics: dict[str, float], step: int, time: float | None = None
+    ) -> None:
+        """Log metrics at a step and a Unix time, except those that are logged already."""
         import mlflow
 
         logged = self._logged.get(run, set())
         new = {name: value for name, value in metrics.items() if (name, step, value) not in logged}
-        mlflow.log_metrics(new, step=step, run_id=self._ids[run])
+        mlflow.log_metrics(new, step=step, run_id=self._ids[run], timestamp=_milliseconds(time))
 
-    def log_epoch(self, run: str | None, metrics: dict[str, float], epoch: int) -> None:
-        """Log the metrics of an epoch, unless it is logged already."""
+    def log_epoch(
+        self, run: str | None, metrics: dict[str, float], epoch: int, ended: float
+    ) -> None:
+        """Log the metrics of an epoch that ended at a Unix time, unless it is logged already."""
         if epoch > self._epochs.get(run, 0):
-            self.log_metrics(run, metrics, epoch)
+            self.log_metrics(run, metrics, epoch, ended)
             self._epochs[run] = epoch
 
     def set_tags(self, run: str | None, tags: dict[str, Any]) -> None:
@@ -166,6 +173,20 @@ class Recording:
 
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         mlflow.log_table(columns, f"{name}.json", run_id=self._ids[run])
+
+    def log_image(self, run: str | None, name: str, step: int, path: Path) -> None:
+        """Log a PNG file as the image `name` of a step, unless it is logged already."""
+        import mlflow
+        from PIL import Image
+
+        if (name, step) in self._images.setdefault(run, set()):
+            return
+        self._images[run].add((name, step))
+        timestamp = _milliseconds(path.stat().st_mtime)
+        with Image.open(path) as image:
+            mlflow.MlflowClient().log_image(
+                self._ids[run], image, key=name, step=step, timestamp=timestamp
+            )
 
     def log_files(self, run: str | None, path: Path) -> None:
         """Log a file, or a folder under its own name, as artifacts."""
@@ -246,8 +267,8 @@ class Recording:
             ],
         )
 
-    def start_child(self, name: str, kind: str) -> None:
-        """Start a nested run of a kind, or resume the one with this name."""
+    def start_child(self, name: str, kind: str, started: float | None = None) -> None:
+        """Start a nested run of a kind, at a Unix time, or resume the one with this name."""
         import mlflow
 
         parent = self._ids[None]
@@ -259,14 +280,16 @@ class Recording:
             self._resume(name, existing)
             return
         tags = self._inherited | {"mlflow.parentRunId": parent, "kind": kind} | process_tags()
-        run = mlflow.MlflowClient().create_run(self._experiment, tags=tags, run_name=name)
+        run = mlflow.MlflowClient().create_run(
+            self._experiment, start_time=_milliseconds(started), tags=tags, run_name=name
+        )
         self._ids[name] = run.info.run_id
 
-    def end_child(self, name: str, status: str = "FINISHED") -> None:
-        """End a nested run."""
+    def end_child(self, name: str, status: str, ended: float | None = None) -> None:
+        """End a nested run, at a Unix time."""
         import mlflow
 
-        mlflow.MlflowClient().set_terminated(self._ids.pop(name), status)
+        mlflow.MlflowClient().set_terminated(self._ids.pop(name), status, _milliseconds(ended))
 
     def _inherit(self, tags: dict[str, Any]) -> None:
         """Remember tags of the stage's run for its nested runs."""
@@ -293,6 +316,8 @@ class Recording:
         self._logged[name] = {(point.key, point.step, point.value) for point in points}
         per_epoch = [point.step for point in points if point.key.startswith("train/")]
         self._epochs[name] = max(per_epoch, default=0)
+        files = [Path(file.path).name for file in client.list_artifacts(run_id, "images")]
+        self._images[name] = {match for file in files if (match := _image_of(file))}
 
     def end(self, status: str, reason: str | None) -> None:
         """End all open runs, the run of the stage last; `reason` says why it did not finish."""
@@ -303,6 +328,17 @@ class Recording:
         if reason is not None and None in self._ids:
             self.set_tags(None, {"reason": reason})
         mlflow.end_run(status)
+
+
+def _milliseconds(time: float | None) -> int | None:
+    """Convert a Unix time to MLflow's unit; None stands for the current time."""
+    return None if time is None else int(time * 1000)
+
+
+def _image_of(file: str) -> tuple[str, int] | None:
+    """Return name and step of an image from the name of the file in which MLflow stores it."""
+    match = re.match(r"(.+)\+step\+(\d+)\+timestamp\+", file)
+    return match and (match[1], int(match[2]))
 
 
 def _short(value: float) -> str:

@@ -10,7 +10,8 @@ asynchronous logging guarantees neither this order nor that an error is raised.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,10 +48,14 @@ class Run:
         """Log a nested mapping as dotted parameters."""
         self.recorder.send("log_params", self.child, flatten(params))
 
-    def log_epoch(self, record: dict[str, float]) -> None:
-        """Log the record of one epoch at its step; an epoch that is logged already is ignored."""
+    def log_epoch(self, record: dict[str, float], ended: float | None = None) -> None:
+        """Log the record of one epoch at its step; an epoch that is logged already is ignored.
+
+        `ended` is the Unix time of its end; by default it ends now.
+        """
         metrics = {name: value for name, value in record.items() if name != "epoch"}
-        self.recorder.send("log_epoch", self.child, metrics, int(record["epoch"]))
+        ended = time.time() if ended is None else ended
+        self.recorder.send("log_epoch", self.child, metrics, int(record["epoch"]), ended)
 
     def log_metrics(self, metrics: dict[str, Any], step: int) -> None:
         """Log nested metrics under names such as `test/mse`.
@@ -67,6 +72,10 @@ class Run:
     def log_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Log rows with equal keys as a table, which MLflow shows next to those of other runs."""
         self.recorder.send("log_table", self.child, name, rows)
+
+    def log_image(self, name: str, step: int, path: Path) -> None:
+        """Log a PNG file as the image `name` of a step, once."""
+        self.recorder.send("log_image", self.child, name, step, path)
 
     def log_files(self, path: Path) -> None:
         """Log a file, or a folder under its own name, as artifacts."""
@@ -103,20 +112,22 @@ class Run:
         self.recorder.send("log_model", name, model_dir, *shapes)
 
     @contextmanager
-    def nested(self, name: str, kind: str, error: str | None = None) -> Iterator[Run]:
+    def nested(
+        self, name: str, kind: str, error: str | None = None, times: Sequence[float] = ()
+    ) -> Iterator[Run]:
         """Open a nested run; it ends FINISHED, or FAILED with `error` as the reason.
 
         It has the tags of the stage's run that identify stage, dataset, code and seed, and the tag
-        `kind`, such as `trial` or `fold`. If the block raises, the nested run is closed with the
-        stage and takes the stage's status.
+        `kind`, such as `trial` or `fold`. It starts and ends now, or at the first and the last of
+        `times` (Unix times) if it took place earlier. If the block raises, the nested run is closed
+        with the stage and takes the stage's status.
         """
-        self.recorder.send("start_child", name, kind)
+        started, ended = (times[0], times[-1]) if times else (None, None)
+        self.recorder.send("start_child", name, kind, started)
         yield Run(self.recorder, name)
-        if error is None:
-            self.recorder.send("end_child", name)
-        else:
+        if error is not None:
             self.recorder.send("set_tags", name, {"reason": error})
-            self.recorder.send("end_child", name, "FAILED")
+        self.recorder.send("end_child", name, "FAILED" if error else "FINISHED", ended)
 
 
 class NullRecorder:

@@ -34,7 +34,8 @@ class Job:
     images `held_out` of the training split (None: on the validation split). `cost_metrics` are
     names of metrics for `models.cost.cost_metrics`. The network is saved in `model_dir` (None: it
     is not saved). `params` are logged with the training: its effective parameters, nested as in
-    `params.yaml`, and what else distinguishes it from similar trainings.
+    `params.yaml`, and what else distinguishes it from similar trainings. `after_epoch` is called
+    with the network in evaluation mode and the number of each epoch.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job:
     cost_metrics: tuple[str, ...] = ()
     model_dir: Path | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    after_epoch: Callable[[TrainableModel, int], object] | None = None
 
     def image_sets(self) -> tuple[ImageSet, ImageSet]:
         """Return the images to train on and those to validate on."""
@@ -67,7 +69,8 @@ class Outcome:
 
     `finished` says that no epochs are left to train, and `error` why a training failed, if it did.
     `seconds` is the time of training since the first epoch, including earlier jobs that this one
-    resumed. `cost` has the values of the job's `cost_metrics`.
+    resumed. `cost` has the values of the job's `cost_metrics`. `times` are the Unix times of the
+    start and of the end of each epoch.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Outcome:
     error: str | None
     finished: bool = True
     cost: dict[str, float] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
 
     @classmethod
     def before(cls, job: Job) -> "Outcome":
@@ -153,7 +157,8 @@ def run_job(job: Job) -> Outcome:
     error = None
     try:
         for _ in training.epochs(job.stop_epoch):
-            pass
+            if job.after_epoch is not None:
+                job.after_epoch(training.eval_model, len(training.history))
     except TrainingDiverged as diverged:
         error = str(diverged)
     finished = training.finished or error is not None
@@ -170,4 +175,5 @@ def run_job(job: Job) -> Outcome:
         error=error,
         finished=finished,
         cost=cost_metrics(model, train.floats(slice(1)).to(training.device), job.cost_metrics),
+        times=training.times,
     )

@@ -8,6 +8,7 @@ epoch, which the common frameworks do not offer.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar, cast
 
@@ -77,6 +78,8 @@ class Training(Generic[Model]):
         self.optimization = Optimization(settings, self.model, self.batches.steps)
         self.ema = make_ema(self.model, settings.ema_decay)
         self.history: list[Record] = []
+        self.times = [time.time()]
+        """Unix time of the start, and of the end of each epoch."""
         self.best_epoch = 0
         self.best_loss = math.inf
         self._best_weights = plain_weights(self.eval_model)
@@ -139,6 +142,7 @@ class Training(Generic[Model]):
             # remember the best weights
             self._update_best(epoch, validation_terms["loss"])
             self.history.append(record)
+            self.times.append(time.time())
 
             # save
             self._stopwatch.lap()
@@ -230,6 +234,7 @@ class Training(Generic[Model]):
             "batches": self.batches.state_dict(),
             "losses": self._losses,
             "history": self.history,
+            "times": self.times,
             "best": (self.best_epoch, self.best_loss, self._best_weights),
             "patience": (self._patience_epoch, self._patience_loss),
             "seconds": self.seconds,
@@ -246,7 +251,7 @@ class Training(Generic[Model]):
         self.optimization.load_state_dict(state["optimization"])
         self.batches.load_state_dict(state["batches"])
         self._losses.copy_(state["losses"])
-        self.history = state["history"]
+        self.history, self.times = state["history"], state["times"]
         self.best_epoch, self.best_loss, self._best_weights = state["best"]
         self._patience_epoch, self._patience_loss = state["patience"]
         self._stopwatch.seconds = state["seconds"]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from latentlab.evaluation.latent.projection import pca, tsne
+from latentlab.evaluation.latent.projection import latent_plane, pca, tsne
 
 
 def test_pca_equals_the_singular_value_decomposition():
@@ -64,3 +65,33 @@ def test_tsne_uses_all_its_dimensions_if_codes_have_fewer(length, dimensions):
 def test_tsne_of_constant_or_one_dimensional_codes_is_finite():
     assert np.isfinite(tsne(np.zeros((20, 3), np.float32), 2, 5.0, seed=0)).all()
     assert np.isfinite(tsne(np.arange(20, dtype=np.float32)[:, None], 2, 5.0, seed=0)).all()
+
+
+def test_the_latent_plane_is_that_of_pca_up_to_signs():
+    codes = np.random.default_rng(0).normal(size=(60, 5)) @ np.diag([5, 3, 1, 0.5, 0.1])
+    expected, explained = pca(codes)
+
+    points, axis_names = latent_plane(torch.tensor(codes))
+
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-9)
+    shares = [f"PC {n} ({share:.0%} of variance)" for n, share in enumerate(explained, 1)]
+    assert axis_names == shares
+    np.testing.assert_allclose(latent_plane(torch.tensor(-codes))[0], -points, atol=1e-9)
+
+
+def test_the_latent_plane_of_two_dimensions_is_the_latent_space():
+    codes = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+
+    points, axis_names = latent_plane(codes)
+
+    assert points.tolist() == codes.tolist()
+    assert axis_names == ["latent dimension 1", "latent dimension 2"]
+
+
+@pytest.mark.parametrize("codes", [torch.arange(5.0)[:, None], torch.ones(5, 4)])
+def test_the_latent_plane_of_fewer_than_two_dimensions_is_finite(codes):
+    points, _ = latent_plane(codes)
+
+    assert points.shape == (5, 2)
+    assert np.isfinite(points).all()
+    assert not points[:, 1].any()

@@ -1,6 +1,8 @@
 """Projections of latent codes to two or three dimensions."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 MAP_DIMENSIONS = (2, 3)
 """Numbers of dimensions that a map can show."""
@@ -23,6 +25,27 @@ def pca(codes: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, np.ndarray]
     missing = dimensions - components
     points = np.pad(fitted.transform(codes), ((0, 0), (0, missing)))
     return points, np.pad(fitted.explained_variance_ratio_, (0, missing))
+
+
+def latent_plane(codes: Tensor) -> tuple[np.ndarray, list[str]]:
+    """Return points [N, 2] of latent codes [N, L], and the names of the two axes.
+
+    Two dimensions are returned as they are, others projected on the first principal components.
+    Their signs are chosen so that maps of successive epochs look alike. This does not use `pca`,
+    because importing scikit-learn takes seconds.
+    """
+    codes = codes.detach().cpu().double()
+    if codes.shape[1] == 2:
+        return codes.numpy(), ["latent dimension 1", "latent dimension 2"]
+    centered = codes - codes.mean(0)
+    _, singular_values, components = torch.linalg.svd(centered, full_matrices=False)
+    components = components[:2]
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    points = centered @ (components * largest.sign()).T
+    shares = singular_values.square() / singular_values.square().sum().clamp_min(1e-12)
+    missing = 2 - points.shape[1]
+    names = [f"PC {n} ({share:.0%} of variance)" for n, share in enumerate(shares[:2].tolist(), 1)]
+    return np.pad(points.numpy(), ((0, 0), (0, missing))), names + missing * [""]
 
 
 def tsne_embeddings(codes: np.ndarray, perplexity: float, seed: int) -> dict[int, np.ndarray]:

@@ -39,7 +39,7 @@ class LatentSpace:
     @classmethod
     def of_vae(cls, name: str, model: Vae) -> "LatentSpace":
         """Return the latent space of a VAE; the code of an image is its posterior mean."""
-        return cls(name, model.means, model.decode)
+        return cls(name, model.latent_codes, model.decode)
 
     def codes(self, images: ImageSet) -> np.ndarray:
         """Return the codes [N, L] of all images."""

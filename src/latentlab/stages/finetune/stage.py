@@ -16,6 +16,7 @@ from latentlab.params.schema import Params
 from latentlab.params.yaml_io import write_yaml
 from latentlab.pipeline.classifier_outputs import write_classifier
 from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.pictures import Probe
 from latentlab.pipeline.study_run import StudyResult, run_study, trial_params, write_trials
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.search.study import Candidate
@@ -47,7 +48,7 @@ def run(stage: StageContext) -> None:
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)
     )
-    run_and_log(stage, training)
+    run_and_log(stage, training, Probe.of(validation, stage.seed).predictions)
     model = training.restore_best().cpu()
 
     encoder = "frozen" if settings.freeze_encoder else "fine-tuned"
