@@ -444,6 +444,10 @@ def test_undoing_an_edit_restores_outputs_from_the_cache(clone):
 
     assert clone.repro() == []
     assert len(clone.runs("digits")) == runs
+    origins = json.loads(clone("latentlab", "runs", "--here", "--json"))
+    assert len(origins) == len(STAGES)
+    assert {origin["match"] for origin in origins} == {"exact"}
+    assert [o["others"] for o in origins if o["output"] == "outputs/gan"] == [1]  # it was repeated
 
 
 def test_editing_source_code_changes_the_stages_that_declare_it(clone):
@@ -462,9 +466,14 @@ def test_editing_source_code_changes_the_stages_that_declare_it(clone):
 
 def test_an_experiment_in_a_temporary_folder_is_logged_with_all_other_runs(clone):
     change = ("--name", "slower-gan", "-S", "gan.learning_rate=0.0001")
+    before = clone.newest()["gan"].data.params
     clone("dvc", "exp", "run", "--temp", *change, "gan")
 
     newest = clone.newest()
+    after = newest["gan"].data.params
+    assert {name for name in before | after if before.get(name) != after.get(name)} == {
+        "gan.learning_rate"
+    }
     assert newest["gan"].data.params["gan.learning_rate"] == "0.0001"
     assert newest["gan"].data.tags["dvc_exp_name"] == "slower-gan"
     assert "slower-gan" in clone("dvc", "exp", "show", "--csv")

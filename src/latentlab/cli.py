@@ -184,6 +184,60 @@ def describe(section: str, as_json: bool) -> None:
         describe_module.print_layers(section, layers)
 
 
+@cli.command()
+@click.option("--here", is_flag=True, help="List the run that produced each output in outputs/.")
+@click.option("--filter", "expression", help="Condition, in MLflow's search syntax.")
+@click.option("--sort", help="Metric, parameter or attribute; -NAME puts the largest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Number of runs.",
+)
+@click.option("--dataset", help="Name of a dataset; by default that of params.yaml.")
+@click.option("--nested", is_flag=True, help="Also list trials, folds and other nested runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with all metrics.")
+def runs(
+    here: bool,
+    expression: str | None,
+    sort: str | None,
+    limit: int,
+    dataset: str | None,
+    nested: bool,
+    as_json: bool,
+) -> None:
+    """Print a table of the runs in the MLflow store, newest first.
+
+    A filter is written in MLflow's search syntax, such as "tags.stage = 'train'" or
+    "params.`train.model.latent_dim` = '8'". In the table, an asterisk marks a commit with
+    uncommitted changes. With --here, the column `match` says how a run matches the files in
+    outputs/: `exact`; `inputs changed` if the run wrote them, but code, parameters or inputs have
+    changed since; `outputs changed` if it wrote other files.
+    """
+    from latentlab.commands import runs as runs_module
+    from latentlab.params.load import load_params
+    from latentlab.tracking.queries import list_runs
+    from latentlab.tracking.store import store_uri
+
+    project = find_project()
+    if here:
+        if expression or sort or dataset or nested:
+            raise click.UsageError("--here can only be combined with --json")
+        origins = runs_module.find_origins(project, load_params(project.params))
+        if as_json:
+            _print_json(runs_module.as_json(origins))
+        else:
+            runs_module.print_origins(origins, store_uri(project))
+        return
+    dataset = dataset or load_params(project.params).data.name
+    found = list_runs(project, dataset, expression, sort, limit, nested)
+    if as_json:
+        _print_json([vars(run) for run in found])
+    else:
+        runs_module.print_runs(found, (sort or "").removeprefix("-"))
+
+
 # --- Latent spaces --------------------------------------------------------------------------------
 
 _MODEL = click.option(

@@ -7,7 +7,7 @@ import pytest
 
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.data.image_set import DatasetInfo
-from latentlab.tracking.run import track
+from latentlab.tracking.run import readable, track
 
 # SQLAlchemy's, for queries of MLflow's
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -159,3 +159,23 @@ def test_a_killed_recorder_raises_an_error(project, message):
         run_stage(project, kill_recorder)
 
     message("tracking/killed recorder", error.value)
+
+
+def test_ranges_and_lists_of_mappings_are_logged_as_readable_parameters():
+    momentum = {"type": "float", "low": 0.5, "high": 0.9, "step": 0.1, "log": False}
+    space = {
+        "train.learning_rate": {"low": 0.001, "high": 0.008, "step": None, "log": True, "when": {}},
+        "train.optimizer": {"choices": ["sgd", "adam"], "when": {}},
+        "train.momentum": momentum | {"when": {"train.optimizer": "sgd"}, "otherwise": 0.0},
+    }
+    corruption = [{"name": "gaussian", "severity": [0.05, 0.55]}, {"name": "blur", "severity": 1}]
+
+    assert readable({"search": {"space": space}, "denoise": {"corruption": corruption}}) == {
+        "search.space.train.learning_rate": "0.001 to 0.008, log",
+        "search.space.train.optimizer": "sgd | adam",
+        "search.space.train.momentum": "0.5 to 0.9, step 0.1, if train.optimizer is sgd, else 0.0",
+        "denoise.corruption.1.name": "gaussian",
+        "denoise.corruption.1.severity": [0.05, 0.55],
+        "denoise.corruption.2.name": "blur",
+        "denoise.corruption.2.severity": 1,
+    }

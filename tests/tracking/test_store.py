@@ -57,6 +57,7 @@ def test_a_deleted_experiment_is_restored(project, runs):
     restored = runs.client.get_experiment_by_name("latentlab/shapes")
     assert restored.lifecycle_stage == "active"
     assert restored.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert restored.tags["mlflow.experiment.primaryMetric.name"] == "validation/mse"
     assert restored.artifact_location == (project.home / "mlruns").as_uri()
 
 

@@ -1,4 +1,6 @@
-"""Progress bars on stderr, with rate and remaining time; hidden if stderr is not a terminal.
+"""Messages and numbers for people, and progress bars on stderr with rate and remaining time.
+
+Bars are hidden if stderr is not a terminal.
 
 The rate is the mean since the bar was shown. A moving average would be misleading for work that
 ends in rounds, such as the trials of a study.
@@ -32,6 +34,11 @@ class Bar:
     def describe(self, description: str) -> None:
         """Replace the text in front of the bar."""
         self.progress.update(self.task, description=description)
+
+
+def short(value: float) -> str:
+    """Return a number as people read it: integers with separators, others with four digits."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
 def note(text: str) -> None:

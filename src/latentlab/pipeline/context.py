@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from latentlab.common.files import write_csv, write_json
-from latentlab.common.progress import note
+from latentlab.common.progress import note, short
 from latentlab.common.project import Project
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
 from latentlab.models.device import prepare
@@ -106,14 +106,10 @@ def _summary(metrics: dict[str, Any], headlines: dict[str, float]) -> str:
     """Return the first headline metrics, or the first of all, and the number of those left out."""
     values = flatten(metrics, separator="/")
     shown = list((headlines or values).items())[:SUMMARY_METRICS]
-    parts = [f"{name} {_format(value)}" for name, value in shown]
+    parts = [f"{name} {short(value)}" for name, value in shown]
     if left_out := len(values) - len(shown):
         parts.append(f"{left_out} more")
     return ", ".join(parts) or "no metrics"
-
-
-def _format(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def prepare_stage(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.common.errors import ParamsError
-from latentlab.common.files import hash_tree
+from latentlab.common.files import hash_tree, sha256_of
 from latentlab.common.project import Project
 from latentlab.params.resolve import with_values
 from latentlab.params.schema import Params
@@ -52,6 +52,20 @@ def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
         "torch": version("torch"),
     }
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+
+def outputs_hash(folder: Path) -> str:
+    """Return the hexadecimal SHA-256 of the names and contents of a stage's outputs.
+
+    Hidden files, such as the `.gitignore` that DVC writes, are left out.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    content = [
+        [file.relative_to(folder).as_posix(), sha256_of(file)]
+        for file in files
+        if not file.name.startswith(".")
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def study_folder(project: Project, stage: str, section: str, params: Params) -> Path:

@@ -28,7 +28,7 @@ def run_stage(project: Project, name: str, params: Params) -> None:
         raise ParamsError(
             f"torchrun starts several processes, but only train uses them, not {verb}"
         )
-    from latentlab.pipeline.fingerprint import stage_fingerprint
+    from latentlab.pipeline.fingerprint import outputs_hash, stage_fingerprint
     from latentlab.tracking.run import track
 
     if _uses_worker_processes(verb, params):
@@ -45,6 +45,7 @@ def run_stage(project: Project, name: str, params: Params) -> None:
             module = _stage_module(verb)
             stage = prepare_stage(name, fingerprint, project, params, run)
         module.run(stage)
+        run.set_tags({"outputs_hash": outputs_hash(stage.output)})
     stage.delete_checkpoints()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentlab.common import startup
+from latentlab.common.progress import short
 from latentlab.tracking.store import brief, connect, end_abandoned_runs, process_tags
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Recording:
     def describe(self, run: str | None, metrics: dict[str, float]) -> None:
         """Write the description of a run in Markdown: metrics, and how to reproduce them."""
         tags = self._inherited
-        rows = [f"| {name} | {_short(value)} |" for name, value in metrics.items()]
+        rows = [f"| {name} | {short(value)} |" for name, value in metrics.items()]
         steps = [f"Data hash: `{tags['data_hash']}`"] if "data_hash" in tags else []
         if "git_commit" in tags:
             steps.append(
@@ -339,10 +340,6 @@ def _image_of(file: str) -> tuple[str, int] | None:
     """Return name and step of an image from the name of the file in which MLflow stores it."""
     match = re.match(r"(.+)\+step\+(\d+)\+timestamp\+", file)
     return match and (match[1], int(match[2]))
-
-
-def _short(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _git_commit(project: Project) -> dict[str, str]:

@@ -45,8 +45,8 @@ class Run:
     child: str | None = None
 
     def log_params(self, params: dict[str, Any]) -> None:
-        """Log a nested mapping as dotted parameters."""
-        self.recorder.send("log_params", self.child, flatten(params))
+        """Log a nested mapping as dotted parameters; see `readable`."""
+        self.recorder.send("log_params", self.child, readable(params))
 
     def log_epoch(self, record: dict[str, float], ended: float | None = None) -> None:
         """Log the record of one epoch at its step; an epoch that is logged already is ignored.
@@ -128,6 +128,39 @@ class Run:
         if error is not None:
             self.recorder.send("set_tags", name, {"reason": error})
         self.recorder.send("end_child", name, "FAILED" if error else "FINISHED", ended)
+
+
+def readable(params: dict[str, Any]) -> dict[str, Any]:
+    """Return a nested mapping as dotted parameters that can be read and compared in MLflow.
+
+    A range of a search space becomes text such as `0.001 to 0.008, log`, and the entries of a list
+    of mappings are numbered from 1.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in flatten(params).items():
+        if name.endswith("search.space"):
+            flat |= {f"{name}.{path}": _describe_range(each) for path, each in value.items()}
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+            for number, entry in enumerate(value, 1):
+                flat |= flatten(entry, f"{name}.{number}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _describe_range(settings: dict[str, Any]) -> str:
+    """Return a range as text; `settings` are those of `params.yaml`, with defaults."""
+    if "choices" in settings:
+        parts = [" | ".join(map(str, settings["choices"]))]
+    else:
+        parts = [f"{settings['low']} to {settings['high']}"]
+        if settings["step"] not in (None, 1):
+            parts.append(f"step {settings['step']}")
+        if settings["log"]:
+            parts.append("log")
+    for path, value in settings["when"].items():
+        parts.append(f"if {path} is {value}, else {settings['otherwise']}")
+    return ", ".join(parts)
 
 
 class NullRecorder:

@@ -28,6 +28,14 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 # report an unreachable server within seconds instead of minutes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
+EXPERIMENT_TAGS = {
+    # the UI opens the view for model training instead of the one for language models
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "validation/mse",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
+}
+"""Tags with which MLflow's UI shows an experiment as one of trainings."""
+
 MAX_RUNS_COUNTED = 1000
 
 SECONDS_TO_ANSWER = 2.5
@@ -62,7 +70,7 @@ def connect(project: Project, experiment: str) -> str:
     """
     import mlflow
 
-    _silence_logs()
+    silence_logs()
     uri = store_uri(project)
     mlflow.set_tracking_uri(uri)
     # a server chooses its own location; with SQLite, artifacts are in the repository
@@ -83,10 +91,11 @@ def _get_or_create(experiment: str, artifact_location: str | None) -> str:
     if existing is not None:
         if existing.lifecycle_stage == "deleted":
             client.restore_experiment(existing.experiment_id)
+        for key, value in EXPERIMENT_TAGS.items():
+            if key not in existing.tags:
+                client.set_experiment_tag(existing.experiment_id, key, value)
         return str(existing.experiment_id)
-    # the UI then opens the view for model training instead of the one for language models
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(experiment, artifact_location, tags=tags))
+    return str(client.create_experiment(experiment, artifact_location, tags=EXPERIMENT_TAGS))
 
 
 def process_tags() -> dict[str, Any]:
@@ -114,7 +123,7 @@ def count_runs(project: Project) -> int:
     """
     import mlflow
 
-    _silence_logs()
+    silence_logs()
     uri = store_uri(project)
     if uri == default_uri(project) and not database(project).exists():
         return 0
@@ -136,7 +145,7 @@ def brief(error: BaseException) -> str:
     return (informative or lines or [type(error).__name__])[0].strip()[:500]
 
 
-def _silence_logs() -> None:
+def silence_logs() -> None:
     """Hide the logs of MLflow and its migrations; their errors are raised as exceptions anyway."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
