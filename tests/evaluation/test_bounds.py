@@ -41,7 +41,7 @@ class LinearVae(nn.Module):
     def observed(self, images):
         return images
 
-    def means(self, images):
+    def latent_codes(self, images):
         return self.encode(images)[0]
 
     def log_likelihood(self, outputs, images):

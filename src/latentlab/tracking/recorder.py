@@ -9,6 +9,7 @@ import subprocess
 import warnings
 from contextlib import suppress
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,18 +176,17 @@ class Recording:
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         mlflow.log_table(columns, f"{name}.json", run_id=self._ids[run])
 
-    def log_image(self, run: str | None, name: str, step: int, path: Path) -> None:
-        """Log a PNG file as the image `name` of a step, unless it is logged already."""
+    def log_image(self, run: str | None, name: str, step: int, png: bytes, time: float) -> None:
+        """Log the content of a PNG file, drawn at a Unix time, unless the step has the image."""
         import mlflow
         from PIL import Image
 
         if (name, step) in self._images.setdefault(run, set()):
             return
         self._images[run].add((name, step))
-        timestamp = _milliseconds(path.stat().st_mtime)
-        with Image.open(path) as image:
+        with Image.open(BytesIO(png)) as image:
             mlflow.MlflowClient().log_image(
-                self._ids[run], image, key=name, step=step, timestamp=timestamp
+                self._ids[run], image, key=name, step=step, timestamp=_milliseconds(time)
             )
 
     def log_files(self, run: str | None, path: Path) -> None:

@@ -75,7 +75,9 @@ class Run:
 
     def log_image(self, name: str, step: int, path: Path) -> None:
         """Log a PNG file as the image `name` of a step, once."""
-        self.recorder.send("log_image", self.child, name, step, path)
+        # the file may be deleted before the recorder gets to it
+        drawn = path.stat().st_mtime
+        self.recorder.send("log_image", self.child, name, step, path.read_bytes(), drawn)
 
     def log_files(self, path: Path) -> None:
         """Log a file, or a folder under its own name, as artifacts."""

@@ -82,7 +82,7 @@ class Outcome:
     error: str | None
     finished: bool = True
     cost: dict[str, float] = field(default_factory=dict)
-    times: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list, compare=False)
 
     @classmethod
     def before(cls, job: Job) -> "Outcome":
