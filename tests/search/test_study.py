@@ -167,7 +167,8 @@ def entries(task):
         attributes = dict(trial.user_attrs)
         for name in attributes:
             if name.startswith("epoch "):
-                attributes[name] = [outcome | {"seconds": 0.0} for outcome in attributes[name]]
+                times = {"seconds": 0.0, "times": []}
+                attributes[name] = [outcome | times for outcome in attributes[name]]
         values = (trial.number, trial.state.name, trial.params, trial.values)
         result.append((*values, trial.intermediate_values, attributes))
     return result
