@@ -5,7 +5,9 @@ import math
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +24,10 @@ from latentlab.common.errors import (
     LatentlabError,
     ParamsError,
 )
-from latentlab.common.project import FOREACH_STAGES, find_project
+from latentlab.common.project import FOREACH_STAGES, Project, find_project
+
+if TYPE_CHECKING:
+    from latentlab.params.schema import Params
 
 STAGES = {
     "fetch": "Find, verify and split the dataset named in params.yaml.",
@@ -82,10 +87,7 @@ for _name, _summary in STAGES.items():
 
 def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
     """Run a stage, or one entry of it such as `compare.depth`; a dry run prints its parameters."""
-    from latentlab.params.load import load_params
-
-    project = find_project()
-    params = load_params(project.params)
+    project, params = _load()
     section_name = "data" if stage == "fetch" else stage
     section = params.tree()[section_name]
     if entry:
@@ -109,15 +111,21 @@ def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
 
 def _print_study_status(as_json: bool) -> None:
     from latentlab.commands.search_status import print_status, read_studies
-    from latentlab.params.load import load_params
 
-    project = find_project()
-    studies = read_studies(project, load_params(project.params))
+    studies = read_studies(*_load())
     if as_json:
         _print_json(studies)
         return
     for name, status in studies.items():
         print_status(name, status)
+
+
+def _load() -> "tuple[Project, Params]":
+    """Return the repository of the working directory, and its parameters."""
+    from latentlab.params.load import load_params
+
+    project = find_project()
+    return project, load_params(project.params)
 
 
 def _print_json(value: object) -> None:
@@ -146,12 +154,11 @@ def profile(name: str) -> None:
 def gate(accept: bool, add: bool, as_json: bool) -> None:
     """Compare the current metrics with the accepted baseline."""
     from latentlab.gate import gate as gate_module
-    from latentlab.params.load import load_params
 
     if add and not accept:
         raise click.UsageError("--add requires --accept")
-    project = find_project()
-    dataset = load_params(project.params).data.name
+    project, params = _load()
+    dataset = params.data.name
     if accept:
         click.echo(gate_module.accept(project, dataset, add), err=True)
         return
@@ -174,10 +181,8 @@ def describe(section: str, as_json: bool) -> None:
     multiplication or addition.
     """
     from latentlab.commands import describe as describe_module
-    from latentlab.params.load import load_params
 
-    project = find_project()
-    layers = describe_module.describe(project, load_params(project.params), section)
+    layers = describe_module.describe(*_load(), section)
     if as_json:
         _print_json(describe_module.as_tree(layers))
     else:
@@ -189,11 +194,7 @@ def describe(section: str, as_json: bool) -> None:
 @click.option("--filter", "expression", help="Condition, in MLflow's search syntax.")
 @click.option("--sort", help="Metric, parameter or attribute; -NAME puts the largest first.")
 @click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="Number of runs.",
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs."
 )
 @click.option("--dataset", help="Name of a dataset; by default that of params.yaml.")
 @click.option("--nested", is_flag=True, help="Also list trials, folds and other nested runs.")
@@ -216,24 +217,21 @@ def runs(
     changed since; `outputs changed` if it wrote other files.
     """
     from latentlab.commands import runs as runs_module
-    from latentlab.params.load import load_params
     from latentlab.tracking.queries import list_runs
-    from latentlab.tracking.store import store_uri
 
-    project = find_project()
+    project, params = _load()
     if here:
         if expression or sort or dataset or nested:
             raise click.UsageError("--here can only be combined with --json")
-        origins = runs_module.find_origins(project, load_params(project.params))
+        origins = runs_module.find_origins(project, params)
         if as_json:
-            _print_json(runs_module.as_json(origins))
+            _print_json([asdict(origin) for origin in origins])
         else:
-            runs_module.print_origins(origins, store_uri(project))
+            runs_module.print_origins(project, origins)
         return
-    dataset = dataset or load_params(project.params).data.name
-    found = list_runs(project, dataset, expression, sort, limit, nested)
+    found = list_runs(project, dataset or params.data.name, expression, sort, limit, nested)
     if as_json:
-        _print_json([vars(run) for run in found])
+        _print_json([asdict(run) for run in found])
     else:
         runs_module.print_runs(found, (sort or "").removeprefix("-"))
 
@@ -269,10 +267,8 @@ _FOLDER = click.option(
 def latent(model: str, split: str, out: Path, as_json: bool) -> None:
     """Compute metrics and plots of a trained model's latent space."""
     from latentlab.commands.explore import examine
-    from latentlab.params.load import load_params
 
-    project = find_project()
-    metrics = examine(project, load_params(project.params), model, split, out)
+    metrics = examine(*_load(), model, split, out)
     click.echo(json.dumps(metrics, indent=None if as_json else 2))
     click.echo(f"plots: {out}", err=True)
 
@@ -290,12 +286,10 @@ def latent(model: str, split: str, out: Path, as_json: bool) -> None:
 def decode(model: str, points: tuple[str, ...], out: Path) -> None:
     """Plot decoded latent codes and their nearest training images."""
     from latentlab.commands import explore
-    from latentlab.params.load import load_params
 
-    project = find_project()
     codes = [_parse_coordinates(point) for point in points]
     target = out / f"{model}_decoded.png"
-    explore.decode(project, load_params(project.params), model, codes, target)
+    explore.decode(*_load(), model, codes, target)
     click.echo(str(target))
 
 
@@ -314,11 +308,7 @@ def _parse_coordinates(text: str) -> list[float]:
 @click.argument("end")
 @_MODEL
 @click.option(
-    "--steps",
-    type=click.IntRange(min=3),
-    default=10,
-    show_default=True,
-    help="Number of images of the walk.",
+    "--steps", type=click.IntRange(min=3), default=10, show_default=True, help="Number of images."
 )
 @_FOLDER
 def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
@@ -328,10 +318,8 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
     '#12'.
     """
     from latentlab.commands import explore
-    from latentlab.params.load import load_params
 
-    project = find_project()
-    metrics = explore.walk(project, load_params(project.params), model, (start, end), steps, out)
+    metrics = explore.walk(*_load(), model, (start, end), steps, out)
     _print_json(metrics)
     click.echo(f"plots: {out}", err=True)
 

@@ -73,6 +73,13 @@ def test_outputs_are_recognized_after_an_edit_of_their_inputs(store, latentlab):
     assert origins(latentlab) == {"outputs/train": ("inputs changed", 0.2)}
 
 
+def test_outputs_of_a_comparison_that_was_removed_are_recognized(store, latentlab):
+    execute(store, "compare@latent_dim", 0.2)
+    edit(store, "\n  latent_dim:\n", "\n  dimensions:\n")
+
+    assert origins(latentlab) == {"outputs/compare/latent_dim": ("inputs changed", 0.2)}
+
+
 def test_outputs_without_a_run_in_the_store_are_listed_with_its_address(
     store, latentlab, empty_store, monkeypatch, tmp_path
 ):

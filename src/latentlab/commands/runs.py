@@ -1,21 +1,19 @@
 """The command `latentlab runs`: a table of runs, and the run that produced each output."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from latentlab.common.progress import short
-from latentlab.common.project import FOREACH_STAGES, Project
+from latentlab.common.errors import ParamsError
+from latentlab.common.progress import output_console, short
+from latentlab.common.project import Project
 from latentlab.params.schema import Params
 from latentlab.pipeline.fingerprint import outputs_hash, stage_fingerprint
 from latentlab.pipeline.headlines import headline_metrics
-from latentlab.tracking.queries import LoggedRun, runs_with_tag
+from latentlab.tracking.queries import STAGE_RUNS, LoggedRun, search_runs
+from latentlab.tracking.store import store_uri
 
 MAX_METRICS = 3
 """Metrics of a run in the table, unless one is asked for."""
-
-EXACT, CHANGED_INPUTS, CHANGED_OUTPUTS = "exact", "inputs changed", "outputs changed"
-"""How a run matches an output: by outputs and fingerprint, by outputs, or by fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +33,32 @@ class Origin:
 
 def find_origins(project: Project, params: Params) -> list[Origin]:
     """Return the run that produced each output folder in the work tree."""
+    finished = f"{STAGE_RUNS} and attributes.status = 'FINISHED'"
+    runs = search_runs(project, params.data.name, finished)
     origins = []
     for folder in project.output_folders():
         output = folder.relative_to(project.root)
-        stage = "@".join(output.parts[1:]) if output.parts[1] in FOREACH_STAGES else folder.name
-        origins.append(_find_origin(project, params, stage, str(output), outputs_hash(folder)))
+        stage = "@".join(output.parts[1:])
+        try:
+            fingerprint = stage_fingerprint(project, stage, params)
+        except ParamsError:  # left over from a comparison that params.yaml no longer contains
+            fingerprint = ""
+        origins.append(_find_origin(runs, str(output), fingerprint, outputs_hash(folder)))
     return origins
 
 
-def _find_origin(project: Project, params: Params, stage: str, output: str, digest: str) -> Origin:
-    dataset = params.data.name
-    fingerprint = stage_fingerprint(project, stage, params)
-    by_inputs = runs_with_tag(project, dataset, "fingerprint", fingerprint)
-    by_outputs = runs_with_tag(project, dataset, "outputs_hash", digest)
-    ids = {run.id for run in by_inputs}
+def _find_origin(runs: list[LoggedRun], output: str, fingerprint: str, digest: str) -> Origin:
+    """Return the first of the best matching runs, which are sorted from new to old."""
+    by_inputs = [run for run in runs if run.fingerprint == fingerprint]
+    by_outputs = [run for run in runs if run.outputs_hash == digest]
     candidates = {
-        EXACT: [run for run in by_outputs if run.id in ids],
-        CHANGED_INPUTS: by_outputs,
-        CHANGED_OUTPUTS: by_inputs,
+        "exact": [run for run in by_outputs if run.fingerprint == fingerprint],
+        "inputs changed": by_outputs,
+        "outputs changed": by_inputs,
     }
-    for match, runs in candidates.items():
-        if runs:
-            return Origin(output, match, runs[0], len(runs) - 1)
+    for match, matching in candidates.items():
+        if matching:
+            return Origin(output, match, matching[0], len(matching) - 1)
     return Origin(output, "", None)
 
 
@@ -72,19 +74,15 @@ def print_runs(runs: list[LoggedRun], metric: str = "") -> None:
     _print_table(["name", "status", "started", "seconds", "commit", "run", "metrics"], rows)
 
 
-def print_origins(origins: list[Origin], store: str) -> None:
-    """Print a table of the outputs and their runs; `store` is the store that was searched."""
+def print_origins(project: Project, origins: list[Origin]) -> None:
+    """Print a table of the outputs and their runs, or the store that has no run."""
+    none = f"no run in {store_uri(project)}"
     rows = []
     for origin in origins:
         match = f"{origin.match} (+{origin.others})" if origin.others else origin.match
-        columns = _columns(origin.run) if origin.run else [f"no run in {store}", *[""] * 5]
+        columns = _columns(origin.run) if origin.run else [none, *[""] * 5]
         rows.append([origin.output, match, *columns])
     _print_table(["output", "match", "name", "status", "started", "seconds", "commit", "run"], rows)
-
-
-def as_json(origins: list[Origin]) -> list[dict[str, Any]]:
-    """Return the origins as a value for JSON."""
-    return [asdict(origin) for origin in origins]
 
 
 def _columns(run: LoggedRun) -> list[str]:
@@ -101,12 +99,9 @@ def _columns(run: LoggedRun) -> list[str]:
 
 def _print_table(headers: list[str], rows: list[list[str]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    # in a file or a pipe, no line is cut
-    Console(width=None if console.is_terminal else 1000).print(table)
+    output_console().print(table)

@@ -16,7 +16,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, Task, TaskID
+
+WIDTH_OF_FILES = 500
+"""Columns of a table in a file or a pipe, at most."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,16 @@ class Bar:
 def short(value: float) -> str:
     """Return a number as people read it: integers with separators, others with four digits."""
     return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
+
+
+def output_console() -> Console:
+    """Return a console on stdout for tables; in a file or a pipe, it does not wrap their lines."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_OF_FILES
+    return console
 
 
 def note(text: str) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import read_json, write_json
+from latentlab.common.progress import output_console
 from latentlab.common.project import FOREACH_STAGES, Project
 from latentlab.params.fields import Section, flatten
 from latentlab.params.messages import find_errors, params_error
@@ -214,10 +215,8 @@ def as_json(verdicts: list[Verdict]) -> str:
 def print_table(dataset: str, verdicts: list[Verdict]) -> None:
     """Print the verdicts as a table on stdout, then one line for each metric that became worse."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
     table = Table("", "metric", "better", box=box.SIMPLE_HEAD, title=f"Gate: {dataset}")
     for column in ("baseline", "current", "worse by", "allowed"):
         table.add_column(column, justify="right")
@@ -233,8 +232,7 @@ def print_table(dataset: str, verdicts: list[Verdict]) -> None:
             f"{v.change:+.2g}",
             f"{v.allowed:.2g}",
         )
-    if not console.is_terminal:  # do not wrap lines in a log file
-        console.width = 160
+    console = output_console()
     console.print(table)
     for v in verdicts:
         if v.worse:

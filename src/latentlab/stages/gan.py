@@ -54,7 +54,15 @@ def run(stage: StageContext) -> None:
     _plot_curves(stage, training.history, settings.loss, title)
     _plot_progress(stage, training.frames, title)
     samples = _plot_samples(stage, generator, title)
-    _plot_features(stage, generator, reference.cpu(), probe, title)
+    points, labels, axis_names = _map_features(reference.cpu(), probe, generator)
+    plot_latent_map(
+        stage.plots / "latent_map.png",
+        points,
+        labels,
+        ["validation images", "generated images"],
+        axis_names,
+        f"{title}: reference features\nof {len(probe.images):,} images each",
+    )
     stage.run.log_model(stage.output / "model", torch.empty(1, generator.inputs), samples)
     collapsed = [int(r["epoch"]) for r in training.history if r.get("validation/collapsed")]
     if collapsed:
@@ -92,13 +100,13 @@ def interpolate_noise(generator: Generator, random: torch.Generator) -> dict[str
 
 
 @torch.inference_mode()
-def _features_of_both(
+def _map_features(
     reference: ReferenceClassifier, probe: Probe, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Return the reference features [2 * N, F] of validation and of generated images, and labels.
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Project reference features of N validation images and N generated ones on a plane.
 
-    The labels [2 * N] are 0 for validation images and 1 for generated ones, which come from the
-    same noise every time.
+    Returns the points [2 * N, 2], labels [2 * N] that are 0 for validation images and 1 for
+    generated ones, and the names of the axes. The noise is the same every time.
     """
     count = len(probe.images)
     generated = generator.sample(count, torch.Generator().manual_seed(0))
@@ -106,7 +114,8 @@ def _features_of_both(
     images = torch.cat([probe.images.to(device), generated.to(device)])
     labels = torch.tensor([0, 1]).repeat_interleave(count)
     order = torch.arange(2 * count).view(2, count).T.flatten()  # neither set hides the other
-    return reference.embed(images)[order].cpu(), labels[order]
+    points, axis_names = latent_plane(reference.embed(images)[order])
+    return points, labels[order].numpy(), axis_names
 
 
 def _draw_samples(
@@ -114,29 +123,8 @@ def _draw_samples(
 ) -> dict[str, np.ndarray]:
     """Draw samples of fixed noise, and a map of the features of validation and generated images."""
     samples = generator.sample(len(probe.shown), torch.Generator().manual_seed(0))
-    features, labels = _features_of_both(reference, probe, generator)
-    points, _ = latent_plane(features)
-    return {"samples": draw_images(samples), "latent_map": draw_map(points, labels.numpy())}
-
-
-def _plot_features(
-    stage: StageContext,
-    generator: Generator,
-    reference: ReferenceClassifier,
-    probe: Probe,
-    title: str,
-) -> None:
-    """Draw the map of the features after the training."""
-    features, labels = _features_of_both(reference, probe, generator)
-    points, axis_names = latent_plane(features)
-    plot_latent_map(
-        stage.plots / "latent_map.png",
-        points,
-        labels.numpy(),
-        ["validation images", "generated images"],
-        axis_names,
-        f"{title}: reference features\nof {len(probe.images):,} images each",
-    )
+    points, labels, _ = _map_features(reference, probe, generator)
+    return {"samples": draw_images(samples), "latent_map": draw_map(points, labels)}
 
 
 def _prepare_training(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.common.project import Project
-from latentlab.tracking.local_store import database, default_uri
-from latentlab.tracking.store import brief, check_server, silence_logs, store_uri
+from latentlab.tracking.store import brief, check_server, open_client, store_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -18,6 +17,9 @@ STAGE_RUNS = "tags.kind = 'stage'"
 """MLflow's filter for the runs of stages, without their nested runs."""
 
 NEWEST_FIRST = "attributes.start_time DESC"
+
+MAX_RUNS = 50_000
+"""The most runs that MLflow returns at once."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class LoggedRun:
     seconds: float | None
     commit: str
     dirty: bool
+    fingerprint: str
+    outputs_hash: str
     metrics: dict[str, float]
 
     @classmethod
@@ -47,6 +51,8 @@ class LoggedRun:
             (info.end_time - info.start_time) / 1000 if info.end_time else None,
             tags.get("git_commit", ""),
             tags.get("git_dirty") == "true",
+            tags.get("fingerprint", ""),
+            tags.get("outputs_hash", ""),
             run.data.metrics,
         )
 
@@ -56,35 +62,33 @@ def search_runs(
     dataset: str,
     expression: str = STAGE_RUNS,
     order_by: str = NEWEST_FIRST,
-    limit: int = 1000,
+    limit: int = MAX_RUNS,
 ) -> list[LoggedRun]:
     """Return the runs of a dataset that match an expression of MLflow's search syntax.
 
     Returns no runs if there is no store. Raises ParamsError if MLflow rejects the expression, and
     EnvironmentProblem if the store cannot be used.
     """
-    uri = store_uri(project)
-    if uri == default_uri(project) and not database(project).exists():
-        return []
     check_server(project)
-    import mlflow
+    client = open_client(project)
+    if client is None:
+        return []
+    from mlflow import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
-    silence_logs()
     try:
-        client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(f"latentlab/{dataset}")
         if experiment is None:
             return []
         runs = client.search_runs([experiment.experiment_id], expression, 1, limit, [order_by])
-    except mlflow.MlflowException as error:
+    except MlflowException as error:
         if error.error_code == ErrorCode.Name(INVALID_PARAMETER_VALUE):
             raise ParamsError(
                 f"MLflow rejects the filter or the order: {brief(error)}. See `latentlab runs "
                 "--help` for examples"
             ) from None
         raise EnvironmentProblem(
-            f"the MLflow store {uri} cannot be used: {brief(error)}"
+            f"the MLflow store {store_uri(project)} cannot be used: {brief(error)}"
         ) from error
     return [LoggedRun.of(run) for run in runs]
 
@@ -105,12 +109,6 @@ def list_runs(
     conditions = [*([] if nested else [STAGE_RUNS]), *([expression] if expression else [])]
     order = _order_of(sort) if sort else NEWEST_FIRST
     return search_runs(project, dataset, " and ".join(conditions), order, limit)
-
-
-def runs_with_tag(project: Project, dataset: str, tag: str, value: str) -> list[LoggedRun]:
-    """Return the finished runs of stages with a tag, newest first."""
-    finished = f"{STAGE_RUNS} and attributes.status = 'FINISHED'"
-    return search_runs(project, dataset, f"{finished} and tags.{tag} = '{value}'")
 
 
 def _order_of(sort: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.processes import is_alive, this_process
@@ -21,6 +21,9 @@ from latentlab.tracking.local_store import (
     database,
     default_uri,
 )
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 # MLflow reads these when it is imported; the pipeline works offline and never loads pickles
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -70,7 +73,7 @@ def connect(project: Project, experiment: str) -> str:
     """
     import mlflow
 
-    silence_logs()
+    _silence_logs()
     uri = store_uri(project)
     mlflow.set_tracking_uri(uri)
     # a server chooses its own location; with SQLite, artifacts are in the repository
@@ -98,6 +101,17 @@ def _get_or_create(experiment: str, artifact_location: str | None) -> str:
     return str(client.create_experiment(experiment, artifact_location, tags=EXPERIMENT_TAGS))
 
 
+def open_client(project: Project) -> MlflowClient | None:
+    """Return a client of the store, or None if the default store has not been created yet."""
+    uri = store_uri(project)
+    if uri == default_uri(project) and not database(project).exists():
+        return None
+    import mlflow
+
+    _silence_logs()
+    return mlflow.MlflowClient(uri)
+
+
 def process_tags() -> dict[str, Any]:
     """Return tags that identify the process that records a run; see `end_abandoned_runs`."""
     return {name: str(value) for name, value in this_process().items()}
@@ -121,14 +135,10 @@ def count_runs(project: Project) -> int:
 
     Raises EnvironmentProblem if the store cannot be used.
     """
-    import mlflow
-
-    silence_logs()
-    uri = store_uri(project)
-    if uri == default_uri(project) and not database(project).exists():
-        return 0
     try:
-        client = mlflow.MlflowClient(uri)
+        client = open_client(project)
+        if client is None:
+            return 0
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         return (
             len(client.search_runs(experiments, max_results=MAX_RUNS_COUNTED)) if experiments else 0
@@ -145,7 +155,7 @@ def brief(error: BaseException) -> str:
     return (informative or lines or [type(error).__name__])[0].strip()[:500]
 
 
-def silence_logs() -> None:
+def _silence_logs() -> None:
     """Hide the logs of MLflow and its migrations; their errors are raised as exceptions anyway."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
