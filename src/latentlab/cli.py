@@ -345,6 +345,15 @@ def doctor(fix: bool) -> None:
 
 
 @cli.command()
+def sync() -> None:
+    """Send runs that an MLflow server did not receive because it did not answer."""
+    from latentlab.commands.sync import send_all
+
+    for name in send_all(find_project()):
+        click.echo(name)
+
+
+@cli.command()
 def schema() -> None:
     """Write params.schema.json and docs/reference/params.md."""
     from latentlab.commands.schema import write_schema

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 """Seconds between attempts to reach a server; each pause is twice as long as the one before."""
 
-PATIENCE, PATIENCE_IF_INTERRUPTED = 15.0, 1.0
+PATIENCE, PATIENCE_IF_INTERRUPTED = 5.0, 1.0
 """Seconds to wait at the end of a stage for a server that does not answer."""
 
 
@@ -61,15 +61,23 @@ def serve(
 def _forward(pipe: Connection, sender: Sender) -> None:
     """Forward commands to the sender until "end", and wait until it has executed them."""
     status, reason = KILLED
-    with suppress(EOFError, OSError):
-        while True:
-            command, arguments = pipe.recv()
-            if command == "end":
-                status, reason = arguments
-                break
-            sender.add(command, *arguments)
+    while (message := _receive(pipe)) is not None:
+        command, arguments = message
+        if command == "end":
+            status, reason = arguments
+            break
+        sender.add(command, *arguments)
     # the stage sends nothing more, so only the end of the pipe can be found there
     sender.finish(status, reason, is_interrupted=lambda: status == "KILLED" or pipe.poll())
+
+
+def _receive(pipe: Connection) -> tuple[str, tuple[Any, ...]] | None:
+    """Return the next command and its arguments, or None if the stage is gone."""
+    try:
+        command, arguments = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return command, arguments
 
 
 class Sender:
@@ -90,7 +98,12 @@ class Sender:
 
     def add(self, command: str, *arguments: Any) -> None:
         """Execute a command after all earlier ones."""
-        kept = self._spool.append(command, arguments) if self._spool else list(arguments)
+        kept = list(arguments)
+        if self._spool:
+            try:
+                kept = self._spool.append(command, arguments)
+            except OSError as error:
+                self._fail(f"{self._spool.folder}: {error.strerror or error}")
         self._commands.put((command, kept))
 
     def finish(self, status: str, reason: str | None, is_interrupted: Callable[[], bool]) -> None:

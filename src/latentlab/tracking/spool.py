@@ -84,13 +84,13 @@ class Spool:
         If the last command is not `end`, because the process was killed, an `end` is added.
         """
         command = ""
-        for line in (self.folder / "commands.jsonl").open():
-            if not line.endswith("\n"):
-                break
+        path = self.folder / "commands.jsonl"
+        complete = path.read_text().rpartition("\n")[0]
+        for line in complete.splitlines():
             command, arguments = json.loads(line)
             yield command, [self._decode(argument) for argument in arguments]
         if command != "end":
-            yield "end", [*KILLED, (self.folder / "commands.jsonl").stat().st_mtime]
+            yield "end", [*KILLED, path.stat().st_mtime]
 
     def delete(self) -> None:
         """Delete this spool."""
