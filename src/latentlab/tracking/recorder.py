@@ -6,23 +6,22 @@ import os
 import re
 import signal
 import subprocess
+import time
 import warnings
 from contextlib import suppress
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentlab.common import startup
 from latentlab.common.progress import short
+from latentlab.tracking.logged_model import SavedNetwork, find_model, log_network, split_digest
 from latentlab.tracking.store import brief, connect, end_abandoned_runs, process_tags
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from latentlab.common.project import Project
-
-PACKAGE = Path(__file__).parents[1]
 
 INHERITED_TAGS = {
     "stage",
@@ -104,6 +103,8 @@ class Recording:
         """Metrics that a resumed run already has: name, step, value."""
         self._images: dict[str | None, set[tuple[str, int]]] = {}
         """Images that are logged: name, step."""
+        self._models: dict[str | None, dict[str, str]] = {}
+        """Ids of the models that metrics describe, by run and beginning of the metric's name."""
 
     def start(
         self, project: Project, stage: str, dataset: str, fingerprint: str, resume: bool
@@ -231,42 +232,64 @@ class Recording:
             return
         self._splits.add((run, split))
         source = CodeDatasetSource(tags={"files": files, "split": split})
-        # MLflow accepts digests of at most 36 characters, and leaves `profile` abstract by mistake
-        digest = f"{digest[:25]}-{split}"
+        # MLflow leaves `profile` abstract by mistake
+        digest = split_digest(digest, split)
         dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
         context = [InputTag("mlflow.data.context", CONTEXTS[split])]
         mlflow.MlflowClient().log_inputs(
             self._ids[run], [DatasetInput(dataset._to_mlflow_entity(), context)]
         )
 
-    def log_model(
-        self,
-        name: str,
-        model_dir: Path,
-        example_shape: tuple[int, ...],
-        output_shape: tuple[int, ...],
-    ) -> None:
-        """Log a saved network with the code that loads it; shapes without the batch dimension."""
-        import mlflow.pyfunc
-        import numpy as np
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
+    def log_model(self, run: str | None, network: SavedNetwork) -> None:
+        """Log a saved network, to which the headline metrics of the run are then attached."""
+        import mlflow
 
-        def spec(shape: tuple[int, ...]) -> Schema:
-            return Schema([TensorSpec(np.dtype("float32"), (-1, *shape))])
+        names = ("stage", "dataset", "data_hash", "fingerprint", "git_commit")
+        tags = {name: self._inherited[name] for name in names if name in self._inherited}
+        self._models[run] = {
+            "": log_network(mlflow.MlflowClient(), self._experiment, self._ids[run], network, tags)
+        }
 
-        mlflow.pyfunc.log_model(
-            name=name,
-            python_model=str(PACKAGE / "tracking" / "served_model.py"),
-            artifacts={"model": str(model_dir)},
-            code_paths=[str(PACKAGE)],
-            signature=ModelSignature(spec(example_shape), spec(output_shape)),
-            # otherwise MLflow starts a slow process to infer them
-            pip_requirements=[
-                f"{package}=={version(package).split('+')[0]}"
-                for package in ("torch", "numpy", "safetensors")
-            ],
-        )
+    def log_evaluated_models(self, run: str | None, hashes: dict[str, str]) -> None:
+        """Log the models with these hashes as inputs; those that are not in the store are left out.
+
+        The keys are the beginnings of the names of their metrics, without the split.
+        """
+        import mlflow
+        from mlflow.entities import LoggedModelInput
+
+        client = mlflow.MlflowClient()
+        found = {each: find_model(client, self._experiment, each) for each in {*hashes.values()}}
+        self._models[run] = {
+            f"{prefix}/": model.model_id
+            for prefix, digest in hashes.items()
+            if (model := found[digest]) is not None
+        }
+        inputs = [LoggedModelInput(model_id) for model_id in {*self._models[run].values()}]
+        if inputs:
+            client.log_inputs(self._ids[run], models=inputs)
+
+    def log_headlines(self, run: str | None, metrics: dict[str, float], step: int) -> None:
+        """Log metrics named `<split>/...` with the model that they describe, and with the split."""
+        import mlflow
+        from mlflow.entities import Metric
+
+        now, tags = int(time.time() * 1000), self._inherited
+        logged = self._logged.get(run, set())
+        points = []
+        for name, value in metrics.items():
+            if (name, step, value) in logged:
+                continue
+            split, _, rest = name.partition("/")
+            model = next(
+                (m for prefix, m in self._models.get(run, {}).items() if rest.startswith(prefix)),
+                None,
+            )
+            dataset: tuple[str | None, str | None] = (None, None)
+            if split in CONTEXTS and "data_hash" in tags:
+                dataset = tags["dataset"], split_digest(tags["data_hash"], split)
+            points.append(Metric(name, value, now, step, model, *dataset))
+        mlflow.MlflowClient().log_batch(self._ids[run], metrics=points)
 
     def start_child(self, name: str, kind: str, started: float | None = None) -> None:
         """Start a nested run of a kind, at a Unix time, or resume the one with this name."""
