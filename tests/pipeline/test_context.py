@@ -69,7 +69,7 @@ def test_headline_metrics_are_logged_at_the_last_epoch_together_with_files(stage
 
     logged = {"validation/mse": 0.5}
     assert recorder.commands == [
-        ("log_metrics", None, logged, 12),
+        ("log_headlines", None, logged, 12),
         ("describe", None, logged),
         ("log_files", None, stage.output / "metrics.json"),
         ("log_files", None, stage.plots),

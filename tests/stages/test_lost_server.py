@@ -53,5 +53,7 @@ def test_a_training_outlives_its_server_and_every_metric_is_logged_once(bench, s
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"metrics.json", "history.json", "images", "params.yaml", "plots"} <= files
     assert len(server.images(run)) == 2 * 7  # after epoch 1 and every second one
-    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+    models = client.search_logged_models([run.info.experiment_id])
+    assert {model.name for model in models} == {"autoencoder", "autoencoder-decoder"}
+    assert len(models) == 2
     assert not list((bench.project.home / ".latentlab" / "spool").iterdir())

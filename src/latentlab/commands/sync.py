@@ -1,7 +1,5 @@
 """Sending runs to a tracking server that did not receive them when their stages were executed."""
 
-from collections.abc import Iterator
-
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.progress import note
 from latentlab.common.project import Project
@@ -9,8 +7,8 @@ from latentlab.tracking.spool import find_spools, send
 from latentlab.tracking.store import brief, check_server, store_uri
 
 
-def send_all(project: Project) -> Iterator[str]:
-    """Send all spooled runs to the store and yield the name of each one.
+def send_all(project: Project) -> None:
+    """Send all spooled runs to the store and print the name of each one.
 
     Raises EnvironmentProblem if the store cannot be used or rejects a run.
     """
@@ -28,6 +26,6 @@ def send_all(project: Project) -> Iterator[str]:
                 f"{brief(error)}. Delete the folder if you do not need the run"
             ) from error
         if sent:
-            yield spool.name
+            print(spool.name)
         else:
             note(f"{spool.name}: its stage is running and sends it")

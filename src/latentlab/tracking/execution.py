@@ -4,20 +4,19 @@ import getpass
 import os
 import subprocess
 from typing import Any
+from uuid import uuid4
 
 from latentlab.common.processes import this_process
 from latentlab.common.project import Project
 
-PROCESS_TAGS = ("host", "pid", "started")
-"""Tags that identify the process that logs a run; see `store.end_abandoned_runs`."""
+PROCESS_TAGS = ("host", "pid", "started", "execution")
+"""Tags that identify the process that logs a run, and what it executes.
+
+A process that is gone is noticed by `store.end_abandoned_runs`.
+"""
 
 DIFF = "git_diff.patch"
 """Artifact with the uncommitted changes of the work tree."""
-
-
-def process_tags() -> dict[str, str]:
-    """Return the `PROCESS_TAGS` of this process."""
-    return {name: str(value) for name, value in this_process().items()}
 
 
 def execution_tags(project: Project, stage: str, dataset: str, fingerprint: str) -> dict[str, Any]:
@@ -33,7 +32,8 @@ def execution_tags(project: Project, stage: str, dataset: str, fingerprint: str)
     }
     if "DVC_EXP_NAME" in os.environ:
         tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
-    return tags | _git_commit(project) | process_tags()
+    tags |= {name: str(value) for name, value in this_process().items()}
+    return tags | _git_commit(project) | {"execution": uuid4().hex}
 
 
 def _user() -> str:

@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentlab.common.progress import short
 from latentlab.tracking.execution import DIFF, PROCESS_TAGS
+from latentlab.tracking.logged_model import SavedNetwork, find_model, log_network, split_digest
 from latentlab.tracking.store import connect, end_abandoned_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from latentlab.common.project import Project
-
-PACKAGE = Path(__file__).parents[1]
 
 INHERITED_TAGS = {
     "stage",
@@ -61,7 +59,7 @@ class Recording:
         self._ids: dict[str | None, str] = {}
         self._experiment = ""
         self._process: dict[str, str] = {}
-        """The tags of the process that executes the stage."""
+        """Those tags of the stage's run that are in `PROCESS_TAGS`."""
         self._inherited: dict[str, Any] = {}
         """Those tags of the stage's run that are in `INHERITED_TAGS`."""
         self._epochs: dict[str | None, int] = {}
@@ -72,6 +70,8 @@ class Recording:
         """Metrics that a resumed run already has: name, step, value."""
         self._images: dict[str | None, set[tuple[str, int]]] = {}
         """Images that are logged: name, step."""
+        self._models: dict[str | None, dict[str, str]] = {}
+        """Ids of the models that metrics describe, by run and beginning of the metric's name."""
 
     @property
     def _client(self) -> MlflowClient:
@@ -90,8 +90,7 @@ class Recording:
         self._process = {name: tags[name] for name in PROCESS_TAGS}
         tags = tags | {"git_dirty": str(diff is not None).lower()}
         self._inherit(tags)
-        conditions = [f"tags.{name} = '{value}'" for name, value in self._process.items()]
-        started = self._find("tags.kind = 'stage'", *conditions)
+        started = self._find("tags.kind = 'stage'", f"tags.execution = '{tags['execution']}'")
         if started is None and resume:
             same = f"tags.fingerprint = '{tags['fingerprint']}'"
             started = self._find("tags.kind = 'stage'", same, "attributes.status != 'RUNNING'")
@@ -205,8 +204,8 @@ class Recording:
         if (run, split) in self._splits:
             return
         source = CodeDatasetSource(tags={"files": files, "split": split})
-        # MLflow accepts digests of at most 36 characters, and leaves `profile` abstract by mistake
-        digest = f"{digest[:25]}-{split}"
+        # MLflow leaves `profile` abstract by mistake
+        digest = split_digest(digest, split)
         dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
         context = [InputTag("mlflow.data.context", CONTEXTS[split])]
         self._client.log_inputs(
@@ -216,32 +215,69 @@ class Recording:
 
     def log_model(
         self,
+        run: str | None,
+        folder: Path,
         name: str,
-        model_dir: Path,
-        example_shape: tuple[int, ...],
-        output_shape: tuple[int, ...],
+        classes: list[str],
+        images: list[Any],
+        codes: list[Any],
+        epoch: int,
     ) -> None:
-        """Log a saved network with the code that loads it; shapes without the batch dimension."""
-        import mlflow.pyfunc
+        """Log a saved network, to which the headline metrics of the run are then attached.
+
+        The arguments are the fields of `SavedNetwork`, with nested lists instead of arrays.
+        """
         import numpy as np
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
 
-        def spec(shape: tuple[int, ...]) -> Schema:
-            return Schema([TensorSpec(np.dtype("float32"), (-1, *shape))])
+        examples = np.asarray(images, np.float32), np.asarray(codes, np.float32)
+        network = SavedNetwork(folder, name, classes, *examples, epoch)
+        names = ("stage", "dataset", "data_hash", "fingerprint", "git_commit")
+        tags = {key: self._inherited[key] for key in names if key in self._inherited}
+        self._models[run] = {
+            "": log_network(self._client, self._experiment, self._ids[run], network, tags)
+        }
 
-        mlflow.pyfunc.log_model(
-            name=name,
-            python_model=str(PACKAGE / "tracking" / "served_model.py"),
-            artifacts={"model": str(model_dir)},
-            code_paths=[str(PACKAGE)],
-            signature=ModelSignature(spec(example_shape), spec(output_shape)),
-            # otherwise MLflow starts a slow process to infer them
-            pip_requirements=[
-                f"{package}=={version(package).split('+')[0]}"
-                for package in ("torch", "numpy", "safetensors")
-            ],
-        )
+    def log_evaluated_models(self, run: str | None, hashes: dict[str, str]) -> None:
+        """Log the models with these hashes as inputs; those that are not in the store are left out.
+
+        The keys are the beginnings of the names of their metrics, without the split.
+        """
+        from mlflow.entities import LoggedModelInput
+
+        found = {
+            each: find_model(self._client, self._experiment, each) for each in {*hashes.values()}
+        }
+        self._models[run] = {
+            f"{prefix}/": model.model_id
+            for prefix, digest in hashes.items()
+            if (model := found[digest]) is not None
+        }
+        inputs = [LoggedModelInput(model_id) for model_id in {*self._models[run].values()}]
+        if inputs:
+            self._client.log_inputs(self._ids[run], models=inputs)
+
+    def log_headlines(
+        self, run: str | None, metrics: dict[str, float], step: int, time: float
+    ) -> None:
+        """Log metrics named `<split>/...` with the model that they describe, and with the split."""
+        from mlflow.entities import Metric
+
+        tags = self._inherited
+        logged = self._logged.get(run, set())
+        points = []
+        for name, value in metrics.items():
+            if (name, step, value) in logged:
+                continue
+            split, _, rest = name.partition("/")
+            model = next(
+                (m for prefix, m in self._models.get(run, {}).items() if rest.startswith(prefix)),
+                None,
+            )
+            dataset: tuple[str | None, str | None] = (None, None)
+            if split in CONTEXTS and "data_hash" in tags:
+                dataset = tags["dataset"], split_digest(tags["data_hash"], split)
+            points.append(Metric(name, value, _milliseconds(time), step, model, *dataset))
+        self._client.log_batch(self._ids[run], metrics=points)
 
     def start_child(self, name: str, kind: str, time: float) -> None:
         """Start a nested run of a kind, at a Unix time, or resume the one with this name."""

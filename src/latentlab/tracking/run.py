@@ -21,6 +21,7 @@ from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.progress import note
 from latentlab.common.project import Project
 from latentlab.params.fields import flatten
+from latentlab.tracking.logged_model import hash_of
 from latentlab.tracking.recorder import serve
 from latentlab.tracking.store import brief, check_server, server_of, store_uri
 
@@ -104,17 +105,39 @@ class Run:
         files = ", ".join(info.sha256)
         self.recorder.send("log_split", self.child, info.name, info.digest, split, files)
 
-    def log_model(
-        self, model_dir: Path, example: Tensor, output: Tensor, name: str = "model"
-    ) -> None:
-        """Log the network that `save_model` wrote to `model_dir`, as an MLflow model.
+    def log_headlines(self, metrics: dict[str, float], step: int) -> None:
+        """Log the metrics by which runs and models are compared, named `<split>/<metric>`.
 
-        The package's code is logged with the weights, so the model can be loaded and served
-        without a checkout. `example` and `output`, [N, ...], give the shapes of its signature; the
-        batch size is left open.
+        They are attached to the model that the run has logged or evaluated before.
         """
-        shapes = [tuple(tensor.shape[1:]) for tensor in (example, output)]
-        self.recorder.send("log_model", name, model_dir, *shapes)
+        self.recorder.send("log_headlines", self.child, metrics, step, time.time())
+
+    def log_model(
+        self,
+        folder: Path,
+        info: DatasetInfo,
+        images: Tensor,
+        codes: Tensor,
+        epoch: int,
+        name: str = "",
+    ) -> None:
+        """Log the network that `save_model` wrote to `folder`, as a model of its family.
+
+        The code that loads it is logged with it, so it can be loaded and served without a checkout.
+        `images` [N, C, S, S] and their latent `codes` [N, L] are examples of its inputs; the batch
+        size is left open. `epoch` is the one whose weights were kept. A `name` is appended to that
+        of the family.
+        """
+        examples = images.tolist(), codes.tolist()
+        self.recorder.send("log_model", self.child, folder, name, info.classes, *examples, epoch)
+
+    def log_evaluated_models(self, folders: dict[str, Path]) -> None:
+        """Log saved networks as the models that this run evaluates, unless they are not in MLflow.
+
+        Metrics whose names begin with a key of `folders`, after the split, are attached to them.
+        """
+        hashes = {prefix: hash_of(folder) for prefix, folder in folders.items()}
+        self.recorder.send("log_evaluated_models", self.child, hashes)
 
     @contextmanager
     def nested(
