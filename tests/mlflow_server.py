@@ -1,36 +1,48 @@
 """A real MLflow server that can be killed, restarted and stopped in the middle of its work."""
 
 import os
+import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import mlflow
 import requests
 
 SECONDS_TO_START = 90
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "share-a-store.md"
+COMMAND = re.search("^mlflow server .*", PAGE.read_text(), re.MULTILINE)[0]
+"""How the documentation starts a server."""
 
 
 class Server:
     """An MLflow server with its store in a folder, at the address `uri`."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, empty_store):
         self.folder = folder
+        shutil.copy(empty_store, folder / "runs.db")
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self):
-        store = ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        store += ["--artifacts-destination", str(self.folder / "artifacts")]
-        address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        command = [sys.executable, "-m", "mlflow", "server", *store, *address]
+        command = shlex.split(
+            COMMAND.replace("0.0.0.0", "127.0.0.1").replace("5000", str(self.port))
+        )
+        command = [sys.executable, "-m", *command, "--workers", "1"]
         with (self.folder / "server.log").open("w") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         deadline = time.monotonic() + SECONDS_TO_START
         while not self.answers():

@@ -16,8 +16,7 @@ KILL_AFTER, RESTART_AFTER = 4, 8
 def server(tmp_path, empty_store):
     folder = tmp_path / "server"
     folder.mkdir()
-    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
-    server = Server(folder)
+    server = Server(folder, empty_store)
     server.start()
     yield server
     server.kill()

@@ -143,6 +143,7 @@ def count_runs(project: Project) -> int:
 
     Raises EnvironmentProblem if the store cannot be used.
     """
+    check_server(project)
     try:
         client = open_client(project)
         if client is None:
