@@ -221,10 +221,11 @@ def runs(
 
 @cli.command()
 def promote() -> None:
-    """Register the models in outputs/, as champions if the gate passes.
+    """Register the models, as champions if the gate passes.
 
-    The registered versions get the alias `challenger`. If `latentlab gate` passes, they also get
-    the alias `champion`, and the champions that they replace the alias `previous`.
+    The models in outputs/ become versions of registered models in MLflow, with the alias
+    `challenger`. If `latentlab gate` passes, they also get the alias `champion`, and the champions
+    that they replace the alias `previous`.
     """
     from latentlab.commands.promote import promote
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentlab.common import startup
 from latentlab.common.progress import short
-from latentlab.tracking.logged_model import SavedNetwork, find_model, log_network, split_digest
+from latentlab.tracking.logged_model import SavedNetwork, find_models, log_network, split_digest
 from latentlab.tracking.store import brief, connect, end_abandoned_runs, process_tags
 
 if TYPE_CHECKING:
@@ -259,11 +259,11 @@ class Recording:
         from mlflow.entities import LoggedModelInput
 
         client = mlflow.MlflowClient()
-        found = {each: find_model(client, self._experiment, each) for each in {*hashes.values()}}
+        found = {each: find_models(client, self._experiment, each) for each in {*hashes.values()}}
         self._models[run] = {
-            f"{prefix}/": model.model_id
+            f"{prefix}/": models[0].model_id
             for prefix, digest in hashes.items()
-            if (model := found[digest]) is not None
+            if (models := found[digest])
         }
         inputs = [LoggedModelInput(model_id) for model_id in {*self._models[run].values()}]
         if inputs:
