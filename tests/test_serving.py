@@ -214,6 +214,15 @@ def test_the_python_code_of_the_guide_runs(server, champion, page, capsys, monke
     assert variables["model"].metadata.model_id == variables["best"].model_id
 
 
+def test_the_container_is_built_from_the_lock_and_the_downloaded_model(repository, commands):
+    copied = re.findall(r"^COPY (\S+)", (repository / "Dockerfile").read_text(), re.MULTILINE)
+    ignored, *kept = (repository / ".dockerignore").read_text().split()
+
+    assert copied == ["requirements.lock", "served"]
+    assert (ignored, kept) == ("*", [f"!{name}" for name in copied])
+    assert commands["mlflow artifacts"].endswith("-d served")
+
+
 def test_a_rollback_restores_the_previous_champion(server, shell, commands):
     output = shell(commands["latentlab rollback"])
 

@@ -2,7 +2,7 @@
 
 A logged model consists of about ten files: the two files of the network, an archive of the modules
 that load it, `served_model.py`, an input example, and MLflow's descriptions of model and
-environment. MLflow's own `log_model` is not used, because it loads every model once more to try the
+environment. MLflow's `log_model` is not used, because it loads every model once more to try the
 example, which takes seconds.
 """
 
@@ -70,22 +70,22 @@ def split_digest(data_hash: str, split: str) -> str:
     return f"{data_hash[:25]}-{split}"
 
 
-def find_model(client: MlflowClient, experiment: str, model_hash: str) -> LoggedModel | None:
-    """Return the newest model of an experiment with this hash, but not a decoder; None if none."""
+def find_models(
+    client: MlflowClient,
+    experiment: str,
+    model_hash: str,
+    run_id: str | None = None,
+    decoders: bool = False,
+) -> list[LoggedModel]:
+    """Return the models of the networks with this hash, or of their `decoders`, newest first.
+
+    Equal networks have one model for each run that logged them; `run_id` selects one.
+    """
     found = client.search_logged_models(
         [experiment],
-        f"tags.model_hash = '{model_hash}' and tags.interface != 'decode'",
+        f"tags.model_hash = '{model_hash}' and tags.interface {'=' if decoders else '!='} 'decode'"
+        + (f" and source_run_id = '{run_id}'" if run_id else ""),
         order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-    )
-    return next((model for model in found if model.status == "READY"), None)
-
-
-def find_decoders(client: MlflowClient, experiment: str, network: LoggedModel) -> list[LoggedModel]:
-    """Return the model of the decoder that was logged with the model of a network, if any."""
-    found = client.search_logged_models(
-        [experiment],
-        f"tags.model_hash = '{network.tags['model_hash']}' and tags.interface = 'decode' and "
-        f"source_run_id = '{network.source_run_id}'",
     )
     return [model for model in found if model.status == "READY"]
 
@@ -97,76 +97,92 @@ def log_network(
 
     `tags` say where it comes from. Models that the run has logged already are not logged again.
     """
+    from mlflow.entities import LoggedModelOutput
+
     from latentlab.tracking.served_model import FAMILIES
 
     family = network.description["family"]
-    tags = tags | {"model_hash": hash_of(network.folder)}
+    digest = hash_of(network.folder)
     name = f"{family}-{network.name}" if network.name else family
     interfaces = {name: FAMILIES[family][2]}
     if family in DECODABLE:
         interfaces[f"{name}-decoder"] = "decode"
-    earlier = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-    ids = {}
-    for model in earlier:
-        if model.status != "READY":  # its logging was interrupted
-            client.delete_logged_model(model.model_id)
-        elif model.tags["model_hash"] == tags["model_hash"]:
-            ids[model.name] = str(model.model_id)
-    for each, interface in interfaces.items():
-        if each not in ids:
-            ids[each] = _log(client, experiment, run_id, network, each, interface, tags)
-    return ids[name]
-
-
-def _log(
-    client: MlflowClient,
-    experiment: str,
-    run_id: str,
-    network: SavedNetwork,
-    name: str,
-    interface: str,
-    tags: dict[str, str],
-) -> str:
-    """Log one model with an interface of `ServedModel`; return its id."""
-    import mlflow.pyfunc
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
-
-    metadata = _metadata(network, interface, tags)
-    shown = {
-        key: each if isinstance(each, str) else json.dumps(each) for key, each in metadata.items()
-    }
+    ids = _logged_by(client, experiment, run_id, digest)
+    missing = {each: interface for each, interface in interfaces.items() if each not in ids}
     params = client.get_run(run_id).data.params
-    logged = client.create_logged_model(experiment, name, run_id, shown, params, interface)
     with TemporaryDirectory() as temporary:
         archive = Path(temporary) / "latentlab.zip"
         write_archive(archive)
-        folder = Path(temporary) / "model"
-        mlflow.pyfunc.save_model(
-            path=str(folder),
-            mlflow_model=Model(
-                artifact_path=logged.artifact_location,
-                run_id=run_id,
-                model_uuid=logged.model_id,
-                model_id=logged.model_id,
-            ),
-            metadata=metadata,
-            python_model=str(PACKAGE / "tracking" / "served_model.py"),
-            artifacts={"network": str(network.folder), "package": str(archive)},
-            model_config={
-                key: metadata[key] for key in ("family", "interface", "classes", "pixel_range")
-            },
-            signature=_signature(network, interface),
-            input_example=_example(network, interface),
-            # otherwise MLflow starts a slow process to infer them
-            pip_requirements=[
-                f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS
-            ],
-        )
-        client.log_model_artifacts(logged.model_id, str(folder))
-    client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, network.epoch)])
-    return str(logged.model_id)
+        for each, interface in missing.items():
+            metadata = _metadata(network, interface, tags | {"model_hash": digest})
+            logged = client.create_logged_model(
+                experiment, each, run_id, _as_tags(metadata), params, model_type=interface
+            )
+            folder = Path(temporary) / each
+            _save(folder, network, logged, archive, metadata)
+            client.log_model_artifacts(logged.model_id, str(folder))
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, network.epoch)])
+            client.finalize_logged_model(logged.model_id, "READY")
+            ids[each] = str(logged.model_id)
+    return ids[name]
+
+
+def _logged_by(
+    client: MlflowClient, experiment: str, run_id: str, model_hash: str
+) -> dict[str, str]:
+    """Return the ids of the models of a network that a run has logged, by name.
+
+    Models whose logging was interrupted are deleted.
+    """
+    ids = {}
+    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+        if model.status != "READY":
+            client.delete_logged_model(model.model_id)
+        elif model.tags["model_hash"] == model_hash:
+            ids[model.name] = str(model.model_id)
+    return ids
+
+
+def _save(
+    folder: Path,
+    network: SavedNetwork,
+    logged: LoggedModel,
+    archive: Path,
+    metadata: dict[str, Any],
+) -> None:
+    """Write the files of a logged model to a new folder."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    interface = metadata["interface"]
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location,
+            run_id=logged.source_run_id,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+        ),
+        metadata=metadata,
+        python_model=str(PACKAGE / "tracking" / "served_model.py"),
+        artifacts={"network": str(network.folder), "package": str(archive)},
+        model_config={
+            key: metadata[key] for key in ("family", "interface", "classes", "pixel_range")
+        },
+        signature=_signature(network, interface),
+        input_example=_example(network, interface),
+        # otherwise MLflow starts a slow process to infer them
+        pip_requirements=[
+            f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS
+        ],
+    )
+
+
+def _as_tags(metadata: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in metadata.items()
+    }
 
 
 def _metadata(network: SavedNetwork, interface: str, tags: dict[str, str]) -> dict[str, Any]:

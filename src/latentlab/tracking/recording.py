@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentlab.common.progress import short
 from latentlab.tracking.execution import DIFF, PROCESS_TAGS
-from latentlab.tracking.logged_model import SavedNetwork, find_model, log_network, split_digest
+from latentlab.tracking.logged_model import SavedNetwork, find_models, log_network, split_digest
 from latentlab.tracking.store import connect, end_abandoned_runs
 
 if TYPE_CHECKING:
@@ -245,12 +245,12 @@ class Recording:
         from mlflow.entities import LoggedModelInput
 
         found = {
-            each: find_model(self._client, self._experiment, each) for each in {*hashes.values()}
+            each: find_models(self._client, self._experiment, each) for each in {*hashes.values()}
         }
         self._models[run] = {
-            f"{prefix}/": model.model_id
+            f"{prefix}/": models[0].model_id
             for prefix, digest in hashes.items()
-            if (model := found[digest]) is not None
+            if (models := found[digest])
         }
         inputs = [LoggedModelInput(model_id) for model_id in {*self._models[run].values()}]
         if inputs:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.common.project import Project
-from latentlab.tracking.logged_model import find_decoders, find_model, hash_of
+from latentlab.tracking.logged_model import find_models, hash_of
 from latentlab.tracking.store import brief, check_server, connect, open_client, store_uri
 
 if TYPE_CHECKING:
@@ -104,17 +104,19 @@ def _logged_models(
     problems: list[str] = []
     models: list[LoggedModel] = []
     for folder in sorted(path.parent for path in (project.root / "outputs").rglob("model.json")):
-        where = folder.relative_to(project.root)
-        model = find_model(client, experiment, hash_of(folder))
-        if model is None:
+        where, digest = folder.relative_to(project.root), hash_of(folder)
+        equal = find_models(client, experiment, digest)
+        evaluated = [model for model in equal if _has_results(model, results)]
+        if not equal:
             problems.append(f"{where}: unknown; run `dvc repro -f -s {where.parts[1]}`")
-        elif not any(results.get(f"evaluate/{m.key}") == m.value for m in model.metrics or []):
+        elif not evaluated:
             problems.append(
                 f"{where}: outputs/evaluate/metrics.json does not describe this model; run "
                 "`dvc repro -f -s evaluate`"
             )
         else:
-            models += [model, *find_decoders(client, experiment, model)]
+            models.append(evaluated[0])
+            models += find_models(client, experiment, digest, evaluated[0].source_run_id, True)
     if problems:
         raise EnvironmentProblem(
             f"no model was registered, because {store_uri(project)} does not contain all models "
@@ -122,6 +124,11 @@ def _logged_models(
             + "\n  ".join(problems)
         )
     return models
+
+
+def _has_results(model: LoggedModel, results: dict[str, Any]) -> bool:
+    """Return whether the model was evaluated, and a metric equals that of the outputs."""
+    return any(results.get(f"evaluate/{m.key}") == m.value for m in model.metrics or [])
 
 
 def _register(client: MlflowClient, model: LoggedModel, verdict: str) -> str:

@@ -134,7 +134,10 @@ class ServedModel(PythonModel):
 
     def _pixels(self, images: np.ndarray) -> Tensor:
         """Convert images; raise MlflowException if a pixel is out of range or not finite."""
-        inputs = _tensor(images, "pixel")
+        import torch
+
+        # the memory format of the pipeline, for bit-identical results
+        inputs = _tensor(images, "pixel").contiguous(memory_format=torch.channels_last)
         if self.config["pixel_range"] is not None:
             lowest, highest = self.config["pixel_range"]
             found = inputs.min().item(), inputs.max().item()

@@ -22,6 +22,7 @@ from latentlab.tracking.local_store import (
     database,
     default_uri,
 )
+from latentlab.tracking.view import view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,11 +108,13 @@ def _get_or_create(experiment: str, artifact_location: str | None) -> str:
     if existing is not None:
         if existing.lifecycle_stage == "deleted":
             client.restore_experiment(existing.experiment_id)
-        for key, value in EXPERIMENT_TAGS.items():
-            if key not in existing.tags:
+        # settings that users changed are kept
+        for key, value in (EXPERIMENT_TAGS | existing.tags | view_tags()).items():
+            if existing.tags.get(key) != value:
                 client.set_experiment_tag(existing.experiment_id, key, value)
         return str(existing.experiment_id)
-    return str(client.create_experiment(experiment, artifact_location, tags=EXPERIMENT_TAGS))
+    tags = EXPERIMENT_TAGS | view_tags()
+    return str(client.create_experiment(experiment, artifact_location, tags=tags))
 
 
 def open_client(project: Project) -> MlflowClient | None:
