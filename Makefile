@@ -46,8 +46,8 @@ format: $(READY)  ## fix style and formatting
 gate: $(READY)  ## compare the metrics with the accepted baseline
 	latentlab gate
 
-ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
-	mlflow ui
+ui: $(READY)  ## open MLflow's UI and print the address of the runs
+	@latentlab ui
 
 bench:  ## compare speed with Lightning; builds its own environment
 	@PYTHON='$(PYTHON)' sh benchmarks/run.sh

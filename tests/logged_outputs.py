@@ -1,5 +1,6 @@
 """Outputs of `train`, `finetune` and `evaluate` with small random models, logged to MLflow."""
 
+import time
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +11,8 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.io import save_model
 from latentlab.params.geometry import Architecture
-from latentlab.tracking.recorder import Recording
+from latentlab.tracking.execution import execution_tags
+from latentlab.tracking.recording import Recording
 from latentlab.tracking.run import Run
 
 ARCHITECTURE = Architecture((1, 8, 8), [4], 8, 2)
@@ -64,8 +66,10 @@ def _evaluate(project, accuracy):
 class DirectRecorder:
     """Records in this process; to start another one for every stage would take seconds."""
 
-    def __init__(self):
-        self._recording = Recording()
+    def __init__(self, project, stage):
+        self._recording = Recording(project)
+        tags = execution_tags(project, stage, "digits", "fingerprint")
+        self.send("start", tags, None, False, time.time())
 
     def send(self, command, *arguments):
         getattr(self._recording, command)(*arguments)
@@ -73,12 +77,11 @@ class DirectRecorder:
 
 @contextmanager
 def _track(project, stage):
-    recorder = DirectRecorder()
-    recorder.send("start", project, stage, "digits", "fingerprint", False)
+    recorder = DirectRecorder(project, stage)
     run = Run(recorder)
     run.log_dataset(INFO)
     yield run
-    recorder.send("end", "FINISHED", None)
+    recorder.send("end", "FINISHED", None, time.time())
 
 
 def _log(project, stage, model, metrics):

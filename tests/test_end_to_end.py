@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -479,6 +480,25 @@ def test_undoing_an_edit_restores_outputs_from_the_cache(clone):
     assert len(origins) == len(STAGES)
     assert {origin["match"] for origin in origins} == {"exact"}
     assert [o["others"] for o in origins if o["output"] == "outputs/gan"] == [1]  # it was repeated
+
+
+def test_the_commands_of_the_guides_run(clone, repository, tmp_path):
+    guides = repository / "docs" / "how-to"
+    assert "train latent" in clone(*commands_of(guides / "compare-runs.md", "latentlab runs")[0])
+    for command in commands_of(guides / "compare-runs.md", "latentlab runs")[1:]:
+        clone(*command)
+    for command in commands_of(guides / "share-a-store.md", "dvc remote", "dvc push", "git add"):
+        clone(*(part.replace("s3://bucket", str(tmp_path)) for part in command))
+    assert list((tmp_path / "latentlab").rglob("*.dir"))  # the hash of data/
+    clone("git", "checkout", "HEAD", ".dvc/config")
+
+
+def commands_of(page, *beginnings):
+    """Return the commands in a page that begin with one of some words, as lists of arguments."""
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+    commands = [line for line in blocks.splitlines() if line.startswith(beginnings)]
+    assert all(any(command.startswith(each) for command in commands) for each in beginnings)
+    return [shlex.split(command, comments=True) for command in commands]
 
 
 def test_editing_source_code_changes_the_stages_that_declare_it(clone):

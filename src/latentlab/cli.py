@@ -1,9 +1,7 @@
 """The command line: parse, validate, print and launch; heavy packages are imported on demand."""
 
 import json
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +38,6 @@ STAGES = {
     "evaluate": "Evaluate every model on the test split.",
 }
 """Help text of each stage."""
-
-SECONDS_TO_BE_ENDED = 30.0
-"""How long a worker rank waits for `torchrun` to end it after the main rank has failed."""
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in EXIT_CODES)
 
@@ -313,8 +308,7 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
     """
     from latentlab.commands import explore
 
-    metrics = explore.walk(*_load(), model, (start, end), steps, out)
-    _print_json(metrics)
+    _print_json(explore.walk(*_load(), model, (start, end), steps, out))
     click.echo(f"plots: {out}", err=True)
 
 
@@ -339,12 +333,28 @@ def doctor(fix: bool) -> None:
 
 
 @cli.command()
+@click.option("--port", default=5000, show_default=True, help="Port of the UI on this computer.")
+def ui(port: int) -> None:
+    """Open MLflow's UI, and print the address of its page with the runs."""
+    from latentlab.commands.ui import open_ui
+
+    open_ui(*_load(), port)
+
+
+@cli.command()
+def sync() -> None:
+    """Send runs that an MLflow server did not receive because it did not answer."""
+    from latentlab.commands.sync import send_all
+
+    send_all(find_project())
+
+
+@cli.command()
 def schema() -> None:
     """Write params.schema.json and docs/reference/params.md."""
     from latentlab.commands.schema import write_schema
 
-    for path in write_schema(find_project().root):
-        click.echo(str(path))
+    click.echo("\n".join(map(str, write_schema(find_project().root))))
 
 
 # --- Entry points ---------------------------------------------------------------------------------
@@ -357,14 +367,10 @@ def main() -> None:
         cli(standalone_mode=False)
     except LatentlabError as error:
         # imported here: multiprocessing must register its exit functions after `exit_at_end`
-        from latentlab.common.processes import rank
+        from latentlab.common.processes import wait_if_worker_rank
 
-        if rank() > 0:
-            # all ranks have the same error: the main rank prints it, then torchrun ends the others
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(SECONDS_TO_BE_ENDED)
-        else:
-            click.echo(f"error: {error}", err=True)
+        wait_if_worker_rank()
+        click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

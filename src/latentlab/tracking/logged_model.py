@@ -95,8 +95,7 @@ def log_network(
 ) -> str:
     """Log a network, and its decoder if it has one, as models of a run; return the network's id.
 
-    `tags` say where it comes from. A resumed run that has logged the network already is not
-    changed.
+    `tags` say where it comes from. Models that the run has logged already are not logged again.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -104,18 +103,17 @@ def log_network(
 
     family = network.description["family"]
     digest = hash_of(network.folder)
-    if earlier := find_models(client, experiment, digest, run_id):
-        return str(earlier[0].model_id)
     name = f"{family}-{network.name}" if network.name else family
     interfaces = {name: FAMILIES[family][2]}
     if family in DECODABLE:
         interfaces[f"{name}-decoder"] = "decode"
+    ids = _logged_by(client, experiment, run_id, digest)
+    missing = {each: interface for each, interface in interfaces.items() if each not in ids}
     params = client.get_run(run_id).data.params
-    ids = []
     with TemporaryDirectory() as temporary:
         archive = Path(temporary) / "latentlab.zip"
         write_archive(archive)
-        for each, interface in interfaces.items():
+        for each, interface in missing.items():
             metadata = _metadata(network, interface, tags | {"model_hash": digest})
             logged = client.create_logged_model(
                 experiment, each, run_id, _as_tags(metadata), params, model_type=interface
@@ -123,10 +121,26 @@ def log_network(
             folder = Path(temporary) / each
             _save(folder, network, logged, archive, metadata)
             client.log_model_artifacts(logged.model_id, str(folder))
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, network.epoch)])
             client.finalize_logged_model(logged.model_id, "READY")
-            ids.append(str(logged.model_id))
-    client.log_outputs(run_id, [LoggedModelOutput(each, network.epoch) for each in ids])
-    return ids[0]
+            ids[each] = str(logged.model_id)
+    return ids[name]
+
+
+def _logged_by(
+    client: MlflowClient, experiment: str, run_id: str, model_hash: str
+) -> dict[str, str]:
+    """Return the ids of the models of a network that a run has logged, by name.
+
+    Models whose logging was interrupted are deleted.
+    """
+    ids = {}
+    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+        if model.status != "READY":
+            client.delete_logged_model(model.model_id)
+        elif model.tags["model_hash"] == model_hash:
+            ids[model.name] = str(model.model_id)
+    return ids
 
 
 def _save(
