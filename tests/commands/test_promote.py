@@ -1,5 +1,6 @@
 """`latentlab promote` and `latentlab rollback`."""
 
+import json
 import shutil
 
 import mlflow
@@ -66,6 +67,9 @@ def test_promotion_registers_the_models_as_challengers_and_champions(
     expected = {"data_hash": "d" * 64, "dataset": "digits", "gate": "passed: 2 metrics"}
     expected |= {"test/classifier/accuracy": "0.9", "validation/accuracy": "0.9"}
     assert expected.items() <= version.tags.items()
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    link = logged.tags["mlflow.modelVersions"]
+    assert json.loads(link) == [{"name": "latentlab-classifier", "version": 1}]
     mlflow.set_tracking_uri(client.tracking_uri)
     loaded = mlflow.pyfunc.load_model("models:/latentlab-classifier@champion")
     with torch.inference_mode():

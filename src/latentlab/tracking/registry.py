@@ -6,6 +6,7 @@ the one that it replaced `previous`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,11 +143,12 @@ def _register(client: MlflowClient, model: LoggedModel, verdict: str) -> str:
     same = f"name = '{name}' and tags.model_hash = '{tags['model_hash']}'"
     versions = client.search_model_versions(same)
     if not versions:
-        uri = f"models:/{model.model_id}"
-        run = model.source_run_id
-        return str(
-            client.create_model_version(name, uri, run, tags, model_id=model.model_id).version
-        )
+        uri, run = f"models:/{model.model_id}", model.source_run_id
+        created = client.create_model_version(name, uri, run, tags, model_id=model.model_id)
+        # MLflow's UI links the logged model to its version with this tag
+        link = json.dumps([{"name": name, "version": created.version}])
+        client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
+        return str(created.version)
     version = versions[0]
     for key, value in tags.items():
         if version.tags.get(key) != value:
