@@ -48,18 +48,22 @@ def comparison(page: Page, project: Project, experiment: str) -> None:
     )
     ids = quote(str([run.id for run in best]).replace("'", '"'))
     page.goto(f'{ADDRESS}/#/compare-runs?runs={ids}&experiments=["{experiment}"]')
-    page.get_by_text("Show diff only").first.wait_for()
+    page.get_by_text("Show diff only").first.click()
+    page.get_by_text("Show diff only").first.scroll_into_view_if_needed()
 
 
 def images(page: Page, project: Project, experiment: str) -> None:
     """Open the pictures of two trainings, with the slider at an early epoch."""
     ids = [search_runs(project, "digits", f"tags.stage = '{s}'")[0].id for s in ("train", "vae")]
-    condition = quote(f"attributes.run_id IN ('{ids[0]}', '{ids[1]}')")
-    page.goto(
-        f"{runs_page(ADDRESS, experiment)}&compareRunsMode=CHART&searchFilter={condition}"
-    )
-    page.get_by_text("Images", exact=True).first.wait_for()
-    page.get_by_text("Images", exact=True).first.scroll_into_view_if_needed()
+    page.goto(f"{runs_page(ADDRESS, experiment)}&compareRunsMode=CHART")
+    # with a filter in the address, the shared view would be ignored
+    search = page.get_by_placeholder("metrics.rmse")
+    search.fill(f"attributes.run_id IN ('{ids[0]}', '{ids[1]}')")
+    search.press("Enter")
+    page.get_by_text("2 matching runs").wait_for()
+    card = page.get_by_test_id("experiment-view-compare-runs-card")
+    full_screen = "[data-component-id=fullscreen_button_chartcard]"
+    card.filter(has_text="Image grid").locator(full_screen).click()
 
 
 def model(page: Page, project: Project, experiment: str) -> None:

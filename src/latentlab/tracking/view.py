@@ -41,10 +41,10 @@ IMAGES = ("reconstructions", "restored", "predictions", "samples", "latent_map")
 
 def view_tags() -> dict[str, str]:
     """Return the tag of an experiment that contains the shared view."""
-    sections = {"curves": "Learning curves", "headlines": "Headline metrics", "images": "Images"}
+    sections = {"curves": "Learning curves", "images": "Images", "headlines": "Headline metrics"}
     charts = [_chart("LINE", "curves", names[0], selectedMetricKeys=names) for names in CURVES]
+    charts.append(_chart("IMAGE", "images", "", imageKeys=IMAGES, step=1, showRunParams=False))
     charts += [_chart("BAR", "headlines", name) for name in HEADLINES]
-    charts.append(_chart("IMAGE", "images", "", imageKeys=IMAGES, step=0))
     view = {
         "selectedColumns": COLUMNS,
         "runsHiddenMode": "SHOWALL",
