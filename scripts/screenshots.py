@@ -55,9 +55,7 @@ def images(page: Page, project: Project, experiment: str) -> None:
     """Open the pictures of two trainings, with the slider at an early epoch."""
     ids = [search_runs(project, "digits", f"tags.stage = '{s}'")[0].id for s in ("train", "vae")]
     condition = quote(f"attributes.run_id IN ('{ids[0]}', '{ids[1]}')")
-    page.goto(
-        f"{runs_page(ADDRESS, experiment)}&compareRunsMode=CHART&searchFilter={condition}"
-    )
+    page.goto(f"{runs_page(ADDRESS, experiment)}&compareRunsMode=CHART&searchFilter={condition}")
     page.get_by_text("Images", exact=True).first.wait_for()
     page.get_by_text("Images", exact=True).first.scroll_into_view_if_needed()
 
