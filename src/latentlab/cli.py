@@ -335,7 +335,7 @@ def doctor(fix: bool) -> None:
 @cli.command()
 @click.option("--port", default=5000, show_default=True, help="Port of the UI on this computer.")
 def ui(port: int) -> None:
-    """Open MLflow's UI and print the address of the runs."""
+    """Open MLflow's UI and print the address of the table of runs."""
     from latentlab.commands.ui import open_ui
 
     open_ui(*_load(), port)

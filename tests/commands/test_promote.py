@@ -11,6 +11,7 @@ import torch
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.io import save_model
 from logged_outputs import ARCHITECTURE, IMAGES, write_gate, write_outputs
+from mlflow_server import Server
 
 pytestmark = pytest.mark.filterwarnings(
     # MLflow's and torch's own, on the versions in the lock
@@ -133,6 +134,34 @@ def test_if_the_gate_fails_the_models_are_challengers_only(
     assert latentlab("promote").code == 0
     champion = client.get_model_version_by_alias("latentlab-classifier", "champion")
     assert (champion.version, champion.tags["gate"]) == (challenger.version, "passed: 2 metrics")
+
+
+@pytest.mark.slow
+def test_promotion_and_rollback_work_with_a_tracking_server(
+    project, latentlab, tmp_path, empty_store, monkeypatch
+):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = Server(folder, empty_store)
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        classifier = write_outputs(project)
+
+        assert latentlab("promote").code == 0
+
+        mlflow.set_tracking_uri(server.uri)
+        loaded = mlflow.pyfunc.load_model("models:/latentlab-classifier@champion")
+        with torch.inference_mode():
+            probabilities = classifier(IMAGES).softmax(1)
+        np.testing.assert_array_equal(loaded.predict(IMAGES.numpy()).iloc[:, 1:], probabilities)
+        # as if it had replaced itself; another promotion would take seconds
+        server.client.set_registered_model_alias("latentlab-classifier", "previous", "1")
+        assert latentlab("rollback").code == 0
+        aliases = server.client.get_registered_model("latentlab-classifier").aliases
+        assert aliases == {"challenger": "1", "champion": "1"}
+    finally:
+        server.kill()
 
 
 def test_models_that_are_not_in_the_store_or_not_evaluated_are_reported(
