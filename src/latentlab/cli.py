@@ -343,7 +343,7 @@ def ui(port: int) -> None:
 
 @cli.command()
 def sync() -> None:
-    """Send runs that an MLflow server did not receive because it did not answer."""
+    """Send runs that an MLflow server has not received."""
     from latentlab.commands.sync import send_all
 
     send_all(find_project())
