@@ -33,7 +33,7 @@ def test_counting_the_runs_of_an_unreadable_store_raises_an_error(project):
         count_runs(project)
 
 
-@pytest.mark.usefixtures("cold_recorders")
+@pytest.mark.usefixtures("cold_processes")
 def test_runs_go_to_the_store_that_the_environment_names(tmp_path, monkeypatch, empty_store):
     shutil.copy(empty_store, tmp_path / "other.db")
     project = Project(tmp_path, tmp_path)
