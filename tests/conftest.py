@@ -14,8 +14,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from latentlab.cli import main
+from latentlab.common import processes
 from latentlab.common.project import Project, find_project
 from latentlab.tracking import run as tracking
+from warm_commands import PRELOADED
 
 # tests run in parallel processes, and threads of processes that share a core wait for each other
 torch.set_num_threads(1)
@@ -48,22 +50,25 @@ def checkout(repository, tmp_path, monkeypatch) -> Project:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_recorders() -> Iterator[None]:
-    """Fork the processes that record runs from one that has imported MLflow, to save seconds.
+def warm_processes() -> Iterator[None]:
+    """Fork recorders, workers and background processes from one with all imports, to save seconds.
 
     They have the environment variables of this process at the time of the first fork.
     """
     with pytest.MonkeyPatch.context() as patch:
         if "forkserver" in multiprocessing.get_all_start_methods():
-            multiprocessing.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store"])
-            patch.setattr(tracking, "START_METHOD", "forkserver")
+            patch.setattr(processes, "PRELOADED", PRELOADED)
+            processes.worker_context()
+            for module in (processes, tracking):
+                patch.setattr(module, "START_METHOD", "forkserver")
         yield
 
 
 @pytest.fixture
-def cold_recorders(monkeypatch) -> None:
-    """Spawn the processes that record runs, as in production, with the current environment."""
-    monkeypatch.setattr(tracking, "START_METHOD", "spawn")
+def cold_processes(monkeypatch) -> None:
+    """Spawn recorders and background processes as in production, with the current environment."""
+    for module in (processes, tracking):
+        monkeypatch.setattr(module, "START_METHOD", "spawn")
 
 
 @pytest.fixture(scope="session")

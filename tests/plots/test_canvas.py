@@ -11,6 +11,7 @@ def plot(target):
     save(figure, target)
 
 
+@pytest.mark.usefixtures("cold_processes")
 def test_equal_figures_give_equal_files_also_when_drawn_in_the_background(tmp_path):
     plot(tmp_path / "first.png")
     plot(tmp_path / "second.png")

@@ -22,7 +22,7 @@ def server(tmp_path, empty_store):
     server.kill()
 
 
-@pytest.mark.usefixtures("cold_recorders")
+@pytest.mark.usefixtures("cold_processes")
 def test_a_training_outlives_its_server_and_every_metric_is_logged_once(bench, server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     bench.edit({"train.epochs": EPOCHS, "train.patience": EPOCHS, "train.folds": None})

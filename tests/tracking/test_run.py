@@ -13,7 +13,7 @@ from latentlab.tracking.run import readable, track
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.mark.usefixtures("cold_recorders")
+@pytest.mark.usefixtures("cold_processes")
 def test_everything_that_a_stage_logs_is_in_its_finished_run(project, runs, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "bold-idea")
     (project.root / "plots").mkdir()

@@ -28,7 +28,7 @@ def server(tmp_path_factory, empty_store):
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch, cold_recorders, server):
+def client(tmp_path, monkeypatch, cold_processes, server):
     """A checkout whose runs go to the server, which it waits for up to four seconds."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")

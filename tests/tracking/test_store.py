@@ -1,11 +1,9 @@
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import mlflow
 import pytest
@@ -34,7 +32,7 @@ def test_counting_the_runs_of_an_unreadable_store_raises_an_error(project):
         count_runs(project)
 
 
-@pytest.mark.usefixtures("cold_recorders")
+@pytest.mark.usefixtures("cold_processes")
 def test_runs_go_to_the_store_that_the_environment_names(tmp_path, monkeypatch, empty_store):
     shutil.copy(empty_store, tmp_path / "other.db")
     project = Project(tmp_path, tmp_path)
@@ -88,24 +86,17 @@ def test_a_copied_checkout_writes_and_finds_artifacts_in_its_own_folder(
         assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["plot.txt"]
 
 
-def test_several_processes_can_create_the_default_store(tmp_path, monkeypatch, runs_of):
+def test_several_recorders_can_create_the_default_store(tmp_path, monkeypatch, runs_of):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    stage = (
-        "import sys; from pathlib import Path;"
-        "from latentlab.common.project import Project;"
-        "from latentlab.tracking.run import track;"
-        "root = Path(sys.argv[1]);"
-        "run = track(Project(root, root), sys.argv[2], 'shapes', 'fingerprint');"
-        "run.__enter__().log_epoch({'epoch': 1, 'train/loss': 1.0});"
-        "run.__exit__(None, None, None)"
-    )
+    project = Project(tmp_path, tmp_path)
     names = [f"stage {number}" for number in range(4)]
-    started = [
-        subprocess.Popen([sys.executable, "-c", stage, str(tmp_path), name]) for name in names
-    ]
 
-    assert [process.wait(timeout=120) for process in started] == [0] * 4
-    runs = runs_of(Project(tmp_path, tmp_path))
+    with ExitStack() as stack:  # none of these calls waits for its recorder
+        for name in names:
+            run = stack.enter_context(track(project, name, "shapes", "fingerprint"))
+            run.log_epoch({"epoch": 1, "train/loss": 1.0})
+
+    runs = runs_of(project)
     assert runs.statuses == dict.fromkeys(names, "FINISHED")
     assert all(run.data.metrics == {"train/loss": 1.0} for run in runs.all())
 

@@ -19,6 +19,8 @@ from latentlab.common.errors import EnvironmentProblem
 
 PRELOADED = ["latentlab.training.jobs"]
 """Modules that the fork server imports once for all workers; the first imports torch."""
+START_METHOD = "spawn"
+"""How background processes are started; a fork of a multi-threaded process may hang."""
 MAX_ATTEMPTS = 3
 """How often a function is started if its process is killed each time."""
 SECONDS_TO_BE_ENDED = 30.0
@@ -114,9 +116,9 @@ def processes(workers: int) -> Iterator[LocalExecutor]:
 
 @contextmanager
 def background_process() -> Iterator[ProcessPoolExecutor]:
-    """Yield an executor of one spawned process, which imports only what its functions need."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, _end_with_parent) as executor:
+    """Yield an executor of one process, which imports only what its functions need."""
+    context = multiprocessing.get_context(START_METHOD)
+    with ProcessPoolExecutor(1, context, _end_with_parent) as executor:
         try:
             yield executor
         except BaseException:
