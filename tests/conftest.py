@@ -57,7 +57,7 @@ def warm_processes() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         if "forkserver" in multiprocessing.get_all_start_methods():
-            patch.setattr(processes, "PRELOADED", PRELOADED)
+            patch.setattr(processes, "PRELOADED", [*PRELOADED, "distributed.cli.dask_worker"])
             processes.worker_context()
             for module in (processes, tracking):
                 patch.setattr(module, "START_METHOD", "forkserver")

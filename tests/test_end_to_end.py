@@ -153,10 +153,6 @@ def test_a_second_repro_executes_no_stage(clone):
     assert clone.repro() == []
 
 
-def test_no_stage_leaves_temporary_files(clone):
-    assert list(clone.temporary.iterdir()) == []
-
-
 def test_every_stage_is_one_finished_run_with_parameters_metrics_and_plots(clone):
     runs = {name_of(run): run for run in clone.runs("digits")}
 
@@ -411,6 +407,10 @@ def test_repeating_a_stage_with_the_installed_commands_gives_bit_identical_outpu
     assert "Running stage" in clone(*repeat, environment=clone.environment)
 
     assert clone.lock() == before
+
+
+def test_no_stage_leaves_temporary_files(clone):
+    assert list(clone.temporary.iterdir()) == []
 
 
 @pytest.mark.slow
