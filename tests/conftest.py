@@ -9,7 +9,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import sqlalchemy
 import torch
+from alembic.script import ScriptDirectory
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
@@ -57,7 +59,7 @@ def warm_processes() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         if "forkserver" in multiprocessing.get_all_start_methods():
-            patch.setattr(processes, "PRELOADED", PRELOADED)
+            patch.setattr(processes, "PRELOADED", [*PRELOADED, "distributed.cli.dask_worker"])
             processes.worker_context()
             for module in (processes, tracking):
                 patch.setattr(module, "START_METHOD", "forkserver")
@@ -78,6 +80,26 @@ def empty_store(tmp_path_factory) -> Path:
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # SQLAlchemy's
         mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture(scope="module")
+def quick_records():
+    """Make records faster: no flush to disk, and Optuna's table history is loaded once."""
+    from_config = ScriptDirectory.from_config
+    loaded = []
+
+    def load_once(config):
+        loaded.extend([] if loaded else [from_config(config)])
+        return loaded[0]
+
+    def skip_flush(connection, _):
+        connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", skip_flush)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", load_once)
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", skip_flush)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,11 +2,13 @@
 
 import gzip
 import hashlib
+import os
 import socket
 import struct
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -108,6 +110,21 @@ def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0
     for number in range(count):
         pixels = generator.integers(0, 256, shape, dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}{suffix}")
+
+
+def run_dask(arguments, environment, log):
+    """Run the command `dask` in this process; with changes of `environment`, in a new interpreter.
+
+    A fork of a process that has imported torch starts seconds earlier, but ignores such changes.
+    """
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    if environment:
+        command = [sys.executable, "-m", "dask", *arguments]
+        os.execve(sys.executable, command, os.environ | environment)
+    sys.argv = ["dask", *arguments]
+    import_module("dask.__main__").main()
 
 
 @contextmanager

@@ -4,8 +4,9 @@ Most of the time that a command with a small budget takes is spent on importing 
 scikit-learn. `warm_commands` starts a server that has imported them, and yields a folder to be put
 first on PATH. It has a small script for each command. The script sends its arguments, working
 directory, environment and standard streams to the server, which forks a process that executes the
-command, and exits with the exit code of that process. Signals are not passed on. The recorder and
-background processes of a stage are forks as well.
+command, and exits with the exit code of that process. Signals are not passed on; commands that run
+when the context ends are killed. The processes that a stage starts are forks as well: the recorder
+is a fork of the stage, the others are forks of a fork server that all commands share.
 """
 
 import gc
@@ -18,31 +19,37 @@ import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from latentlab.common import startup
+from latentlab.common import processes, startup
+from latentlab.tracking import run as tracking
 
 COMMANDS = {"dvc": "dvc.cli", "latentlab": "latentlab.cli"}
 """Modules whose function `main` executes the command."""
 
+WORKER_MODULES = [
+    "latentlab.training.jobs",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "mpl_toolkits.mplot3d",
+    "sklearn.manifold",
+]
+"""Modules that workers and background processes would import."""
+
 PRELOADED = [
+    *WORKER_MODULES,
     "git",  # by MLflow
     "latentlab.params.load",
     "latentlab.pipeline.launch",
     "latentlab.stages.evaluate",
-    "latentlab.tracking.run",
-    "latentlab.training.jobs",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
-    "mpl_toolkits.mplot3d",
     "ruamel.yaml",
     "sklearn.cluster",
-    "sklearn.manifold",
 ]
-"""Modules that commands and their processes would import."""
+"""Modules that commands and recorders would import as well."""
 
 CLIENT = """\
 #!{python} -IS
@@ -68,11 +75,11 @@ def warm_commands(environment):
             script.write_text(CLIENT.format(python=sys.executable, address=address))
             script.chmod(0o755)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        environment = environment | {"TMPDIR": folder}
         # the server ends when its standard input is closed, which the end of this process does too
         with subprocess.Popen([sys.executable, __file__, address], env=environment, **pipes) as it:
             assert it.stdout.read(5) == b"ready"
             yield folder
-            it.stdin.close()
 
 
 def serve(address):
@@ -80,8 +87,12 @@ def serve(address):
     startup.limit_thread_spinning()  # as the installed command does, before torch is imported
     for name in (*COMMANDS.values(), *PRELOADED):
         import_module(name)
-    for name in ("latentlab.common.processes", "latentlab.tracking.run"):
-        sys.modules[name].START_METHOD = "fork"
+    tracking.START_METHOD, processes.START_METHOD = "fork", "forkserver"
+    multiprocessing.set_forkserver_preload(WORKER_MODULES)
+    forkserver.ensure_running()
+    # it would restart a server that is not a child of the same process
+    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None
+    fork = multiprocessing.get_context("fork")
     gc.freeze()  # a collection in a fork would copy the memory of all objects
     running = {}
     with socket.socket(socket.AF_UNIX) as listener:
@@ -91,12 +102,12 @@ def serve(address):
         while True:
             for ready in wait([sys.stdin, listener, *running]):
                 if ready is sys.stdin:
+                    for process, _ in running.values():
+                        process.kill()
                     return
                 if ready is listener:
                     connection, _ = listener.accept()
-                    process = multiprocessing.get_context("fork").Process(
-                        target=execute, args=(connection,)
-                    )
+                    process = fork.Process(target=execute, args=(connection,))
                     process.start()
                     running[process.sentinel] = process, connection
                 else:
@@ -117,6 +128,7 @@ def execute(connection):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None
     sys.argv = [name, *arguments]
     sys.exit(sys.modules[COMMANDS[name]].main())
 

@@ -18,6 +18,8 @@ from latentlab.search.record import StudyRecord
 from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 from latentlab.training.jobs import Outcome
 
+pytestmark = pytest.mark.usefixtures("quick_records")
+
 HIDDEN = "train.model.hidden"
 STUDY = {
     "trials": 4,

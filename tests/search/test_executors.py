@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,9 +19,9 @@ from operator import truediv
 import pytest
 import torch
 
-from crafting import optimization_settings, write_random_splits
+from crafting import optimization_settings, run_dask, write_random_splits
 from latentlab.common.errors import EnvironmentProblem
-from latentlab.common.processes import InlineExecutor, Killed, LocalExecutor
+from latentlab.common.processes import InlineExecutor, Killed, LocalExecutor, worker_context
 from latentlab.data.image_set import DatasetInfo, load_split
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.params.geometry import Architecture
@@ -117,12 +116,12 @@ class Cluster:
 
     def __init__(self, folder, **environment):
         self.folder = folder
-        self.environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
         self.processes = []
         file = folder / "scheduler.json"
         self._start(
             *("scheduler", "--host", "127.0.0.1", "--port", "0"),
             *("--no-dashboard", "--scheduler-file", file),
+            **environment,
         )
         wait_until(file.exists)
         self.address = json.loads(file.read_text())["address"]
@@ -176,17 +175,13 @@ class Cluster:
     def stop(self):
         for process in reversed(self.processes):
             process.kill()
-            process.wait()
+            process.join()
 
-    def _start(self, *command, **environment):
-        with (self.folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *map(str, command)],
-                cwd=self.folder,
-                env=self.environment | environment,
-                stdout=log,
-                stderr=log,
-            )
+    def _start(self, *arguments, **environment):
+        arguments = [str(argument) for argument in arguments]
+        log = self.folder / "log.txt"
+        process = worker_context().Process(target=run_dask, args=(arguments, environment, log))
+        process.start()
         self.processes.append(process)
 
 
@@ -288,6 +283,7 @@ def test_killing_a_local_process_does_not_change_the_trials(
             if len(list(tmp_path.glob("checkpoints/*"))) > kills:
                 multiprocessing.active_children()[0].kill()
                 kills += 1
+            time.sleep(0.001)
         return kills
 
     with (
