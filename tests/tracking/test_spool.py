@@ -71,7 +71,7 @@ def test_what_a_hanging_server_misses_is_kept_and_sent_once_by_sync(
     notes = capsys.readouterr().err.replace(server.uri, "<server>").replace(spool.name, "<name>")
     message("tracking/server does not answer any more", notes)
     server.answer_again()
-    assert "1 runs in" in latentlab("doctor").out
+    assert "runs not sent to their server: 1, in" in latentlab("doctor").out
     assert latentlab("sync").out == f"{spool.name}\n"
     assert latentlab("sync").err == "nothing to send\n"
 

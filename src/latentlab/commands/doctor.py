@@ -174,7 +174,7 @@ def _store(project: Project) -> Iterator[Finding]:
 
     uri = store_uri(project)
     if spools := find_spools(project):
-        result = f"{len(spools)} runs in {spools[0].folder.parent} are not sent to their server"
+        result = f"runs not sent to their server: {len(spools)}, in {spools[0].folder.parent}"
         yield Finding("MLflow spool", result, "run `latentlab sync`")
     try:
         count = count_runs(project)
