@@ -38,6 +38,7 @@ class Spool:
         spool = cls(_spool_folder(project) / name)
         spool.folder.mkdir(parents=True)
         (spool.folder / "server").write_text(server)
+        (spool.folder / "commands.jsonl").touch()
         spool.lock.acquire()
         return spool
 
