@@ -251,11 +251,6 @@ class Recording:
         import numpy as np
         from mlflow.models import ModelSignature
         from mlflow.types import Schema, TensorSpec
-        from mlflow.utils import requirements_utils
-
-        # MLflow checks `pip_requirements`, and first reads the metadata of all installed packages,
-        # which takes more than a second, unless this map to their modules exists
-        requirements_utils._MODULES_TO_PACKAGES = {}  # type: ignore[assignment]
 
         def spec(shape: tuple[int, ...]) -> Schema:
             return Schema([TensorSpec(np.dtype("float32"), (-1, *shape))])
