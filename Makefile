@@ -12,7 +12,7 @@ export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" 2>/dev/null && pwd || ec
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test test-all lint format gate ui bench results reference lock clean help
+.PHONY: env repro test test-all lint format gate ui bench results reference screenshots lock clean help
 
 env: $(READY)  ## build the environment (the other commands do this when necessary)
 
@@ -46,8 +46,8 @@ format: $(READY)  ## fix style and formatting
 gate: $(READY)  ## compare the metrics with the accepted baseline
 	latentlab gate
 
-ui: $(READY)  ## open MLflow on http://127.0.0.1:5000
-	mlflow ui
+ui: $(READY)  ## open MLflow's UI and print the address of the runs
+	@latentlab ui
 
 bench:  ## compare speed with Lightning; builds its own environment
 	@PYTHON='$(PYTHON)' sh benchmarks/run.sh
@@ -59,6 +59,9 @@ reference: $(READY)  ## write the generated pages of docs/reference and params.s
 	python scripts/generate_reference.py
 	latentlab schema
 
+screenshots: $(READY)  ## take the screenshots of MLflow in docs/images; needs Chromium
+	python scripts/screenshots.py
+
 lock: $(READY)  ## update requirements.lock from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
 	    --python-version 3.11 --no-header --no-annotate --upgrade -q -o requirements.lock
@@ -68,4 +71,4 @@ clean:  ## delete the environment and caches, but no data, outputs or runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -4,6 +4,7 @@ import argparse
 import platform
 import tempfile
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from latentlab.common.processes import available_cores
 
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow", "optuna")
-PARTS = ("throughput", "quality", "scaling", "tracking", "workers", "pruning")
+PARTS = ("throughput", "quality", "scaling", "tracking", "serving", "workers", "pruning")
 
 
 def main() -> None:
@@ -29,7 +30,8 @@ def main() -> None:
     results = read_json(RESULTS) if RESULTS.exists() and options.parts else {}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            prepare_data(Path(folder))
+            if options.parts != ["serving"]:  # which needs no data
+                prepare_data(Path(folder))
         except LatentlabError as error:
             raise SystemExit(str(error)) from None
         for part in options.parts or PARTS:
@@ -61,6 +63,10 @@ def measure(part: str, folder: Path, rounds: int) -> dict[str, Any]:
         from . import tracking
 
         return tracking.measure()
+    if part == "serving":
+        from . import serving
+
+        return serving.measure()
     from . import search
 
     return search.measure_workers(folder) if part == "workers" else search.measure_pruning(folder)
@@ -77,7 +83,7 @@ def machine() -> dict[str, str | int]:
         "cpu": cpu_model(),
         "cores": available_cores(),
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: version(name) for name in PACKAGES if find_spec(name)},
     }
 
 

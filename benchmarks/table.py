@@ -15,7 +15,7 @@ TEXT = """\
 
 `make bench` builds its own environment, runs all benchmarks, and writes `benchmarks/results.json`
 and this page. `benchmarks/run.sh scaling` repeats one part (throughput, quality, scaling, tracking,
-workers, pruning). Seconds depend on the machine and its load; ratios are more portable.
+serving, workers, pruning). Seconds depend on the machine and its load; ratios are more portable.
 
 {machines}
 
@@ -100,6 +100,14 @@ The stage `train` with 15 epochs of Fashion-MNIST took {mlflow_seconds_in_all:.0
 {mlflow_seconds_waited:.2f} s for the process that logs to MLflow, which used
 {mlflow_seconds_of_all_cores:.1f} s of all cores.
 
+## Serving
+
+`mlflow models serve` answered requests with one image of 28 x 28 pixels each, from one client that
+sends one request after the other: {serve_p50_ms:.1f} ms (median) and {serve_p99_ms:.1f} ms (99th
+percentile) with a classifier on an encoder with channels 16, 32, 64. The same call without the
+server takes {serve_in_memory_p50_ms:.1f} ms (median). Other programs were running: {serve_load:.1f}
+processes on {serve_cores} cores just before the measurement.
+
 ## Search
 
 {pruning}
@@ -149,6 +157,8 @@ TARGETS = {
     "driver_ms_per_trial": ("overhead of the search driver, milliseconds per trial", "at most 100"),
     "two_worker_speedup": ("speedup of a study by a second worker", ""),
     "mlflow_share": ("share of MLflow in the time of a training", "at most 3%"),
+    "serve_p50_ms": ("latency of a request with one image, median in ms", ""),
+    "serve_p99_ms": ("latency of a request with one image, 99th percentile in ms", ""),
 }
 IMAGES = 60_000
 HARDWARE = ("cpu", "cores")
@@ -169,6 +179,7 @@ def main() -> None:
         "pruning": pruning(results),
         "machines": machines(results["machines"]),
         "cpu": results["machines"]["throughput"]["cpu"],
+        "serve_cores": results["machines"]["serving"]["cores"],
     }
     write_text(PAGE, TEXT.format_map(results | sections))
 

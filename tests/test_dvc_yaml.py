@@ -11,7 +11,8 @@ from latentlab.params.networks import OptimizationSettings
 from latentlab.params.schema import INHERITING, Params, TrainParams
 from latentlab.params.studies import SearchParams
 
-WRITTEN = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())["stages"]
+DOCUMENT = YAML(typ="safe").load((SOURCE.parent / "dvc.yaml").read_text())
+WRITTEN = DOCUMENT["stages"]
 PIPELINE = {name: declared.get("do", declared) for name, declared in WRITTEN.items()}
 """Every stage by name; for a `foreach` stage, the template of its entries."""
 KEY = "${key}"
@@ -128,6 +129,16 @@ def test_every_declared_parameter_is_written_in_params_yaml(repository):
             for key in name.removesuffix(f".{KEY}").split("."):
                 assert key in value, f"{stage}: {name}"
                 value = value[key]
+
+
+def test_every_model_is_an_artifact():
+    models = [out for each in PIPELINE.values() for out in each.get("outs", []) if "model" in out]
+
+    assert sorted(each["path"] for each in DOCUMENT["artifacts"].values()) == sorted(models)
+    for artifact in DOCUMENT["artifacts"].values():
+        assert artifact["type"] == "model"
+        assert artifact["desc"]
+        assert artifact["labels"]
 
 
 def test_only_evaluate_reads_the_test_split():

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -174,8 +175,40 @@ def test_every_stage_is_one_finished_run_with_parameters_metrics_and_plots(clone
         assert {each.dataset.name for each in run.inputs.dataset_inputs} == {"digits"}
         assert contexts <= {"training", "validation", "testing"}
         assert ("testing" in contexts) == (name in ("fetch", "evaluate"))
-        models = run.outputs.model_outputs if run.outputs else []
-        assert bool(models) == (name in MODELS)
+
+
+def test_every_model_is_logged_with_its_own_metrics(clone):
+    experiment = clone.client.get_experiment_by_name("latentlab/digits").experiment_id
+    models = {each.name: each for each in clone.client.search_logged_models([experiment])}
+    metrics = {
+        name: {metric.key: metric.value for metric in model.metrics or []}
+        for name, model in models.items()
+    }
+    test = clone.metrics("evaluate")["test"]
+    validation = {name: clone.metrics(name)["validation"] for name in ("train", "vae", "reference")}
+
+    decoders = {"autoencoder-decoder", "vae-decoder"}
+    assert set(models) - decoders == {
+        *("autoencoder", "vae", "classifier", "reference", "generator"),
+        *("denoiser-bottleneck", "denoiser-unet"),
+    }
+    assert {name for name in models if not metrics[name]} == decoders <= set(models)
+    assert metrics["autoencoder"]["validation/mse"] == validation["train"]["mse"]
+    assert metrics["autoencoder"]["test/autoencoder/mse"] == test["autoencoder"]["mse"]
+    assert metrics["vae"]["validation/mse"] == validation["vae"]["mse"]
+    assert metrics["reference"]["test/reference/accuracy"] == test["reference"]["accuracy"]
+    distance = "classifier_frechet_distance"
+    generated = metrics["generator"][f"test/generators/gan/{distance}"]
+    assert generated == test["generators"]["gan"][distance]
+    for name, each in clone.metrics("denoise").items():
+        assert metrics[f"denoiser-{name}"] == {
+            "validation/mse": each["validation"]["mse"],
+            f"test/denoise/{name}/mse": test["denoise"][name]["mse"],
+        }
+    evaluated = clone.client.get_run(clone.newest()["evaluate"].info.run_id).inputs.model_inputs
+    assert {each.model_id for each in evaluated} == {
+        model.model_id for name, model in models.items() if name not in decoders
+    }
 
 
 def test_metrics_in_mlflow_equal_those_in_metrics_json(clone):
@@ -458,6 +491,25 @@ def test_undoing_an_edit_restores_outputs_from_the_cache(clone):
     assert len(origins) == len(STAGES)
     assert {origin["match"] for origin in origins} == {"exact"}
     assert [o["others"] for o in origins if o["output"] == "outputs/gan"] == [1]  # it was repeated
+
+
+def test_the_commands_of_the_guides_run(clone, repository, tmp_path):
+    guides = repository / "docs" / "how-to"
+    assert "train latent" in clone(*commands_of(guides / "compare-runs.md", "latentlab runs")[0])
+    for command in commands_of(guides / "compare-runs.md", "latentlab runs")[1:]:
+        clone(*command)
+    for command in commands_of(guides / "share-a-store.md", "dvc remote", "dvc push", "git add"):
+        clone(*(part.replace("s3://bucket", str(tmp_path)) for part in command))
+    assert list((tmp_path / "latentlab").rglob("*.dir"))  # the hash of data/
+    clone("git", "checkout", "HEAD", ".dvc/config")
+
+
+def commands_of(page, *beginnings):
+    """Return the commands in a page that begin with one of some words, as lists of arguments."""
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+    commands = [line for line in blocks.splitlines() if line.startswith(beginnings)]
+    assert all(any(command.startswith(each) for command in commands) for each in beginnings)
+    return [shlex.split(command, comments=True) for command in commands]
 
 
 def test_editing_source_code_changes_the_stages_that_declare_it(clone):

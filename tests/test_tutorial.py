@@ -22,7 +22,7 @@ GIT_USER = {
     for what, value in (("NAME", "reader"), ("EMAIL", "reader@example.org"))
 }
 START_AND_STOP_THE_SERVER = """\
-timeout 600 mlflow ui --workers 1 --port {port} &
+timeout 600 latentlab ui --port {port} &
 server=$!
 until python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/health')"
 do sleep 0.5; kill -0 $server; done 2>/dev/null
@@ -57,8 +57,8 @@ def tutorial_script(repository, port):
     """Return the shell blocks of the tutorial as one script that stops at the first error."""
     text = (repository / "docs" / "tutorial.md").read_text()
     script = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    assert script.count("mlflow ui\n") == 1
-    script = script.replace("mlflow ui\n", START_AND_STOP_THE_SERVER.format(port=port))
+    assert script.count("latentlab ui\n") == 1
+    script = script.replace("latentlab ui\n", START_AND_STOP_THE_SERVER.format(port=port))
     # small budgets give metrics worse than the accepted ones, so the first verdict is exit code 1
     script = script.replace("latentlab gate\n", "latentlab gate || test $? -eq 1\n", 1)
     return f"set -ex\n{script}"

@@ -1,11 +1,7 @@
 """The command line: parse, validate, print and launch; heavy packages are imported on demand."""
 
 import json
-import math
-import signal
 import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,9 +39,6 @@ STAGES = {
 }
 """Help text of each stage."""
 
-SECONDS_TO_BE_ENDED = 30.0
-"""How long a worker rank waits for `torchrun` to end it after the main rank has failed."""
-
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in EXIT_CODES)
 
 
@@ -68,7 +61,9 @@ def _add_stage(name: str, summary: str) -> None:
         dry_run: bool, entry: str = "", status: bool = False, as_json: bool = False
     ) -> None:
         if status:
-            _print_study_status(as_json)
+            from latentlab.commands.search_status import print_studies
+
+            print_studies(*_load(), as_json)
         else:
             _run_stage(name, entry, dry_run)
 
@@ -107,17 +102,6 @@ def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
     from latentlab.pipeline.launch import run_stage
 
     run_stage(project, f"{stage}@{entry}" if entry else stage, params)
-
-
-def _print_study_status(as_json: bool) -> None:
-    from latentlab.commands.search_status import print_status, read_studies
-
-    studies = read_studies(*_load())
-    if as_json:
-        _print_json(studies)
-        return
-    for name, status in studies.items():
-        print_status(name, status)
 
 
 def _load() -> "tuple[Project, Params]":
@@ -223,17 +207,32 @@ def runs(
     if here:
         if expression or sort or dataset or nested:
             raise click.UsageError("--here can only be combined with --json")
-        origins = runs_module.find_origins(project, params)
-        if as_json:
-            _print_json([asdict(origin) for origin in origins])
-        else:
-            runs_module.print_origins(project, origins)
-        return
-    found = list_runs(project, dataset or params.data.name, expression, sort, limit, nested)
-    if as_json:
-        _print_json([asdict(run) for run in found])
+        runs_module.show_origins(project, params, as_json)
     else:
-        runs_module.print_runs(found, (sort or "").removeprefix("-"))
+        dataset = dataset or params.data.name
+        found = list_runs(project, dataset, expression, sort, limit, nested)
+        runs_module.show_runs(found, (sort or "").removeprefix("-"), as_json)
+
+
+@cli.command()
+def promote() -> None:
+    """Register the models, as champions if the gate passes.
+
+    The models in outputs/ become versions of registered models in MLflow, with the alias
+    `challenger`. If `latentlab gate` passes, they also get the alias `champion`, and the champions
+    that they replace the alias `previous`.
+    """
+    from latentlab.commands.promote import promote
+
+    sys.exit(SUCCESS if promote(*_load()) else REGRESSION)
+
+
+@cli.command()
+def rollback() -> None:
+    """Make the previous champions the champions again."""
+    from latentlab.commands.promote import rollback
+
+    rollback(find_project())
 
 
 # --- Latent spaces --------------------------------------------------------------------------------
@@ -287,20 +286,10 @@ def decode(model: str, points: tuple[str, ...], out: Path) -> None:
     """Plot decoded latent codes and their nearest training images."""
     from latentlab.commands import explore
 
-    codes = [_parse_coordinates(point) for point in points]
+    codes = [explore.parse_coordinates(point) for point in points]
     target = out / f"{model}_decoded.png"
     explore.decode(*_load(), model, codes, target)
     click.echo(str(target))
-
-
-def _parse_coordinates(text: str) -> list[float]:
-    try:
-        coordinates = [float(value) for value in text.split(",")]
-    except ValueError:
-        coordinates = []
-    if not coordinates or not all(map(math.isfinite, coordinates)):
-        raise ParamsError(f"--at '{text}' is not a latent code. Write numbers, such as --at -3,2")
-    return coordinates
 
 
 @cli.command()
@@ -319,8 +308,7 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
     """
     from latentlab.commands import explore
 
-    metrics = explore.walk(*_load(), model, (start, end), steps, out)
-    _print_json(metrics)
+    _print_json(explore.walk(*_load(), model, (start, end), steps, out))
     click.echo(f"plots: {out}", err=True)
 
 
@@ -345,12 +333,28 @@ def doctor(fix: bool) -> None:
 
 
 @cli.command()
+@click.option("--port", default=5000, show_default=True, help="Port of the UI on this computer.")
+def ui(port: int) -> None:
+    """Open MLflow's UI and print the address of the table of runs."""
+    from latentlab.commands.ui import open_ui
+
+    open_ui(*_load(), port)
+
+
+@cli.command()
+def sync() -> None:
+    """Send runs that an MLflow server has not received."""
+    from latentlab.commands.sync import send_all
+
+    send_all(find_project())
+
+
+@cli.command()
 def schema() -> None:
     """Write params.schema.json and docs/reference/params.md."""
     from latentlab.commands.schema import write_schema
 
-    for path in write_schema(find_project().root):
-        click.echo(str(path))
+    click.echo("\n".join(map(str, write_schema(find_project().root))))
 
 
 # --- Entry points ---------------------------------------------------------------------------------
@@ -363,14 +367,10 @@ def main() -> None:
         cli(standalone_mode=False)
     except LatentlabError as error:
         # imported here: multiprocessing must register its exit functions after `exit_at_end`
-        from latentlab.common.processes import rank
+        from latentlab.common.processes import wait_if_worker_rank
 
-        if rank() > 0:
-            # all ranks have the same error: the main rank prints it, then torchrun ends the others
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(SECONDS_TO_BE_ENDED)
-        else:
-            click.echo(f"error: {error}", err=True)
+        wait_if_worker_rank()
+        click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -2,6 +2,7 @@ import os
 import shutil
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import mlflow
@@ -98,6 +99,22 @@ def test_several_recorders_can_create_the_default_store(tmp_path, monkeypatch, r
     runs = runs_of(project)
     assert runs.statuses == dict.fromkeys(names, "FINISHED")
     assert all(run.data.metrics == {"train/loss": 1.0} for run in runs.all())
+
+
+def test_ten_stages_can_write_to_the_default_store_at_once(project, runs):
+    def stage(number):
+        with track(project, f"stage {number}", "shapes", "fingerprint") as run:
+            for epoch in range(1, 31):
+                run.log_epoch({"epoch": epoch, "train/loss": 1 / epoch, "train/mse": 2 / epoch})
+                run.set_tags({"epoch": epoch})
+
+    with ThreadPoolExecutor(10) as executor:
+        list(executor.map(stage, range(10)))
+
+    assert runs.statuses == {f"stage {number}": "FINISHED" for number in range(10)}
+    for name in runs.statuses:
+        for metric in ("train/loss", "train/mse"):
+            assert runs.steps(name, metric) == list(range(1, 31))
 
 
 @contextmanager

@@ -169,9 +169,13 @@ def _data(project: Project) -> Iterator[Finding]:
 
 def _store(project: Project) -> Iterator[Finding]:
     from latentlab.tracking.local_store import default_uri, other_artifact_folders
+    from latentlab.tracking.spool import find_spools
     from latentlab.tracking.store import MAX_RUNS_COUNTED, count_runs, store_uri
 
     uri = store_uri(project)
+    if spools := find_spools(project):
+        result = f"runs not sent to their server: {len(spools)}, in {spools[0].folder.parent}"
+        yield Finding("MLflow spool", result, "run `latentlab sync`")
     try:
         count = count_runs(project)
         at_least = "at least " if count == MAX_RUNS_COUNTED else ""

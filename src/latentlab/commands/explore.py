@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,17 @@ def decode(
         rows[label] = torch.cat([image, probe.source.images.floats(closest)])
     title = f"{probe.space.name}: decoded codes and their {NEIGHBORS} nearest training images"
     plot_rows(target, rows, title)
+
+
+def parse_coordinates(text: str) -> list[float]:
+    """Return the latent code that an option contains; raise ParamsError if it is not one."""
+    try:
+        coordinates = [float(value) for value in text.split(",")]
+    except ValueError:
+        coordinates = []
+    if not coordinates or not all(map(math.isfinite, coordinates)):
+        raise ParamsError(f"--at '{text}' is not a latent code. Write numbers, such as --at -3,2")
+    return coordinates
 
 
 def walk(

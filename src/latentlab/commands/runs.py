@@ -1,6 +1,7 @@
 """The command `latentlab runs`: a table of runs, and the run that produced each output."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from latentlab.common.errors import ParamsError
@@ -62,8 +63,11 @@ def _find_origin(runs: list[LoggedRun], output: str, fingerprint: str, digest: s
     return Origin(output, "", None)
 
 
-def print_runs(runs: list[LoggedRun], metric: str = "") -> None:
-    """Print a table of runs with some metrics of each, or with one metric."""
+def show_runs(runs: list[LoggedRun], metric: str = "", as_json: bool = False) -> None:
+    """Print a table of runs with some metrics of each, or with one metric; or JSON with all."""
+    if as_json:
+        print(json.dumps([asdict(run) for run in runs], indent=2))
+        return
     rows = []
     for run in runs:
         shown = headline_metrics(run.stage, run.metrics) if run.stage else run.metrics
@@ -74,8 +78,12 @@ def print_runs(runs: list[LoggedRun], metric: str = "") -> None:
     _print_table(["name", "status", "started", "seconds", "commit", "run", "metrics"], rows)
 
 
-def print_origins(project: Project, origins: list[Origin]) -> None:
-    """Print a table of the outputs and their runs, or the store that has no run."""
+def show_origins(project: Project, params: Params, as_json: bool) -> None:
+    """Print the outputs and their runs, as a table or as JSON."""
+    origins = find_origins(project, params)
+    if as_json:
+        print(json.dumps([asdict(origin) for origin in origins], indent=2))
+        return
     none = f"no run in {store_uri(project)}"
     rows = []
     for origin in origins:

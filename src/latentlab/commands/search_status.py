@@ -17,6 +17,16 @@ from latentlab.search.objectives import SIGNS
 from latentlab.search.record import STATE_NAMES, STUDY_NAME, database_errors, open_storage
 
 
+def print_studies(project: Project, params: Params, as_json: bool) -> None:
+    """Print the status of every study, as text or as JSON."""
+    studies = read_studies(project, params)
+    if as_json:
+        print(json.dumps(studies, indent=2))
+        return
+    for name, status in studies.items():
+        print_status(name, status)
+
+
 def read_studies(project: Project, params: Params) -> dict[str, dict[str, Any]]:
     """Return the status of every study that `params.yaml` describes, by its stage."""
     sections = {

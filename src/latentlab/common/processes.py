@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,8 @@ START_METHOD = "spawn"
 """How background processes are started; a fork of a multi-threaded process may hang."""
 MAX_ATTEMPTS = 3
 """How often a function is started if its process is killed each time."""
+SECONDS_TO_BE_ENDED = 30.0
+"""How long a worker rank waits for `torchrun` to end it after the main rank has failed."""
 CLOCK_TOLERANCE_SECONDS = 2.0
 """How far the start time of a process may appear to move when the system clock is adjusted."""
 
@@ -190,6 +193,16 @@ def available_cores() -> int:
 def rank() -> int:
     """Return the rank of this process among those that `torchrun` started; 0 if it is alone."""
     return int(os.environ.get("RANK", "0"))
+
+
+def wait_if_worker_rank() -> None:
+    """After an error, let `torchrun` end this process if it is a worker rank.
+
+    All ranks have the same error, and the main rank prints it.
+    """
+    if rank() > 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(SECONDS_TO_BE_ENDED)
 
 
 def world_size() -> int:

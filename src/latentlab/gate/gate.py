@@ -236,13 +236,17 @@ def print_table(dataset: str, verdicts: list[Verdict]) -> None:
     console.print(table)
     for v in verdicts:
         if v.worse:
-            console.print(
-                f"{v.metric}: {v.baseline:.5g} -> {v.value:.5g} "
-                f"(worse by {v.change:.2g}, allowed {v.allowed:.2g})",
-                highlight=False,
-            )
+            console.print(describe_worse(v), highlight=False)
     if not any(v.worse for v in verdicts):
         console.print(f"gate passed: {len(verdicts)} metrics", highlight=False)
+
+
+def describe_worse(verdict: Verdict) -> str:
+    """Return one line on a metric that became worse."""
+    return (
+        f"{verdict.metric}: {verdict.baseline:.5g} -> {verdict.value:.5g} "
+        f"(worse by {verdict.change:.2g}, allowed {verdict.allowed:.2g})"
+    )
 
 
 def _read_policy(project: Project) -> Policy:

@@ -46,7 +46,7 @@ def write_classifier(
         info.classes,
         f"Confusion matrix, {info.name} validation split",
     )
-    stage.run.log_model(stage.output / "model", validation.floats(slice(1)), logits[:1])
+    stage.log_model(model, validation.floats(slice(2)), info, training.best_epoch)
     return {
         "validation": classification_metrics(actual, predicted),
         "epochs": len(training.history),

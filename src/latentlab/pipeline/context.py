@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from latentlab.common.files import write_csv, write_json
 from latentlab.common.progress import note, short
 from latentlab.common.project import Project
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
 from latentlab.models.device import prepare
+from latentlab.models.io import TrainableModel
 from latentlab.params.fields import flatten
 from latentlab.params.schema import Params
 from latentlab.pipeline.headlines import headline_metrics
@@ -19,6 +21,9 @@ from latentlab.tracking.run import Run
 
 ON_CPU = ("fetch", "evaluate")
 """Stages that always run on the CPU, so that their metrics do not depend on the device."""
+
+EXAMPLES = 2
+"""Number of images in the input example of a logged model."""
 
 SUMMARY_METRICS = 4
 """Number of metrics printed at the end of a stage."""
@@ -84,13 +89,25 @@ class StageContext:
         """Name the MLflow run after the stage and the settings that distinguish its executions."""
         self.run.set_name(f"{self.name} {summary}")
 
+    def log_model(
+        self, model: TrainableModel, images: Tensor, info: DatasetInfo, epoch: int
+    ) -> None:
+        """Log the model in the output folder, with one or two of some images as an example.
+
+        `epoch` is the one whose weights were kept.
+        """
+        example = images[:EXAMPLES]
+        with torch.inference_mode():
+            codes = model.latent_codes(example)
+        self.run.log_model(self.output / "model", info, example, codes, epoch)
+
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, log it with plots and headline metrics, and print a summary."""
         path = self.output / "metrics.json"
         write_json(path, metrics)
         headlines = headline_metrics(self.name, metrics)
         note(f"{self.name}: {_summary(metrics, headlines)}; {path.relative_to(self.project.root)}")
-        self.run.log_metrics(headlines, step=metrics.get("epochs", 0))
+        self.run.log_headlines(headlines, step=metrics.get("epochs", 0))
         self.run.describe(headlines)
         for file in (path, self.plots):
             if file.exists():

@@ -13,7 +13,11 @@ from latentlab.models.io import TrainableModel
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.pictures import Draw, Snapshots, picture_files
+from latentlab.tracking.run import Run
 from latentlab.training.jobs import Job, Outcome, run_side_by_side
+
+Evaluate = Callable[[Run, Outcome], None]
+"""A function that evaluates the result of a job and logs that to its nested run."""
 
 
 def job_of(
@@ -55,25 +59,32 @@ def job_of(
 
 
 def run_and_log_jobs(
-    stage: StageContext, kind: str, jobs: list[Job], run_name: str = "{}"
+    stage: StageContext,
+    kind: str,
+    jobs: list[Job],
+    run_name: str = "{}",
+    evaluate: Evaluate | None = None,
 ) -> list[Outcome]:
     """Run all jobs and log each one as a nested run; return the outcomes in the order of `jobs`.
 
     `kind` says what they are, such as `fold`, and `{}` in `run_name` stands for a job's name. A job
-    that fails has an `error` in its outcome and does not stop the others.
+    that fails has an `error` in its outcome and does not stop the others. `evaluate` is called with
+    the outcome of each other job and with its nested run.
     """
     outcomes = []
     with progress_bar(stage.name, len(jobs), "trainings") as bar:
         for job, outcome in zip(jobs, run_side_by_side(jobs), strict=True):
             outcomes.append(outcome)
-            _log(stage, kind, run_name.format(job.name), job, outcome)
+            _log(stage, kind, run_name.format(job.name), job, outcome, evaluate)
             bar.advance(1)
     return outcomes
 
 
-def run_and_log_all(stage: StageContext, kind: str, jobs: list[Job]) -> list[Outcome]:
+def run_and_log_all(
+    stage: StageContext, kind: str, jobs: list[Job], evaluate: Evaluate | None = None
+) -> list[Outcome]:
     """Run and log all jobs as `run_and_log_jobs`, but raise TrainingDiverged if one failed."""
-    outcomes = run_and_log_jobs(stage, kind, jobs)
+    outcomes = run_and_log_jobs(stage, kind, jobs, evaluate=evaluate)
     for outcome in outcomes:
         if outcome.error is not None:
             raise TrainingDiverged(f"{outcome.name}: {outcome.error}")
@@ -90,7 +101,14 @@ def _picture_folder(stage: StageContext, job: str) -> Path:
     return stage.checkpoints / f"pictures-{job}"
 
 
-def _log(stage: StageContext, kind: str, run_name: str, job: Job, outcome: Outcome) -> None:
+def _log(
+    stage: StageContext,
+    kind: str,
+    run_name: str,
+    job: Job,
+    outcome: Outcome,
+    evaluate: Evaluate | None,
+) -> None:
     with stage.run.nested(run_name, kind, outcome.error, outcome.times) as run:
         run.log_params(job.params)
         for record, ended in zip(outcome.history, outcome.times[1:], strict=True):
@@ -99,3 +117,5 @@ def _log(stage: StageContext, kind: str, run_name: str, job: Job, outcome: Outco
             run.log_image(name, epoch, path)
         metrics = {"seconds": outcome.seconds, "parameters": outcome.parameters}
         run.log_metrics(metrics, step=len(outcome.history))
+        if evaluate is not None and outcome.error is None:
+            evaluate(run, outcome)

@@ -12,11 +12,12 @@ from latentlab.evaluation.reconstruction import restoration_metrics
 from latentlab.models.denoiser import Denoiser, Network, network_builder
 from latentlab.models.io import load_model
 from latentlab.params.denoising import DenoiserParams
-from latentlab.pipeline.context import StageContext
+from latentlab.pipeline.context import EXAMPLES, StageContext
 from latentlab.pipeline.jobs import job_of, run_and_log_all
 from latentlab.pipeline.pictures import Probe, write_latent_map
 from latentlab.plots.curves import plot_overlaid
 from latentlab.plots.images import plot_rows
+from latentlab.tracking.run import Run
 from latentlab.training.jobs import Job, Outcome
 
 SHOWN = 12
@@ -34,9 +35,12 @@ def run(stage: StageContext) -> None:
     names = sorted(entries, key=lambda name: entries[name].network.type != "unet")
     probe = Probe.of(validation, stage.seed)
     jobs = [_job(stage, info, name, probe) for name in names]
-    outcomes = run_and_log_all(stage, "denoiser", jobs) if jobs else []
+    metrics: dict[str, Any] = {}
 
-    metrics = {outcome.name: _evaluate(stage, outcome, validation, info) for outcome in outcomes}
+    def evaluate(run: Run, outcome: Outcome) -> None:
+        metrics[outcome.name] = _evaluate(stage, run, outcome, validation, info)
+
+    outcomes = run_and_log_all(stage, "denoiser", jobs, evaluate) if jobs else []
     if outcomes:
         histories = {outcome.name: outcome.history for outcome in outcomes}
         title = f"Denoising networks on {info.name}"
@@ -71,10 +75,11 @@ def _corruption(settings: DenoiserParams) -> Corruption:
 
 
 def _evaluate(
-    stage: StageContext, outcome: Outcome, validation: ImageSet, info: DatasetInfo
+    stage: StageContext, run: Run, outcome: Outcome, validation: ImageSet, info: DatasetInfo
 ) -> dict[str, Any]:
-    """Return the metrics of a denoiser; draw restored images and a latent map, log the model."""
-    model = load_model(Denoiser, stage.output / "model" / outcome.name)
+    """Return the metrics of a denoiser, logged with the model; draw images and a latent map."""
+    folder = stage.output / "model" / outcome.name
+    model = load_model(Denoiser, folder)
     shown = validation.floats(slice(SHOWN))
     with torch.inference_mode():
         corrupted = model.corruption(shown, torch.Generator().manual_seed(stage.seed))
@@ -86,9 +91,13 @@ def _evaluate(
     )
     title = f"Denoiser {outcome.name} on {info.name}"
     write_latent_map(stage, model, validation, info, title, f"{outcome.name}_latent_map.png")
-    stage.run.log_model(stage.output / "model" / outcome.name, shown, restored, outcome.name)
+    with torch.inference_mode():
+        codes = model.network.latent_codes(corrupted[:EXAMPLES])
+    run.log_model(folder, info, corrupted[:EXAMPLES], codes, outcome.best_epoch, outcome.name)
+    errors = restoration_metrics(model, validation, model.corruption, stage.seed)
+    run.log_headlines({"validation/mse": errors["mse"]}, step=len(outcome.history))
     return {
-        "validation": restoration_metrics(model, validation, model.corruption, stage.seed),
+        "validation": errors,
         "epochs": len(outcome.history),
         "best_epoch": outcome.best_epoch,
         "parameters": outcome.parameters,

@@ -63,7 +63,8 @@ def run(stage: StageContext) -> None:
         axis_names,
         f"{title}: reference features\nof {len(probe.images):,} images each",
     )
-    stage.run.log_model(stage.output / "model", torch.empty(1, generator.inputs), samples)
+    noise = torch.zeros(len(samples), generator.noise_dim)
+    stage.run.log_model(stage.output / "model", info, samples, noise, training.best_epoch)
     collapsed = [int(r["epoch"]) for r in training.history if r.get("validation/collapsed")]
     if collapsed:
         stage.run.set_tags({"collapsed": f"epochs {', '.join(map(str, collapsed))}"})

@@ -64,7 +64,7 @@ def run(stage: StageContext) -> None:
         {"original": shown, "reconstructed": outputs},
         f"Validation images reconstructed from {settings.model.latent_dim} latent dimensions",
     )
-    stage.run.log_model(stage.output / "model", shown, outputs)
+    stage.log_model(model, shown, info, training.best_epoch)
     metrics = {
         "validation": reconstruction_metrics(model, validation),
         "epochs": len(training.history),

@@ -54,7 +54,7 @@ def run(stage: StageContext) -> None:
         )
         samples = model.sample(SAMPLES, torch.Generator().manual_seed(stage.seed))
     plot_grid(stage.plots / "samples.png", samples, 8, f"{title}: samples")
-    stage.run.log_model(stage.output / "model", shown, shown)
+    stage.log_model(model, shown, info, training.best_epoch)
     stage.write_metrics(
         {
             "validation": {settings.likelihood: bound_metrics(model, validation, stage.seed)}

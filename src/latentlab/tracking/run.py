@@ -3,8 +3,9 @@
 Importing MLflow and opening its store takes seconds, and every call takes milliseconds. In a
 separate process, logging does not slow down training, and if the stage is killed with SIGKILL, the
 recorder survives and marks the run as KILLED. Commands are executed in the order in which they are
-sent. An error of the store is raised by the next call, or at the end of the stage. MLflow's own
-asynchronous logging guarantees neither this order nor that an error is raised.
+sent. An error of the store is raised by the next call, or at the end of the stage. If a tracking
+server does not answer, the stage goes on, and what the server has not received is kept on disk.
+MLflow's own asynchronous logging guarantees none of this.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from latentlab.common.errors import EnvironmentProblem
+from latentlab.common.progress import note
 from latentlab.common.project import Project
 from latentlab.params.fields import flatten
+from latentlab.tracking.logged_model import hash_of
 from latentlab.tracking.recorder import serve
-from latentlab.tracking.store import brief, check_server, store_uri
+from latentlab.tracking.store import brief, check_server, server_of, store_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +66,8 @@ class Run:
         MLflow's table shows the value at the latest step. With the last epoch as `step`, that is
         the value of the selected model.
         """
-        self.recorder.send("log_metrics", self.child, flatten(metrics, separator="/"), step)
+        values = flatten(metrics, separator="/")
+        self.recorder.send("log_metrics", self.child, values, step, time.time())
 
     def set_tags(self, tags: dict[str, Any]) -> None:
         """Set tags of the run."""
@@ -101,17 +105,39 @@ class Run:
         files = ", ".join(info.sha256)
         self.recorder.send("log_split", self.child, info.name, info.digest, split, files)
 
-    def log_model(
-        self, model_dir: Path, example: Tensor, output: Tensor, name: str = "model"
-    ) -> None:
-        """Log the network that `save_model` wrote to `model_dir`, as an MLflow model.
+    def log_headlines(self, metrics: dict[str, float], step: int) -> None:
+        """Log the metrics by which runs and models are compared, named `<split>/<metric>`.
 
-        The package's code is logged with the weights, so the model can be loaded and served
-        without a checkout. `example` and `output`, [N, ...], give the shapes of its signature; the
-        batch size is left open.
+        They are attached to the model that the run has logged or evaluated before.
         """
-        shapes = [tuple(tensor.shape[1:]) for tensor in (example, output)]
-        self.recorder.send("log_model", name, model_dir, *shapes)
+        self.recorder.send("log_headlines", self.child, metrics, step, time.time())
+
+    def log_model(
+        self,
+        folder: Path,
+        info: DatasetInfo,
+        images: Tensor,
+        codes: Tensor,
+        epoch: int,
+        name: str = "",
+    ) -> None:
+        """Log the network that `save_model` wrote to `folder`, as a model of its family.
+
+        The code that loads it is logged with it, so it can be loaded and served without a checkout.
+        `images` [N, C, S, S] and their latent `codes` [N, L] are examples of its inputs; the batch
+        size is left open. `epoch` is the one whose weights were kept. A `name` is appended to that
+        of the family.
+        """
+        examples = images.tolist(), codes.tolist()
+        self.recorder.send("log_model", self.child, folder, name, info.classes, *examples, epoch)
+
+    def log_evaluated_models(self, folders: dict[str, Path]) -> None:
+        """Log saved networks as the models that this run evaluates, unless they are not in MLflow.
+
+        Metrics whose names begin with a key of `folders`, after the split, are attached to them.
+        """
+        hashes = {prefix: hash_of(folder) for prefix, folder in folders.items()}
+        self.recorder.send("log_evaluated_models", self.child, hashes)
 
     @contextmanager
     def nested(
@@ -124,11 +150,12 @@ class Run:
         `times` (Unix times) if it took place earlier. If the block raises, the nested run is closed
         with the stage and takes the stage's status.
         """
-        started, ended = (times[0], times[-1]) if times else (None, None)
+        started = times[0] if times else time.time()
         self.recorder.send("start_child", name, kind, started)
         yield Run(self.recorder, name)
         if error is not None:
             self.recorder.send("set_tags", name, {"reason": error})
+        ended = times[-1] if times else time.time()
         self.recorder.send("end_child", name, "FAILED" if error else "FINISHED", ended)
 
 
@@ -173,26 +200,30 @@ class NullRecorder:
 
 
 class Recorder:
-    """A handle on the recorder process."""
+    """A handle on the recorder process, which records one execution of a stage."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(
+        self, project: Project, stage: str, dataset: str, fingerprint: str, resume: bool
+    ) -> None:
         context = multiprocessing.get_context(START_METHOD)
-        self._store = store_uri(project)
+        self._store = server_of(project) or store_uri(project)
         self._pipe, other_end = context.Pipe()
         # type stubs declare Process for the concrete contexts only
         self._process = context.Process(  # type: ignore[attr-defined]
-            target=serve, args=(other_end,), name="recorder"
+            target=serve,
+            args=(other_end, project, stage, dataset, fingerprint, resume),
+            name="recorder",
         )
         self._process.start()
         other_end.close()
 
     def send(self, command: str, *arguments: Any) -> None:
-        """Send a command of `recorder.Recording`.
+        """Send a command of `recording.Recording`.
 
         Raises EnvironmentProblem if an earlier command failed.
         """
-        if self._pipe.poll():
-            self._raise(self._pipe.recv())
+        while self._pipe.poll():
+            self._receive()
         try:
             self._pipe.send((command, arguments))
         except OSError:
@@ -205,16 +236,30 @@ class Recorder:
         """
         try:
             self._pipe.send(("end", (status, reason)))
-            error = self._pipe.recv()
-        except (OSError, EOFError):
-            error = RECORDER_DIED
+            while not self._receive():
+                pass
+        except OSError:
+            self._raise(RECORDER_DIED)
         finally:
             self._pipe.close()
             self._process.join()
-        if error:
-            self._raise(error)
 
-    def _raise(self, error: str) -> None:
+    def _receive(self) -> bool:
+        """Handle a message of the recorder and return whether it was the last one.
+
+        Raises EnvironmentProblem if a command failed.
+        """
+        try:
+            kind, text = self._pipe.recv()
+        except EOFError:
+            self._raise(RECORDER_DIED)
+        if kind == "note":
+            note(text)
+        elif text is not None:
+            self._raise(text)
+        return bool(kind == "ended")
+
+    def _raise(self, error: str) -> NoReturn:
         raise EnvironmentProblem(
             f"the MLflow store {self._store} cannot be used: {error}; run `latentlab doctor` for "
             "advice"
@@ -229,10 +274,9 @@ def track(project: Project, stage: str, dataset: str, fingerprint: str) -> Itera
     Raises EnvironmentProblem if the store cannot be used.
     """
     check_server(project)
-    recorder = Recorder(project)
+    resume = project.checkpoints(stage, fingerprint).is_dir()
+    recorder = Recorder(project, stage, dataset, fingerprint, resume)
     try:
-        resume = project.checkpoints(stage, fingerprint).is_dir()
-        recorder.send("start", project, stage, dataset, fingerprint, resume)
         yield Run(recorder)
     except BaseException as reason:
         status = "FAILED" if isinstance(reason, Exception) else "KILLED"

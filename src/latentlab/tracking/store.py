@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentlab.common.errors import EnvironmentProblem
-from latentlab.common.processes import is_alive, this_process
+from latentlab.common.processes import is_alive
 from latentlab.common.project import Project
 from latentlab.tracking.local_store import (
     adopt_artifacts,
@@ -21,6 +22,7 @@ from latentlab.tracking.local_store import (
     database,
     default_uri,
 )
+from latentlab.tracking.view import view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 # MLflow reads these when it is imported; the pipeline works offline and never loads pickles
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-# report an unreachable server within seconds instead of minutes
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# notice within seconds instead of minutes that a server does not answer; the recorder tries again
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 EXPERIMENT_TAGS = {
     # the UI opens the view for model training instead of the one for language models
@@ -50,19 +54,29 @@ def store_uri(project: Project) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(project)
 
 
-def check_server(project: Project) -> None:
-    """Raise EnvironmentProblem if the store is a server that does not answer within seconds."""
+def server_of(project: Project) -> str | None:
+    """Return the address of the tracking server without a password, or None if there is none."""
     uri = store_uri(project)
     if not uri.startswith(("http:", "https:")):
+        return None
+    return re.sub("//[^/@]*@", "//", uri)
+
+
+def check_server(project: Project) -> None:
+    """Raise EnvironmentProblem if the store is a server that does not answer within seconds."""
+    server = server_of(project)
+    if server is None:
         return
     import requests
+
+    uri = store_uri(project)
 
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
     except requests.RequestException as error:
         raise EnvironmentProblem(
-            f"the MLflow server {uri} does not answer ({type(error).__name__}). Start it, or unset "
-            "MLFLOW_TRACKING_URI to use the store of the repository"
+            f"the MLflow server {server} does not answer ({type(error).__name__}). Start it, or "
+            "unset MLFLOW_TRACKING_URI to use the store of the repository"
         ) from error
 
 
@@ -94,11 +108,13 @@ def _get_or_create(experiment: str, artifact_location: str | None) -> str:
     if existing is not None:
         if existing.lifecycle_stage == "deleted":
             client.restore_experiment(existing.experiment_id)
-        for key, value in EXPERIMENT_TAGS.items():
-            if key not in existing.tags:
+        # settings that users changed are kept
+        for key, value in (EXPERIMENT_TAGS | existing.tags | view_tags()).items():
+            if existing.tags.get(key) != value:
                 client.set_experiment_tag(existing.experiment_id, key, value)
         return str(existing.experiment_id)
-    return str(client.create_experiment(experiment, artifact_location, tags=EXPERIMENT_TAGS))
+    tags = EXPERIMENT_TAGS | view_tags()
+    return str(client.create_experiment(experiment, artifact_location, tags=tags))
 
 
 def open_client(project: Project) -> MlflowClient | None:
@@ -110,11 +126,6 @@ def open_client(project: Project) -> MlflowClient | None:
 
     _silence_logs()
     return mlflow.MlflowClient(uri)
-
-
-def process_tags() -> dict[str, Any]:
-    """Return tags that identify the process that records a run; see `end_abandoned_runs`."""
-    return {name: str(value) for name, value in this_process().items()}
 
 
 def end_abandoned_runs(experiment: str) -> None:
@@ -135,6 +146,7 @@ def count_runs(project: Project) -> int:
 
     Raises EnvironmentProblem if the store cannot be used.
     """
+    check_server(project)
     try:
         client = open_client(project)
         if client is None:
@@ -145,6 +157,20 @@ def count_runs(project: Project) -> int:
         )
     except Exception as error:
         raise EnvironmentProblem(brief(error)) from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether an error of MLflow means that a server does not answer or is overloaded."""
+    from mlflow import MlflowException
+    from requests import HTTPError, RequestException
+
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+    elif isinstance(error, HTTPError) and error.response is not None:
+        status = error.response.status_code
+    else:
+        return isinstance(error, RequestException | ConnectionError | TimeoutError)
+    return status >= 500 or status in (408, 429)
 
 
 def brief(error: BaseException) -> str:

@@ -83,6 +83,7 @@ def _evaluate(
     t-SNE runs in the process of `executor` in the meantime, and plots are drawn in another one.
     """
     models, settings = _load_models(stage), stage.params.evaluate
+    _log_models(stage)
     probes = _encode_probes(stage, models, info, test)
     embeddings = {
         name: executor.submit(tsne_embeddings, probe.codes, settings.tsne_perplexity, stage.seed)
@@ -146,6 +147,23 @@ def _load_models(stage: StageContext) -> Models:
             for name in stage.params.denoise
         },
     )
+
+
+def _log_models(stage: StageContext) -> None:
+    """Log the evaluated models under the beginnings of the names of their metrics."""
+    folders = {
+        "autoencoder": "train",
+        "generators/autoencoder_kde": "train",
+        "classifier": "finetune",
+        "reference": "reference",
+        "vae": "vae",
+        "generators/vae": "vae",
+        "generators/gan": "gan",
+    }
+    models = {prefix: stage.project.outputs(name) / "model" for prefix, name in folders.items()}
+    for name in stage.params.denoise:
+        models[f"denoise/{name}"] = stage.project.outputs("denoise") / "model" / name
+    stage.run.log_evaluated_models(models)
 
 
 def _vae_bounds(stage: StageContext, vae: Vae, test: ImageSet) -> dict[str, dict[str, float]]:
