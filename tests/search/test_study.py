@@ -462,9 +462,9 @@ def test_halving_promotes_the_best_fraction_of_all_trials_at_a_rung(task):
 
 
 def test_halving_keeps_to_its_budget_also_if_later_trials_are_all_better_or_worse(task):
-    # of 32 trials with 1 epoch, 8 are promoted to 4 epochs, and 2 of these to 16
-    expected = [1] * 24 + [4] * 6 + [16] * 2
-    changes = {"search.trials": 32, "search.batch": 8, "search.reduction_factor": 4}
+    # of 16 trials with 1 epoch, 4 are promoted to 4 epochs, and one of these to 16
+    expected = [1] * 12 + [4] * 3 + [16]
+    changes = {"search.trials": 16, "search.batch": 4, "search.reduction_factor": 4}
     for trend in (1, -1):
 
         def monotonic(job, trend=trend):
