@@ -90,11 +90,12 @@ def test_what_a_hanging_server_misses_is_kept_and_sent_once_by_sync(
 
 
 STAGE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from latentlab.common.project import Project
 from latentlab.tracking.run import track
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 with track(Project(*[Path(sys.argv[1])] * 2), "vae", "interrupted", "fingerprint") as run:
     run.log_epoch({"epoch": 1, "train/loss": 1.0})
     input()
