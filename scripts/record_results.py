@@ -13,7 +13,7 @@ import mlflow
 
 from latentlab.common.files import read_json, write_json
 from latentlab.common.project import Project, find_project
-from latentlab.gate.gate import read_metrics
+from latentlab.gate.outputs import read_metrics
 from latentlab.params.fields import flatten
 from latentlab.params.load import load_params
 from latentlab.params.schema import Params

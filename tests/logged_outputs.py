@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from gated import accepted_run, store_baseline, write_policy
 from latentlab.common.files import write_json
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
@@ -23,10 +24,9 @@ IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 MSE = 0.25
 
 GATE = """
-noise: 3.0
 metrics:
-  evaluate/test/autoencoder/mse: {direction: lower, relative: 0.1}
-  evaluate/test/classifier/accuracy: {direction: higher, absolute: 0.1}
+  evaluate/test/autoencoder/mse: {direction: lower, smallest_effect: 0.001}
+  evaluate/test/classifier/accuracy: {direction: higher, smallest_effect: 0.1}
 """
 
 
@@ -97,9 +97,7 @@ def _log(project, stage, model, metrics):
 
 def write_gate(project, accuracy=0.9):
     """Write a policy of two metrics and a baseline with this accuracy."""
-    (project.root / "gate.yaml").write_text(GATE)
-    baseline = {
-        "evaluate/test/autoencoder/mse": {"mean": MSE, "std": 0.0, "n": 1},
-        "evaluate/test/classifier/accuracy": {"mean": accuracy, "std": 0.0, "n": 1},
-    }
-    write_json(project.baselines / "digits.json", {"dataset": "digits", "metrics": baseline})
+    write_policy(project, GATE)
+    store_baseline(
+        project, accepted_run(**{"autoencoder/mse": MSE, "classifier/accuracy": accuracy})
+    )

@@ -13,7 +13,7 @@ LAYERS = [
     {"data", "params"},
     {"common"},
 ]
-ONLY_IN = {"mlflow": {"tracking"}, "click": {"cli"}, "dvc": set()}
+ONLY_IN = {"mlflow": {"tracking"}, "click": {"cli"}, "dvc": {"gate"}}
 """The packages that may import a library."""
 
 
@@ -40,7 +40,7 @@ def test_no_module_imports_from_a_higher_layer():
     assert upward == []
 
 
-def test_mlflow_and_click_are_imported_in_one_package_each_and_dvc_nowhere():
+def test_mlflow_click_and_dvc_are_imported_in_one_package_each():
     elsewhere = [
         f"{name_of(module)} imports {library}"
         for module in modules()

@@ -19,6 +19,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from crafting import copy_checkout, name_of
+from latentlab.gate.baseline import read_baseline, write_baseline
 from latentlab.pipeline.headlines import headline_metrics
 from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 from warm_commands import warm_commands
@@ -550,9 +551,9 @@ def test_the_gate_compares_the_metrics_of_the_pipeline_with_its_baseline(clone):
     assert "gate passed" in clone("latentlab", "gate")
 
     path = clone.root / "baselines" / "digits.json"
-    baseline = json.loads(path.read_text())
-    baseline["metrics"]["evaluate/test/autoencoder/mse"]["mean"] /= 2
-    path.write_text(json.dumps(baseline))
+    baseline = read_baseline(path)
+    baseline.runs[0].metrics["evaluate/test/autoencoder/mse"] /= 2
+    write_baseline(path, baseline)
     assert "\nevaluate/test/autoencoder/mse: " in clone("latentlab", "gate", expect=1)
 
 
@@ -562,7 +563,7 @@ def test_a_tenfold_learning_rate_fails_the_gate_until_it_is_undone(clone):
     before = {"epochs": 2, "learning_rate": "search", "optimizer": "search"}
     clone.edit({"train": {"epochs": 12, "learning_rate": 0.004, "optimizer": "adamw"}})
     clone.repro()
-    clone("latentlab", "gate", "--accept")
+    clone("latentlab", "gate", "--accept", "--reason", "more epochs")
     runs = len(clone.runs("digits"))
 
     clone.edit({"train": {"learning_rate": 0.04}})

@@ -61,7 +61,7 @@ def champion(repository, tmp_path_factory, empty_store):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(root)
-        patch.setattr(sys, "argv", ["latentlab", "promote"])
+        patch.setattr(sys, "argv", ["latentlab", "promote", "--stale-ok"])
         write_outputs(project)
         with pytest.raises(SystemExit, match="0"):
             main()
@@ -104,7 +104,7 @@ def shell(champion):
 @pytest.fixture(scope="module")
 def server(champion, shell, commands):
     """The address of a server of the champion, after the current models were promoted."""
-    shell(commands["latentlab promote"])
+    shell(f"{commands['latentlab promote']} --stale-ok")  # the checkout has no DVC repository
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -133,25 +133,23 @@ def profile(name: str) -> None:
 
 @cli.command()
 @click.option("--accept", is_flag=True, help="Accept the current metrics as the new baseline.")
-@click.option("--add", is_flag=True, help="With --accept: add this run to the mean and deviation.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
-def gate(accept: bool, add: bool, as_json: bool) -> None:
-    """Compare the current metrics with the accepted baseline."""
-    from latentlab.gate import gate as gate_module
+@click.option("--add", is_flag=True, help="With --accept: add this run to the baseline.")
+@click.option("--reason", help="With --accept: why worse metrics are accepted.")
+@click.option("--stale-ok", is_flag=True, help="Do not ask DVC whether the outputs are current.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "markdown", "junit"]),
+    default="table",
+    show_default=True,
+    help="Format of the report.",
+)
+@click.option("--verbose", is_flag=True, help="List the metrics without a rule.")
+def gate(**options: Any) -> None:
+    """Compare the current metrics with the accepted baseline of their profile."""
+    from latentlab.commands.gate import GateOptions, run_gate
 
-    if add and not accept:
-        raise click.UsageError("--add requires --accept")
-    project, params = _load()
-    dataset = params.data.name
-    if accept:
-        click.echo(gate_module.accept(project, dataset, add), err=True)
-        return
-    verdicts = gate_module.compare_with_baseline(project, dataset)
-    if as_json:
-        click.echo(gate_module.as_json(verdicts))
-    else:
-        gate_module.print_table(dataset, verdicts)
-    sys.exit(REGRESSION if any(verdict.worse for verdict in verdicts) else SUCCESS)
+    sys.exit(run_gate(GateOptions(**options)))
 
 
 @cli.command()
@@ -215,7 +213,8 @@ def runs(
 
 
 @cli.command()
-def promote() -> None:
+@click.option("--stale-ok", is_flag=True, help="Do not ask DVC whether the outputs are current.")
+def promote(stale_ok: bool) -> None:
     """Register the models, as champions if the gate passes.
 
     The models in outputs/ become versions of registered models in MLflow, with the alias
@@ -224,7 +223,7 @@ def promote() -> None:
     """
     from latentlab.commands.promote import promote
 
-    sys.exit(SUCCESS if promote(*_load()) else REGRESSION)
+    sys.exit(SUCCESS if promote(*_load(), stale_ok) else REGRESSION)
 
 
 @cli.command()

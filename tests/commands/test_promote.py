@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentlab.commands import gate
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.io import save_model
 from logged_outputs import ARCHITECTURE, IMAGES, write_gate, write_outputs
@@ -27,6 +28,7 @@ MODELS = ["latentlab-autoencoder", "latentlab-autoencoder-decoder", "latentlab-c
 def project(checkout, empty_store, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_store, checkout.home)
+    monkeypatch.setattr(gate, "check_current", lambda root: None)
     write_gate(checkout)
     yield checkout
     mlflow.set_tracking_uri(None)

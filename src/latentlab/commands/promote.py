@@ -1,38 +1,35 @@
 """`latentlab promote` and `rollback`: which registered models are the champions."""
 
+from latentlab.commands.gate import judge
 from latentlab.common.progress import note, output_console
 from latentlab.common.project import Project
-from latentlab.gate.gate import Verdict, compare_with_baseline, describe_worse, read_metrics
+from latentlab.gate.outputs import read_metrics
+from latentlab.gate.report import describe_change
 from latentlab.params.schema import Params
 from latentlab.tracking.registry import Standing, register_outputs, roll_back
 
 
-def promote(project: Project, params: Params) -> bool:
+def promote(project: Project, params: Params, stale_ok: bool) -> bool:
     """Register the models in `outputs/`, print their versions, and return whether the gate passed.
 
-    Raises the errors of `compare_with_baseline` and `register_outputs`.
+    Raises the errors of `judge` and `register_outputs`.
     """
     dataset = params.data.name
-    verdicts = compare_with_baseline(project, dataset)
-    worse = [verdict for verdict in verdicts if verdict.worse]
+    verdict = judge(project, params, stale_ok).verdict
+    assert verdict is not None, "judge raises an error instead"
     results = read_metrics(project, dataset)
-    standings = register_outputs(project, dataset, results, _summary(verdicts, worse), not worse)
+    standings = register_outputs(project, dataset, results, verdict.summary, verdict.passed)
     _print_table(standings)
-    for verdict in worse:
-        note(f"worse: {describe_worse(verdict)}")
-    note(f"gate {_summary(verdicts, worse)}; champions {'unchanged' if worse else 'up to date'}")
-    return not worse
+    for each in verdict.worse:
+        note(f"worse: {describe_change(each)}")
+    champions = "up to date" if verdict.passed else "unchanged"
+    note(f"gate {verdict.summary}; champions {champions}")
+    return verdict.passed
 
 
 def rollback(project: Project) -> None:
     """Restore the previous champions and print them."""
     _print_table(roll_back(project))
-
-
-def _summary(verdicts: list[Verdict], worse: list[Verdict]) -> str:
-    if worse:
-        return f"failed: {', '.join(verdict.metric for verdict in worse)}"
-    return f"passed: {len(verdicts)} metrics"
 
 
 def _print_table(standings: list[Standing]) -> None:

@@ -6,7 +6,7 @@ BUG, INTERRUPTED, TERMINATED = 70, 130, 143
 EXIT_CODES: dict[int, str] = {
     SUCCESS: "success",
     REGRESSION: "the gate found a regression",
-    USAGE: "a mistake on the command line or in params.yaml, or the gate has no usable baseline",
+    USAGE: "a mistake on the command line or in params.yaml, or the gate cannot judge",
     DATA: "data is missing, damaged or not available for download",
     ENVIRONMENT: "the tracking store, disk, device or output of an earlier stage is unusable",
     BUG: "a bug in latentlab, shown with its traceback",

@@ -1,0 +1,191 @@
+"""`latentlab gate`: judge the metrics in `outputs/`, and accept them as a baseline."""
+
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from latentlab.common.errors import REGRESSION, SUCCESS, ParamsError
+from latentlab.common.progress import note
+from latentlab.common.project import Project, find_project
+from latentlab.gate import report as reports
+from latentlab.gate.baseline import (
+    AcceptedRun,
+    Baseline,
+    baseline_path,
+    read_baseline,
+    with_run,
+    write_baseline,
+)
+from latentlab.gate.outputs import read_metrics
+from latentlab.gate.policy import check_rules, read_policy
+from latentlab.gate.provenance import describe_run, find_profile
+from latentlab.gate.report import Report
+from latentlab.gate.stale import check_current
+from latentlab.gate.verdict import check_values, compare
+from latentlab.params.load import load_params
+from latentlab.params.schema import Params
+
+STALE = "the outputs were not checked against parameters, code and data (--stale-ok)"
+FORMATS = {
+    "json": reports.as_json,
+    "markdown": reports.as_markdown,
+    "junit": reports.as_junit,
+}
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """The options of `latentlab gate`, as on the command line."""
+
+    accept: bool = False
+    add: bool = False
+    reason: str | None = None
+    history: str | None = None
+    stale_ok: bool = False
+    output_format: str = "table"
+    verbose: bool = False
+
+    def check(self) -> None:
+        """Raise ParamsError for options that exclude or require each other."""
+        if self.add and not self.accept:
+            raise ParamsError("--add requires --accept")
+        if self.reason is not None and not self.accept:
+            raise ParamsError("--reason requires --accept")
+        if self.reason is not None and not self.reason.strip():
+            raise ParamsError('--reason is empty; state why, such as --reason "smaller network"')
+
+
+def run_gate(options: GateOptions) -> int:
+    """Run `latentlab gate` and return its exit code.
+
+    An error that prevents a verdict is part of the report in all formats but the table, where it
+    is raised.
+    """
+    try:
+        options.check()
+        project = find_project()
+        params = load_params(project.params)
+        if options.accept:
+            accept(project, params, options)
+            return SUCCESS
+        result = judge(project, params, options.stale_ok)
+    except ParamsError as error:
+        _publish(Report(error=str(error)), options)
+        raise
+    _publish(result, options)
+    return SUCCESS if result.verdict and result.verdict.passed else REGRESSION
+
+
+def judge(project: Project, params: Params, stale_ok: bool = False) -> Report:
+    """Compare the metrics in `outputs/` with the baseline of their profile.
+
+    Raises ParamsError if the gate cannot judge: the outputs are not current, the policy or the
+    baseline is invalid, or required metrics are missing.
+    """
+    dataset = params.data.name
+    if not stale_ok:
+        check_current(project.root)
+    values = read_metrics(project, dataset)
+    profile = find_profile(project)
+    policy = read_policy(project, profile)
+    path = baseline_path(project.root, profile)
+    baseline = read_baseline(path)
+    _check_identity(baseline, dataset, profile, str(path))
+    where = path.relative_to(project.root).as_posix()
+    verdict = compare(policy, baseline, values, where)
+    now = describe_run(project, params.tree(), values)
+    return Report(
+        dataset,
+        verdict,
+        policy,
+        {"source": where, **_side(baseline.runs)},
+        {"source": "outputs/", **_side([now])},
+        warnings=[STALE] if stale_ok else [],
+    )
+
+
+def accept(project: Project, params: Params, options: GateOptions) -> None:
+    """Write the metrics in `outputs/` as the baseline of their profile, or add them to it.
+
+    The comparison with the earlier baseline is printed first. Raises ParamsError if a metric became
+    worse and there is no reason, and the errors of `judge` except those about the old baseline.
+    """
+    dataset = params.data.name
+    if not options.stale_ok:
+        check_current(project.root)
+    values = read_metrics(project, dataset)
+    profile = find_profile(project)
+    policy = read_policy(project, profile)
+    check_rules(policy, values, "outputs/")
+    if problems := check_values({m: rule for m in values if (rule := policy.rule_of(m))}, values):
+        raise ParamsError(
+            "the metrics were not accepted; run `dvc repro` first:\n  " + "\n  ".join(problems)
+        )
+    path = baseline_path(project.root, profile)
+    run = describe_run(project, params.tree(), values)
+    if run.fingerprint is None:
+        raise ParamsError(f"{project.root / 'dvc.lock'} is missing; run `dvc repro` first")
+    if path.is_file():
+        _compare_before_acceptance(project, params, options)
+    if options.add:
+        baseline = with_run(read_baseline(path), run, path)
+    else:
+        baseline = Baseline(
+            dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run]
+        )
+    today = datetime.now(UTC).isoformat(timespec="seconds")
+    changes = {"accepted": today, "reason": options.reason or baseline.reason}
+    write_baseline(path, baseline.model_copy(update=changes))
+    count = len(baseline.runs)
+    note(f"{path}: {count} {'run' if count == 1 else 'runs'} accepted; commit it")
+
+
+def _compare_before_acceptance(project: Project, params: Params, options: GateOptions) -> None:
+    """Print the comparison with the earlier baseline.
+
+    Raises ParamsError if a metric became worse, or if they cannot be compared, without a reason.
+    """
+    try:
+        result = judge(project, params, stale_ok=True)
+    except ParamsError as error:
+        note(f"the metrics cannot be compared with the earlier baseline: {error}")
+        obstacle = "they cannot be compared with the earlier baseline"
+    else:
+        _publish(replace(result, warnings=[STALE] if options.stale_ok else []), options)
+        assert result.verdict is not None, "judge raises an error instead"
+        if result.verdict.passed:
+            return
+        obstacle = f"{len(result.verdict.worse)} of them became worse"
+    if not options.reason:
+        raise ParamsError(
+            f"the metrics were not accepted, because {obstacle}; if this is intended, state why "
+            'with --reason "..."'
+        )
+
+
+def _check_identity(baseline: Baseline, dataset: str, profile: str, where: str) -> None:
+    """Raise ParamsError if a baseline belongs to another dataset or profile."""
+    expected = {"dataset": dataset, "profile": profile}
+    for name, value in expected.items():
+        if (actual := getattr(baseline, name)) != value:
+            raise ParamsError(
+                f"{where} is the baseline of the {name} '{actual}', but the outputs belong to the "
+                f"{name} '{value}'"
+            )
+
+
+def _side(runs: list[AcceptedRun]) -> dict[str, Any]:
+    """Return the provenance of runs without their metrics."""
+    return {"runs": [run.model_dump(exclude={"metrics"}) for run in runs]}
+
+
+def _publish(report: Report, options: GateOptions) -> None:
+    """Print the report in the chosen format, and append it to the summary of a GitHub job."""
+    if options.output_format in FORMATS:
+        print(FORMATS[options.output_format](report))
+    elif report.verdict:
+        reports.print_table(report, options.verbose)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(reports.as_markdown(report))

@@ -1,0 +1,64 @@
+"""Whether outputs, parameters, code and data agree, as DVC sees it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+from latentlab.common.errors import ParamsError
+
+MAX_CAUSES = 3
+"""Causes that are listed for each stage."""
+
+
+def find_stale(root: Path) -> list[str]:
+    """Return one line for each stage that DVC would run again: its name and the causes.
+
+    Raises ParamsError if DVC cannot compare them, for example because it is running the pipeline.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    try:
+        # DVC writes paths relative to the working directory
+        with chdir(root), Repo(".") as repo:
+            status: dict[str, list[Any]] = repo.status()
+    except DvcException as error:
+        raise ParamsError(
+            f"DVC cannot tell whether the outputs are current: {error}. Fix this, or use --stale-ok"
+        ) from None
+    return [f"{stage}: {_shorten(list(_causes(changes)))}" for stage, changes in status.items()]
+
+
+def check_current(root: Path) -> None:
+    """Raise ParamsError, with stages and causes, if the outputs are not current."""
+    if stale := find_stale(root):
+        raise ParamsError(
+            "the outputs do not belong to the current parameters, code and data; run `dvc repro` "
+            "first, or use --stale-ok:\n  " + "\n  ".join(stale)
+        )
+
+
+def _causes(changes: list[Any]) -> Iterator[str]:
+    """Yield the causes in DVC's status of a stage: `params.yaml: vae.beta modified`, for example.
+
+    DVC reports mappings such as `{"changed deps": {"params.yaml": {"vae.beta": "modified"}}}`, or
+    a text for a changed command.
+    """
+    for change in changes:
+        if not isinstance(change, dict):
+            yield str(change)
+            continue
+        for entries in change.values():
+            for path, state in entries.items():
+                if isinstance(state, dict):
+                    yield from (f"{path}: {name} {how}" for name, how in state.items())
+                else:
+                    yield f"{path} {state}"
+
+
+def _shorten(causes: list[str]) -> str:
+    rest = len(causes) - MAX_CAUSES
+    return ", ".join(causes[:MAX_CAUSES]) + (f" and {rest} others" if rest > 0 else "")

@@ -1,0 +1,178 @@
+"""The verdict of the gate: how each metric changed, and whether the change is allowed."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from latentlab.common.errors import ParamsError
+from latentlab.gate.baseline import Baseline
+from latentlab.gate.noise import MIN_RUNS, Noise, level_per_metric
+from latentlab.gate.outputs import is_number
+from latentlab.gate.policy import Policy, Rule, check_rules, suggestion
+
+Status = Literal["worse", "better", "same"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric compared with its baseline.
+
+    `change` is positive if the metric became worse; it, `noise` and `allowed` have the unit of the
+    metric. `noise` is the change that seeds alone cause, or None if the baseline has too few runs
+    to know it; then `confidence` is None too, and the tolerance of the policy is used instead.
+    `confidence` is the probability that seeds alone cause a smaller change in this direction.
+    """
+
+    metric: str
+    rule: Rule
+    accepted: Noise
+    value: float
+    change: float
+    noise: float | None
+    allowed: float
+    confidence: float | None
+
+    @property
+    def status(self) -> Status:
+        """Whether the metric became worse or better by more than is allowed."""
+        if not abs(self.change) <= self.allowed:  # also if it is not a number
+            return "better" if self.change < 0 else "worse"
+        return "same"
+
+    @property
+    def fails(self) -> bool:
+        """Whether the metric fails the gate."""
+        return self.status == "worse" and not self.rule.informational
+
+    @property
+    def relative_change(self) -> float:
+        """The change as a multiple of what is allowed; a metric is worse above 1."""
+        if self.allowed == 0:
+            return math.copysign(math.inf, self.change) if self.change else 0.0
+        return self.change / self.allowed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of the gate: comparisons (worst first), warnings, and metrics without a rule."""
+
+    profile: str
+    level: float
+    comparisons: list[Comparison]
+    warnings: list[str] = field(default_factory=list)
+    without_rule: list[str] = field(default_factory=list)
+
+    @property
+    def worse(self) -> list[Comparison]:
+        """The comparisons that fail the gate."""
+        return [each for each in self.comparisons if each.fails]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no metric became worse."""
+        return not self.worse
+
+    @property
+    def summary(self) -> str:
+        """One line: `passed: 11 metrics`, or which metrics are worse."""
+        if self.worse:
+            return f"failed: {', '.join(each.metric for each in self.worse)}"
+        better = sum(each.status == "better" for each in self.comparisons)
+        return f"passed: {len(self.comparisons)} metrics" + (f", {better} better" if better else "")
+
+
+def compare(policy: Policy, baseline: Baseline, values: dict[str, Any], where: str) -> Verdict:
+    """Compare metrics with a baseline; `where` names the baseline in messages.
+
+    Raises ParamsError, with all problems, if a rule matches no metric, if a required metric is
+    missing or is not a finite number, if a value is impossible, or if there is nothing to compare.
+    """
+    known = dict.fromkeys([*values, *baseline.metrics])
+    check_rules(policy, known, "outputs/")
+    ruled = {name: rule for name in known if (rule := policy.rule_of(name))}
+    problems = check_values(ruled, values)
+    compared: dict[str, tuple[Rule, Noise]] = {}
+    for metric, rule in ruled.items():
+        accepted = baseline.noise(metric)
+        if metric in values and accepted:
+            compared[metric] = (rule, accepted)
+        elif metric in values and rule.required:
+            problems.append(f"{metric}: missing in {where}{suggestion(metric, baseline.metrics)}")
+    if problems:
+        raise ParamsError("the gate cannot compare these metrics:\n  " + "\n  ".join(problems))
+    if all(rule.informational for rule, _ in compared.values()):
+        raise ParamsError(
+            f"the gate compared no metric: gate.yaml, outputs/ and {where} have none that can "
+            "fail in common"
+        )
+    failing = sum(not rule.informational for rule, _ in compared.values())
+    level = level_per_metric(policy.false_alarms, failing)
+    comparisons = [
+        compare_metric(metric, rule, accepted, values[metric], level)
+        for metric, (rule, accepted) in compared.items()
+    ]
+    return Verdict(
+        baseline.profile,
+        level,
+        sorted(comparisons, key=lambda each: (-each.relative_change, each.metric)),
+        [*_suspicious(compared, values), *_few_runs(baseline)],
+        sorted(name for name in values if name not in ruled),
+    )
+
+
+def compare_metric(
+    metric: str, rule: Rule, accepted: Noise, value: float, level: float
+) -> Comparison:
+    """Compare one metric with its accepted runs, at a level of false alarms."""
+    worse = value - accepted.mean if rule.direction == "lower" else accepted.mean - value
+    if accepted.known:
+        noise = accepted.limit(level)
+        allowed = max(rule.smallest_effect, noise)
+        confidence = accepted.confidence(abs(worse))
+        return Comparison(metric, rule, accepted, value, worse, noise, allowed, confidence)
+    relative = rule.relative_tolerance * abs(accepted.mean)
+    allowed = max(rule.smallest_effect, rule.tolerance, relative)
+    return Comparison(metric, rule, accepted, value, worse, None, allowed, None)
+
+
+def check_values(ruled: dict[str, Rule], values: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the values of metrics that have a rule."""
+    problems = []
+    for metric, rule in ruled.items():
+        if metric not in values:
+            if rule.required:
+                problems.append(f"{metric}: missing in outputs/{suggestion(metric, values)}")
+        elif not is_number(values[metric]):
+            problems.append(f"{metric}: {_shown(values[metric])} is not a finite number")
+        elif not rule.is_possible(values[metric]):
+            problems.append(f"{metric}: {values[metric]} is impossible; {_limits(rule)}")
+    return problems
+
+
+def _limits(rule: Rule) -> str:
+    limits = {"min": rule.min, "max": rule.max}
+    given = [f"{name} is {limit:g}" for name, limit in limits.items() if limit is not None]
+    return " and ".join(given)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 1e15 else "a huge integer"
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _suspicious(compared: dict[str, tuple[Rule, Noise]], values: dict[str, Any]) -> list[str]:
+    return [
+        f"{metric}: {values[metric]:.5g} is too good to be true (better than {rule.too_good:g})"
+        for metric, (rule, _) in compared.items()
+        if rule.is_too_good(values[metric])
+    ]
+
+
+def _few_runs(baseline: Baseline) -> list[str]:
+    n = len(baseline.runs)
+    if n >= MIN_RUNS:
+        return []
+    return [
+        f"the noise is unknown, because the baseline has {n} of at least {MIN_RUNS} runs; the "
+        "tolerances in gate.yaml are used instead"
+    ]

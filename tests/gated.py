@@ -1,0 +1,73 @@
+"""Results, policies and baselines for tests of the gate, without running the pipeline."""
+
+import json
+
+from latentlab.common.files import write_json
+from latentlab.gate.baseline import (
+    AcceptedRun,
+    Baseline,
+    baseline_path,
+    checksum,
+    write_baseline,
+)
+
+MSE, ACCURACY = "evaluate/test/mse", "evaluate/test/accuracy"
+POLICY = f"""\
+metrics:
+  {MSE}: {{direction: lower, smallest_effect: 0.01, min: 0}}
+  {ACCURACY}: {{direction: higher, smallest_effect: 0.02, min: 0, max: 1, too_good: 0.999}}
+"""
+LOCK = {"stages": {"evaluate": {"params": {"params.yaml": {"runtime.seed": 0}}, "deps": []}}}
+
+
+def write_policy(project, text=POLICY):
+    (project.root / "gate.yaml").write_text(text)
+
+
+def write_dataset(project, name="digits"):
+    write_json(project.outputs("fetch") / "dataset.json", {"name": name, "sha256": {"file": "0"}})
+    write_json(project.outputs("fetch") / "metrics.json", {})
+
+
+def write_results(project, **metrics):
+    """Write the metrics of the test split as if `evaluate` had run, and a lock of the pipeline."""
+    write_dataset(project)
+    folder = project.outputs("evaluate")
+    folder.mkdir(parents=True, exist_ok=True)
+    # unlike write_json, the json module writes NaN, as other programs may
+    (folder / "metrics.json").write_text(json.dumps({"test": metrics, "epochs": 3}))
+    write_json(project.root / "dvc.lock", LOCK)
+
+
+def accepted_run(seed=0, fingerprint="f", **metrics):
+    """Return an accepted run with these metrics of the test split."""
+    return AcceptedRun(
+        seed=seed,
+        commit="c" * 40,
+        dirty=False,
+        fingerprint=fingerprint,
+        data="d",
+        packages={"torch": "2"},
+        processor="CPU",
+        device="cpu",
+        metrics={f"evaluate/test/{name}": value for name, value in metrics.items()},
+    )
+
+
+def make_baseline(*runs, dataset="digits", profile="digits"):
+    return Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=list(runs))
+
+
+def store_baseline(project, *runs, profile="digits", **changes):
+    """Write a baseline of these runs, which may claim to be of another dataset or profile."""
+    changes = {"profile": profile} | changes
+    write_baseline(baseline_path(project.root, profile), make_baseline(*runs, **changes))
+
+
+def edit_baseline(project, change, profile="digits"):
+    """Change a stored baseline in place, and its checksum so that it fits."""
+    path = baseline_path(project.root, profile)
+    document = json.loads(path.read_text())
+    change(document)
+    content = {key: value for key, value in document.items() if key != "checksum"}
+    path.write_text(json.dumps(content | {"checksum": checksum(content)}))
