@@ -131,19 +131,17 @@ def profile(name: str) -> None:
     click.echo(f"params.yaml: {len(changes)} values changed by profile '{name}'", err=True)
 
 
+_REPORTS = click.Choice(["table", "json", "markdown", "junit"])
+
+
 @cli.command()
 @click.option("--accept", is_flag=True, help="Accept the current metrics as the new baseline.")
 @click.option("--add", is_flag=True, help="With --accept: add this run to the baseline.")
 @click.option("--reason", help="With --accept: why worse metrics are accepted.")
+@click.option("--history", metavar="METRIC", help="Show the accepted values of METRIC over time.")
+@click.option("--against", help="Git revision, file of a baseline, run:ID or models:/NAME@ALIAS.")
 @click.option("--stale-ok", is_flag=True, help="Do not ask DVC whether the outputs are current.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json", "markdown", "junit"]),
-    default="table",
-    show_default=True,
-    help="Format of the report.",
-)
+@click.option("--format", "output_format", type=_REPORTS, default="table", help="Report format.")
 @click.option("--verbose", is_flag=True, help="List the metrics without a rule.")
 def gate(**options: Any) -> None:
     """Compare the current metrics with the accepted baseline of their profile."""

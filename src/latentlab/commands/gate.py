@@ -9,6 +9,7 @@ from latentlab.common.errors import REGRESSION, SUCCESS, ParamsError
 from latentlab.common.progress import note
 from latentlab.common.project import Project, find_project
 from latentlab.gate import report as reports
+from latentlab.gate.against import find_differences, find_opponent
 from latentlab.gate.baseline import (
     AcceptedRun,
     Baseline,
@@ -17,6 +18,7 @@ from latentlab.gate.baseline import (
     with_run,
     write_baseline,
 )
+from latentlab.gate.history import accepted_values, print_history
 from latentlab.gate.outputs import read_metrics
 from latentlab.gate.policy import check_rules, read_policy
 from latentlab.gate.provenance import describe_run, find_profile
@@ -42,6 +44,7 @@ class GateOptions:
     add: bool = False
     reason: str | None = None
     history: str | None = None
+    against: str | None = None
     stale_ok: bool = False
     output_format: str = "table"
     verbose: bool = False
@@ -50,6 +53,8 @@ class GateOptions:
         """Raise ParamsError for options that exclude or require each other."""
         if self.add and not self.accept:
             raise ParamsError("--add requires --accept")
+        if self.against is not None and self.accept:
+            raise ParamsError("--accept always compares with the baseline; leave out --against")
         if self.reason is not None and not self.accept:
             raise ParamsError("--reason requires --accept")
         if self.reason is not None and not self.reason.strip():
@@ -66,10 +71,14 @@ def run_gate(options: GateOptions) -> int:
         options.check()
         project = find_project()
         params = load_params(project.params)
+        if options.history:
+            values = accepted_values(project, find_profile(project), options.history)
+            print_history(options.history, values, options.output_format == "json")
+            return SUCCESS
         if options.accept:
             accept(project, params, options)
             return SUCCESS
-        result = judge(project, params, options.stale_ok)
+        result = judge(project, params, options.stale_ok, options.against)
     except ParamsError as error:
         _publish(Report(error=str(error)), options)
         raise
@@ -77,8 +86,10 @@ def run_gate(options: GateOptions) -> int:
     return SUCCESS if result.verdict and result.verdict.passed else REGRESSION
 
 
-def judge(project: Project, params: Params, stale_ok: bool = False) -> Report:
-    """Compare the metrics in `outputs/` with the baseline of their profile.
+def judge(
+    project: Project, params: Params, stale_ok: bool = False, against: str | None = None
+) -> Report:
+    """Compare the metrics in `outputs/` with the baseline of their profile, or `against` another.
 
     Raises ParamsError if the gate cannot judge: the outputs are not current, the policy or the
     baseline is invalid, or required metrics are missing.
@@ -88,20 +99,18 @@ def judge(project: Project, params: Params, stale_ok: bool = False) -> Report:
         check_current(project.root)
     values = read_metrics(project, dataset)
     profile = find_profile(project)
-    policy = read_policy(project, profile)
-    path = baseline_path(project.root, profile)
-    baseline = read_baseline(path)
-    _check_identity(baseline, dataset, profile, str(path))
-    where = path.relative_to(project.root).as_posix()
-    verdict = compare(policy, baseline, values, where)
+    other = find_opponent(project, profile, against)
+    _check_identity(other.baseline, dataset, profile, other.source)
+    verdict = compare(other.policy, other.baseline, values, other.source)
     now = describe_run(project, params.tree(), values)
     return Report(
         dataset,
         verdict,
-        policy,
-        {"source": where, **_side(baseline.runs)},
+        other.policy,
+        {"source": other.source, **_side(other.baseline.runs)},
         {"source": "outputs/", **_side([now])},
-        warnings=[STALE] if stale_ok else [],
+        find_differences(project, other, now),
+        [STALE] if stale_ok else [],
     )
 
 

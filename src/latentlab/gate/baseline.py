@@ -67,9 +67,18 @@ def baseline_path(root: Path, profile: str) -> Path:
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline; raise ParamsError if it is missing, invalid or was edited."""
     try:
-        document = parse_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"the baseline {path} does not exist; {NEW_BASELINE}") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8 text ({error}); {NEW_BASELINE}") from None
+    return parse_baseline(text, str(path))
+
+
+def parse_baseline(text: str, path: str) -> Baseline:
+    """Parse the content of the file `path`; raise the errors of `read_baseline`."""
+    try:
+        document = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise ParamsError(f"{path} is not valid JSON ({error}); {NEW_BASELINE}") from None
     if not isinstance(document, dict):
@@ -127,7 +136,7 @@ def _short(message: str) -> str:
     return message if len(message) <= 120 else f"{message[:40]}...{message[-60:]}"
 
 
-def _check_duplicates(baseline: Baseline, path: Path) -> None:
+def _check_duplicates(baseline: Baseline, path: str) -> None:
     known = [(run.seed, run.fingerprint) for run in baseline.runs if run.fingerprint is not None]
     for seed, _ in sorted({each for each in known if known.count(each) > 1}):
         raise ParamsError(f"{path} contains the run with seed {seed} twice; {NEW_BASELINE}")

@@ -110,11 +110,16 @@ def locked_params(lock: dict[str, Any]) -> dict[str, Any]:
 
 def git(root: Path, *arguments: str) -> str | None:
     """Return the output of a Git command, or None if it fails or Git is missing."""
+    output = git_bytes(root, *arguments)
+    return None if output is None else output.decode("utf-8", "replace")
+
+
+def git_bytes(root: Path, *arguments: str) -> bytes | None:
+    """Return the output of a Git command as bytes, or None if it fails or Git is missing."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.decode("utf-8", "replace")
 
 
 def _data_digest(project: Project) -> str:

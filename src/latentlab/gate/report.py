@@ -13,6 +13,9 @@ from latentlab.gate.verdict import Comparison, Verdict
 
 HEADERS = ("", "metric", "better", "baseline", "now", "worse by", "allowed", "noise", "confidence")
 
+MAX_LISTED = 12
+"""Differences of one kind that are listed, except in JSON."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -141,10 +144,17 @@ def _lines(report: Report, verbose: bool) -> Iterator[str]:
     yield from (describe_change(each) for each in verdict.comparisons if each.status != "same")
     yield from (f"warning: {text}" for text in _warnings(report))
     for kind, changes in report.differences.items():
-        yield f"{kind} that differ ({len(changes)}): {', '.join(changes)}"
+        if changes:
+            yield f"{kind} that differ ({len(changes)}): {_some(changes)}"
     if verdict.without_rule:
         names = f": {', '.join(verdict.without_rule)}" if verbose else " (--verbose lists them)"
         yield f"{len(verdict.without_rule)} metrics without a rule{names}"
+
+
+def _some(texts: list[str]) -> str:
+    """Return the first texts of a list, which the JSON report contains completely."""
+    rest = len(texts) - MAX_LISTED
+    return ", ".join(texts[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _warnings(report: Report) -> list[str]:

@@ -1,0 +1,144 @@
+"""What the outputs are compared with: a baseline, its policy, and what differs since then."""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from latentlab.common.errors import ParamsError
+from latentlab.common.project import Project
+from latentlab.gate.baseline import AcceptedRun, Baseline, baseline_path, read_baseline
+from latentlab.gate.outputs import is_number
+from latentlab.gate.policy import Policy, read_policy
+from latentlab.gate.provenance import find_profile, git, git_bytes
+from latentlab.params.fields import flatten
+from latentlab.params.yaml_io import read_plain
+from latentlab.tracking.results import MODEL, RUN, find_results
+
+COMPARED = ("gate.yaml", "params.yaml", "profiles", "baselines")
+"""Files of a revision that the gate reads."""
+
+SOURCES = ("src", "dvc.yaml")
+"""What `git diff` compares; parameters are compared value by value."""
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The other side of a comparison.
+
+    `source` names it in reports. `commit` is the revision of its code and parameters, if known.
+    """
+
+    source: str
+    policy: Policy
+    baseline: Baseline
+    commit: str | None
+
+
+def find_opponent(project: Project, profile: str, against: str | None) -> Opponent:
+    """Return the baseline of a profile, or what `against` names.
+
+    This is the file of a baseline, a run or a registered model in MLflow, or a Git revision. Of a
+    revision, baseline and policy are read, so that a change cannot pass by editing them. Raises
+    ParamsError if it does not exist or is invalid.
+    """
+    if against is None:
+        path = baseline_path(project.root, profile)
+        baseline = read_baseline(path)
+        source = path.relative_to(project.root).as_posix()
+        return Opponent(source, read_policy(project, profile), baseline, _commit_of(baseline))
+    if against.startswith((RUN, MODEL)):
+        baseline = _logged_baseline(project, profile, against)
+        return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
+    if Path(against).is_file():
+        baseline = read_baseline(Path(against))
+        return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
+    commit = git(project.root, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}")
+    if commit is None:
+        raise ParamsError(
+            f"--against {against}: not a Git revision, a file, run:<id> or models:/<name>@<alias>"
+        )
+    with _checkout(project, commit.strip(), against) as earlier:
+        profile = find_profile(earlier)
+        path = baseline_path(earlier.root, profile)
+        policy, baseline = read_policy(earlier, profile), read_baseline(path)
+    return Opponent(f"{against}:baselines/{profile}.json", policy, baseline, commit.strip())
+
+
+def find_differences(
+    project: Project, opponent: Opponent, now: AcceptedRun
+) -> dict[str, list[str]]:
+    """Return the parameters, source files and data that differ between the two sides.
+
+    Parameters and source files are compared with the commit of the other side, and data by the
+    digest of the raw files. An empty list means that there is no difference; a missing one, that it
+    is unknown.
+    """
+    differences: dict[str, list[str]] = {}
+    if opponent.commit and (text := git(project.root, "show", f"{opponent.commit}:params.yaml")):
+        differences["parameters"] = _changed_parameters(text, project.params)
+        tracked = git(project.root, "diff", "--name-only", opponent.commit, "--", *SOURCES)
+        new = git(project.root, "ls-files", "--others", "--exclude-standard", "--", *SOURCES)
+        differences["source files"] = sorted({*(tracked or "").split(), *(new or "").split()})
+    digests = {run.data for run in opponent.baseline.runs}
+    if None not in digests:
+        differences["data"] = [] if digests == {now.data} else ["the raw files"]
+    return differences
+
+
+def _commit_of(baseline: Baseline) -> str | None:
+    """Return the commit of the last run of a baseline."""
+    return baseline.runs[-1].commit
+
+
+def _logged_baseline(project: Project, profile: str, address: str) -> Baseline:
+    """Return the run in MLflow as a baseline of one run."""
+    logged = find_results(project, address)
+    seed = logged.tags.get("seed", "")
+    run = AcceptedRun(
+        seed=int(seed) if seed.isdigit() else None,
+        commit=logged.tags.get("git_commit"),
+        dirty=logged.tags.get("git_dirty") == "true",
+        fingerprint=None,
+        data=None,
+        packages={},
+        processor=None,
+        device=logged.tags.get("device"),
+        note=f"logged in MLflow: {address}",
+        metrics={name: value for name, value in logged.metrics.items() if is_number(value)},
+    )
+    dataset = logged.tags.get("dataset", "")
+    return Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run])
+
+
+@contextmanager
+def _checkout(project: Project, commit: str, name: str) -> Iterator[Project]:
+    """Yield a project with the files of a revision that the gate reads; errors name it."""
+    names = git(project.root, "ls-tree", "--name-only", commit, "--", *COMPARED) or ""
+    archive = git_bytes(project.root, "archive", "--format=tar", commit, "--", *names.split())
+    with tempfile.TemporaryDirectory() as folder:
+        if archive:
+            with tarfile.open(fileobj=BytesIO(archive)) as tar:
+                tar.extractall(folder, filter="data")
+        try:
+            yield Project(Path(folder), project.home)
+        except ParamsError as error:
+            raise ParamsError(str(error).replace(f"{folder}/", f"{name}:")) from None
+
+
+def _changed_parameters(before: str, path: Path) -> list[str]:
+    """Return one text for each parameter that differs: `vae.beta: 1.0 -> 0.5`."""
+    with tempfile.TemporaryDirectory() as folder:
+        earlier = Path(folder) / "params.yaml"
+        earlier.write_text(before, encoding="utf-8")
+        old: dict[str, Any] = flatten(read_plain(earlier))
+    new = flatten(read_plain(path))
+    return [
+        f"{name}: {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name, "unset") != new.get(name, "unset")
+    ]

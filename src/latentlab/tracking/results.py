@@ -1,0 +1,69 @@
+"""The metrics of an earlier run in the MLflow store, named as in `outputs/`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentlab.common.errors import ParamsError
+from latentlab.common.files import read_json
+from latentlab.common.project import Project
+from latentlab.params.fields import flatten
+from latentlab.tracking.store import brief, check_server, open_client, store_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN, MODEL = "run:", "models:/"
+"""Beginnings of the addresses of a run, and of the registered version of a model."""
+
+
+@dataclass(frozen=True)
+class LoggedResults:
+    """The metrics of a run, named `<stage>/<split>/<metric>`, and its tags."""
+
+    metrics: dict[str, Any]
+    tags: dict[str, str]
+
+
+def find_results(project: Project, address: str) -> LoggedResults:
+    """Return the metrics of `run:<id>`, or of the run that evaluated `models:/<name>@<alias>`.
+
+    A version is also addressed by `models:/<name>/<version>`. Raises ParamsError if there is no
+    such run, or if it has no metrics.
+    """
+    check_server(project)
+    client = open_client(project)
+    if client is None:
+        raise ParamsError(f"{address}: there is no MLflow store at {store_uri(project)}")
+    from mlflow import MlflowException
+
+    try:
+        run_id = address.removeprefix(RUN)
+        if address.startswith(MODEL):
+            run_id = _evaluating_run(client, address)
+        tags = client.get_run(run_id).data.tags
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = read_json(Path(client.download_artifacts(run_id, "metrics.json", folder)))
+    except (MlflowException, OSError) as error:
+        raise ParamsError(
+            f"{address} has no metrics in {store_uri(project)}: {brief(error)}"
+        ) from None
+    return LoggedResults(flatten(metrics, f"{tags.get('stage', '')}/", "/"), tags)
+
+
+def _evaluating_run(client: MlflowClient, address: str) -> str:
+    """Return the run that evaluated the version of a registered model."""
+    name, at, alias = address.removeprefix(MODEL).partition("@")
+    if at:
+        version = client.get_model_version_by_alias(name, alias)
+    else:
+        name, _, number = name.partition("/")
+        version = client.get_model_version(name, number)
+    model = client.get_logged_model(str(version.source).removeprefix(MODEL))
+    for metric in model.metrics or []:
+        if metric.key.startswith("test/"):
+            return str(metric.run_id)
+    raise ParamsError(f"{address} was not evaluated; run `dvc repro evaluate` with this model")
