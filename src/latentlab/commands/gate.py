@@ -18,6 +18,7 @@ from latentlab.gate.baseline import (
     with_run,
     write_baseline,
 )
+from latentlab.gate.calibrate import Runner, calibrated_runs, run_experiment
 from latentlab.gate.history import accepted_values, print_history
 from latentlab.gate.outputs import read_metrics
 from latentlab.gate.policy import check_rules, read_policy
@@ -42,6 +43,7 @@ class GateOptions:
 
     accept: bool = False
     add: bool = False
+    calibrate: int | None = None
     reason: str | None = None
     history: str | None = None
     against: str | None = None
@@ -51,12 +53,18 @@ class GateOptions:
 
     def check(self) -> None:
         """Raise ParamsError for options that exclude or require each other."""
+        accepting = self.accept or self.calibrate is not None
+        if self.accept and self.calibrate is not None:
+            raise ParamsError("--accept and --calibrate exclude each other")
         if self.add and not self.accept:
             raise ParamsError("--add requires --accept")
-        if self.against is not None and self.accept:
-            raise ParamsError("--accept always compares with the baseline; leave out --against")
-        if self.reason is not None and not self.accept:
-            raise ParamsError("--reason requires --accept")
+        if self.against is not None and accepting:
+            raise ParamsError(
+                "--against cannot be combined with --accept or --calibrate, which compare with the "
+                "baseline"
+            )
+        if self.reason is not None and not accepting:
+            raise ParamsError("--reason requires --accept or --calibrate")
         if self.reason is not None and not self.reason.strip():
             raise ParamsError('--reason is empty; state why, such as --reason "smaller network"')
 
@@ -75,7 +83,7 @@ def run_gate(options: GateOptions) -> int:
             values = accepted_values(project, find_profile(project), options.history)
             print_history(options.history, values, options.output_format == "json")
             return SUCCESS
-        if options.accept:
+        if options.accept or options.calibrate is not None:
             accept(project, params, options)
             return SUCCESS
         result = judge(project, params, options.stale_ok, options.against)
@@ -114,11 +122,14 @@ def judge(
     )
 
 
-def accept(project: Project, params: Params, options: GateOptions) -> None:
+def accept(
+    project: Project, params: Params, options: GateOptions, runner: Runner = run_experiment
+) -> None:
     """Write the metrics in `outputs/` as the baseline of their profile, or add them to it.
 
-    The comparison with the earlier baseline is printed first. Raises ParamsError if a metric became
-    worse and there is no reason, and the errors of `judge` except those about the old baseline.
+    With `calibrate`, the baseline gets runs with other seeds too. The comparison with the earlier
+    baseline is printed first. Raises ParamsError if a metric became worse and there is no reason,
+    and the errors of `judge` except those about the old baseline.
     """
     dataset = params.data.name
     if not options.stale_ok:
@@ -135,14 +146,18 @@ def accept(project: Project, params: Params, options: GateOptions) -> None:
     run = describe_run(project, params.tree(), values)
     if run.fingerprint is None:
         raise ParamsError(f"{project.root / 'dvc.lock'} is missing; run `dvc repro` first")
+    earlier = None
     if path.is_file():
-        _compare_before_acceptance(project, params, options)
+        earlier = _compare_before_acceptance(project, params, options)
     if options.add:
         baseline = with_run(read_baseline(path), run, path)
     else:
-        baseline = Baseline(
-            dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run]
-        )
+        runs = [run]
+        if options.calibrate:
+            runs = calibrated_runs(
+                project, dataset, policy, run, earlier, options.calibrate, runner
+            )
+        baseline = Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=runs)
     today = datetime.now(UTC).isoformat(timespec="seconds")
     changes = {"accepted": today, "reason": options.reason or baseline.reason}
     write_baseline(path, baseline.model_copy(update=changes))
@@ -150,8 +165,10 @@ def accept(project: Project, params: Params, options: GateOptions) -> None:
     note(f"{path}: {count} {'run' if count == 1 else 'runs'} accepted; commit it")
 
 
-def _compare_before_acceptance(project: Project, params: Params, options: GateOptions) -> None:
-    """Print the comparison with the earlier baseline.
+def _compare_before_acceptance(
+    project: Project, params: Params, options: GateOptions
+) -> Baseline | None:
+    """Print the comparison with the earlier baseline; return it, or None if it is unusable.
 
     Raises ParamsError if a metric became worse, or if they cannot be compared, without a reason.
     """
@@ -160,17 +177,20 @@ def _compare_before_acceptance(project: Project, params: Params, options: GateOp
     except ParamsError as error:
         note(f"the metrics cannot be compared with the earlier baseline: {error}")
         obstacle = "they cannot be compared with the earlier baseline"
+        baseline = None
     else:
         _publish(replace(result, warnings=[STALE] if options.stale_ok else []), options)
         assert result.verdict is not None, "judge raises an error instead"
+        baseline = read_baseline(baseline_path(project.root, result.verdict.profile))
         if result.verdict.passed:
-            return
+            return baseline
         obstacle = f"{len(result.verdict.worse)} of them became worse"
     if not options.reason:
         raise ParamsError(
             f"the metrics were not accepted, because {obstacle}; if this is intended, state why "
             'with --reason "..."'
         )
+    return baseline
 
 
 def _check_identity(baseline: Baseline, dataset: str, profile: str, where: str) -> None:
