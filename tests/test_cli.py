@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -201,14 +202,18 @@ def test_the_installed_command_flushes_its_output_before_the_fast_exit(checkout)
     assert process.stderr == ""
 
 
-def test_a_bug_ends_with_a_traceback_and_its_own_exit_code(checkout):
+def test_a_bug_ends_with_one_line_that_names_the_file_of_the_traceback(checkout):
     break_it = "import latentlab.cli; latentlab.cli.find_project = lambda: 1 / 0"
 
     process = run_installed("doctor", cwd=checkout.root, prepare=break_it)
 
     assert process.returncode == 70
-    assert process.stderr.startswith("Traceback")
-    assert process.stderr.endswith("ZeroDivisionError: division by zero\n")
+    start = "error: a bug in latentlab: ZeroDivisionError: division by zero. The traceback is in "
+    assert process.stderr.startswith(start)
+    assert process.stderr.count("\n") == 1
+    path = Path(process.stderr.removeprefix(start).rstrip())
+    assert path.read_text().startswith("Traceback")
+    path.unlink()
 
 
 def run_installed(*arguments, cwd, prepare=""):

@@ -19,6 +19,7 @@ from latentlab.common.errors import (
     TERMINATED,
     LatentlabError,
     ParamsError,
+    describe_bug,
 )
 from latentlab.common.project import FOREACH_STAGES, Project, find_project
 
@@ -145,7 +146,7 @@ _REPORTS = click.Choice(["table", "json", "markdown", "junit"])
 @click.option("--format", "output_format", type=_REPORTS, default="table", help="Report format.")
 @click.option("--verbose", is_flag=True, help="List the metrics without a rule.")
 def gate(**options: Any) -> None:
-    """Compare the current metrics with the accepted baseline of their profile."""
+    """Compare the current metrics with the accepted baseline."""
     from latentlab.commands.gate import GateOptions, run_gate
 
     sys.exit(run_gate(GateOptions(**options)))
@@ -384,10 +385,7 @@ def main() -> None:
 
 
 def run() -> None:
-    """Run `main` as the console script, then exit without tearing down torch.
-
-    Python prints the traceback of an unexpected exception, and the exit code is BUG.
-    """
+    """Run `main` as the console script, then exit without tearing down torch."""
     status: int | str | None = BUG
     startup.exit_at_end(lambda: status)
     startup.limit_thread_spinning()
@@ -396,3 +394,5 @@ def run() -> None:
         status = SUCCESS
     except SystemExit as request:
         status = request.code
+    except Exception as error:
+        click.echo(describe_bug(error), err=True)

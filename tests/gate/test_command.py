@@ -7,7 +7,7 @@ import pytest
 
 from gated import ACCURACY, MSE, POLICY, accepted_run, store_baseline, write_policy, write_results
 from latentlab.commands import gate
-from latentlab.common.errors import ParamsError
+from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.gate.baseline import baseline_path, read_baseline
 
 
@@ -269,3 +269,28 @@ class TestAcceptance:
     def test_a_run_without_a_lock_is_not_accepted(self, gated, error, message):
         (gated.root / "dvc.lock").unlink()
         message("gate/accept: no dvc.lock", error("--accept"))
+
+
+def test_the_verdict_is_tagged_on_the_evaluated_runs(gated, latentlab, monkeypatch):
+    tagged = []
+    monkeypatch.setattr(gate, "tag_verdict", lambda project, *tags: tagged.append(tags))
+    write_results(gated, mse=0.2, accuracy=0.9)
+
+    latentlab("gate")
+
+    ((dataset, digest, summary, changes),) = tagged
+    assert (dataset, len(digest), summary) == ("digits", 64, f"failed: {MSE}")
+    assert changes == [f"{MSE}: 0.1 -> 0.2 (worse by 0.1, allowed 0.01)"]
+
+
+def test_a_store_that_cannot_be_used_does_not_change_the_verdict(gated, latentlab, monkeypatch):
+    def fail(*arguments):
+        raise EnvironmentProblem("the server does not answer")
+
+    monkeypatch.setattr(gate, "tag_verdict", fail)
+
+    answer = latentlab("gate")
+
+    assert answer.code == 0
+    expected = "warning: the verdict is not in MLflow: the server does not answer\n"
+    assert answer.err == expected

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from latentlab.common.errors import REGRESSION, SUCCESS, ParamsError
+from latentlab.common.errors import REGRESSION, SUCCESS, LatentlabError, ParamsError
 from latentlab.common.progress import note
 from latentlab.common.project import Project, find_project
 from latentlab.gate import report as reports
@@ -28,6 +28,8 @@ from latentlab.gate.stale import check_current
 from latentlab.gate.verdict import check_values, compare
 from latentlab.params.load import load_params
 from latentlab.params.schema import Params
+from latentlab.pipeline.fingerprint import outputs_hash
+from latentlab.tracking.verdicts import tag_verdict
 
 STALE = "the outputs were not checked against parameters, code and data (--stale-ok)"
 FORMATS = {
@@ -91,6 +93,8 @@ def run_gate(options: GateOptions) -> int:
         _publish(Report(error=str(error)), options)
         raise
     _publish(result, options)
+    if options.against is None:
+        _tag_runs(project, result)
     return SUCCESS if result.verdict and result.verdict.passed else REGRESSION
 
 
@@ -191,6 +195,19 @@ def _compare_before_acceptance(
             'with --reason "..."'
         )
     return baseline
+
+
+def _tag_runs(project: Project, report: Report) -> None:
+    """Tag the evaluated runs in MLflow; a store that cannot be used does not change the verdict."""
+    verdict = report.verdict
+    assert verdict is not None, "an error is not tagged"
+    assert report.dataset is not None, "a verdict has a dataset"
+    changes = [reports.describe_change(each) for each in verdict.comparisons if each.changed]
+    digest = outputs_hash(project.outputs("evaluate"))
+    try:
+        tag_verdict(project, report.dataset, digest, verdict.summary, changes)
+    except LatentlabError as error:
+        note(f"warning: the verdict is not in MLflow: {error}")
 
 
 def _check_identity(baseline: Baseline, dataset: str, profile: str, where: str) -> None:

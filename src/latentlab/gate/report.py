@@ -141,7 +141,7 @@ def _lines(report: Report, verbose: bool) -> Iterator[str]:
     """Yield the lines below the table: changed metrics, warnings and differences."""
     verdict = report.verdict
     assert verdict is not None, "an error has no lines"
-    yield from (describe_change(each) for each in verdict.comparisons if each.status != "same")
+    yield from (describe_change(each) for each in verdict.comparisons if each.changed)
     yield from (f"warning: {text}" for text in _warnings(report))
     for kind, changes in report.differences.items():
         if changes:

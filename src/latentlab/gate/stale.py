@@ -34,6 +34,8 @@ def find_stale(root: Path) -> list[str]:
 
 def check_current(root: Path) -> None:
     """Raise ParamsError, with stages and causes, if the outputs are not current."""
+    if not (root / "dvc.lock").is_file():
+        raise ParamsError(f"{root / 'dvc.lock'} is missing; run `dvc repro` first")
     if stale := find_stale(root):
         raise ParamsError(
             "the outputs do not belong to the current parameters, code and data; run `dvc repro` "
@@ -61,4 +63,4 @@ def _causes(changes: list[Any]) -> Iterator[str]:
 
 def _shorten(causes: list[str]) -> str:
     rest = len(causes) - MAX_CAUSES
-    return ", ".join(causes[:MAX_CAUSES]) + (f" and {rest} others" if rest > 0 else "")
+    return ", ".join(causes[:MAX_CAUSES]) + (f" and {rest} more" if rest > 0 else "")

@@ -40,6 +40,11 @@ class Comparison:
         return "same"
 
     @property
+    def changed(self) -> bool:
+        """Whether the metric became worse or better."""
+        return self.status != "same"
+
+    @property
     def fails(self) -> bool:
         """Whether the metric fails the gate."""
         return self.status == "worse" and not self.rule.informational
