@@ -17,11 +17,16 @@ metrics:
   {MSE}: {{direction: lower, smallest_effect: 0.01, min: 0}}
   {ACCURACY}: {{direction: higher, smallest_effect: 0.02, min: 0, max: 1, too_good: 0.999}}
 """
+PIPELINE = "stages: {fetch: {}, evaluate: {}}"
 LOCK = {"stages": {"evaluate": {"params": {"params.yaml": {"runtime.seed": 0}}, "deps": []}}}
 
 
 def write_policy(project, text=POLICY):
     (project.root / "gate.yaml").write_text(text)
+
+
+def write_pipeline(project, text=PIPELINE):
+    (project.root / "dvc.yaml").write_text(text)
 
 
 def write_dataset(project, name="digits"):

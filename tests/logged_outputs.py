@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gated import accepted_run, store_baseline, write_policy
+from gated import accepted_run, store_baseline, write_pipeline, write_policy
 from latentlab.common.files import write_json
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.autoencoder import Autoencoder
@@ -97,6 +97,7 @@ def _log(project, stage, model, metrics):
 
 def write_gate(project, accuracy=0.9):
     """Write a policy of two metrics and a baseline with this accuracy."""
+    write_pipeline(project, "stages: {fetch: {}, train: {}, finetune: {}, evaluate: {}}")
     write_policy(project, GATE)
     store_baseline(
         project, accepted_run(**{"autoencoder/mse": MSE, "classifier/accuracy": accuracy})

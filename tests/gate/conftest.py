@@ -1,6 +1,6 @@
 import pytest
 
-from gated import accepted_run, store_baseline, write_policy, write_results
+from gated import accepted_run, store_baseline, write_pipeline, write_policy, write_results
 from latentlab.commands import gate
 
 
@@ -9,6 +9,7 @@ def gated(checkout, monkeypatch):
     """A checkout with a policy of two metrics, and with current results that equal the baseline."""
     monkeypatch.setattr(gate, "check_current", lambda root: None)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    write_pipeline(checkout)
     write_policy(checkout)
     write_results(checkout, mse=0.1, accuracy=0.9)
     store_baseline(checkout, accepted_run(mse=0.1, accuracy=0.9))

@@ -64,6 +64,14 @@ def test_baseline_and_policy_of_a_revision_cannot_be_edited_away(committed, repo
     assert tree["policy"]["metrics"][MSE]["smallest_effect"] == 0.01
 
 
+def test_a_file_does_not_replace_the_revision_with_its_name(committed, report):
+    write_results(committed, mse=0.2, accuracy=0.9)
+    store_baseline(committed, accepted_run(mse=0.2, accuracy=0.9))
+    shutil.copy(baseline_path(committed.root, "digits"), committed.root / "base")
+
+    assert report("--against", "base")[0] == 1
+
+
 def test_the_report_lists_parameters_source_files_and_data_that_differ(committed, report):
     text = committed.params.read_text()
     committed.params.write_text(text.replace("seed: 0", "seed: 1"))

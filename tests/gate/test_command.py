@@ -230,6 +230,13 @@ class TestAcceptance:
         assert self.accepted(gated).reason == "smaller network"
         assert [run.metrics[MSE] for run in self.accepted(gated).runs][-1] == 0.2
 
+    def test_json_of_a_refused_acceptance_is_one_object(self, gated, latentlab):
+        write_results(gated, mse=0.2, accuracy=0.9)
+
+        answer = latentlab("gate", "--accept", "--format", "json")
+
+        assert (answer.code, json.loads(answer.out)["verdict"]) == (2, "failed")
+
     def test_a_damaged_baseline_is_not_replaced_without_a_reason(self, gated, latentlab, message):
         baseline_path(gated.root, "digits").write_text("{}")
 

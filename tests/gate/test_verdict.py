@@ -1,5 +1,7 @@
 """Which changes the gate allows, and what it cannot compare."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from gated import (
     make_baseline,
     store_baseline,
     write_dataset,
+    write_pipeline,
     write_policy,
     write_results,
 )
@@ -176,17 +179,28 @@ def test_a_value_that_is_too_good_to_be_true_is_a_warning(gated, latentlab, mess
     message("gate/too good to be true", line)
 
 
-def test_a_stage_without_metrics_did_not_finish(gated, error, message):
+def test_every_stage_of_the_pipeline_must_have_finished(gated, error, message):
+    write_pipeline(gated, "stages: {fetch: {}, train: {}, evaluate: {}}")
+    message("gate/unfinished stage", error())
+
     (gated.outputs("train") / "model").mkdir(parents=True)
     message("gate/unfinished stage", error())
 
 
 def test_each_entry_of_a_foreach_stage_must_have_finished(gated, error, latentlab, message):
-    (gated.outputs("compare/optimizer") / "plots").mkdir(parents=True)
+    write_pipeline(gated, "stages: {fetch: {}, evaluate: {}, compare: {foreach: x}}")
+    text = gated.params.read_text()
+    gated.params.write_text(re.sub(r"(?s)\ncompare:.*?\n(?=\w)", OPTIMIZERS, text))
     message("gate/unfinished entry of a foreach stage", error())
 
-    write_json(gated.outputs("compare/optimizer") / "metrics.json", {})
-    assert latentlab("gate").code == 0
+    write_json(gated.outputs("compare/optimizer") / "metrics.json", {"epochs": 3})
+    assert "compare/optimizer/epochs" in latentlab("gate", "--verbose").out
+
+
+OPTIMIZERS = """
+compare:
+  optimizer: {parameter: train.optimizer, values: [adam, sgd], epochs: 1}
+"""
 
 
 def test_outputs_of_a_removed_entry_of_a_foreach_stage_are_ignored(gated, latentlab):
@@ -196,6 +210,12 @@ def test_outputs_of_a_removed_entry_of_a_foreach_stage_are_ignored(gated, latent
 
     write_json(gated.outputs("compare/removed") / "metrics.json", {"epochs": 3})
     assert "removed" not in latentlab("gate", "--verbose").out
+
+
+@pytest.mark.parametrize("text", ["", "stages:", "stages: [a]", "vars: []"])
+def test_a_pipeline_without_stages_is_an_error(gated, error, text):
+    write_pipeline(gated, text)
+    assert "dvc.yaml" in error()
 
 
 def test_results_of_another_dataset_are_an_error(gated, error, message):

@@ -53,19 +53,23 @@ class GateOptions:
     output_format: str = "table"
     verbose: bool = False
 
+    @property
+    def accepting(self) -> bool:
+        """Whether a baseline is to be written."""
+        return self.accept or self.calibrate is not None
+
     def check(self) -> None:
         """Raise ParamsError for options that exclude or require each other."""
-        accepting = self.accept or self.calibrate is not None
         if self.accept and self.calibrate is not None:
             raise ParamsError("--accept and --calibrate exclude each other")
         if self.add and not self.accept:
             raise ParamsError("--add requires --accept")
-        if self.against is not None and accepting:
+        if self.against is not None and self.accepting:
             raise ParamsError(
                 "--against cannot be combined with --accept or --calibrate, which compare with the "
                 "baseline"
             )
-        if self.reason is not None and not accepting:
+        if self.reason is not None and not self.accepting:
             raise ParamsError("--reason requires --accept or --calibrate")
         if self.reason is not None and not self.reason.strip():
             raise ParamsError('--reason is empty; state why, such as --reason "smaller network"')
@@ -74,8 +78,7 @@ class GateOptions:
 def run_gate(options: GateOptions) -> int:
     """Run `latentlab gate` and return its exit code.
 
-    An error that prevents a verdict is part of the report in all formats but the table, where it
-    is raised.
+    An error that prevents a verdict is raised, and is also a report in all formats but the table.
     """
     try:
         options.check()
@@ -85,12 +88,13 @@ def run_gate(options: GateOptions) -> int:
             values = accepted_values(project, find_profile(project), options.history)
             print_history(options.history, values, options.output_format == "json")
             return SUCCESS
-        if options.accept or options.calibrate is not None:
+        if options.accepting:
             accept(project, params, options)
             return SUCCESS
         result = judge(project, params, options.stale_ok, options.against)
-    except ParamsError as error:
-        _publish(Report(error=str(error)), options)
+    except LatentlabError as error:
+        if not options.accepting and not options.history:
+            _publish(Report(error=str(error)), options)
         raise
     _publish(result, options)
     if options.against is None:

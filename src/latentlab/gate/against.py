@@ -54,10 +54,11 @@ def find_opponent(project: Project, profile: str, against: str | None) -> Oppone
     if against.startswith((RUN, MODEL)):
         baseline = _logged_baseline(project, profile, against)
         return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
-    if Path(against).is_file():
+    # first a revision: a change must not replace one by a file with its name
+    commit = git(project.root, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}")
+    if commit is None and Path(against).is_file():
         baseline = read_baseline(Path(against))
         return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
-    commit = git(project.root, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}")
     if commit is None:
         raise ParamsError(
             f"--against {against}: not a Git revision, a file, run:<id> or models:/<name>@<alias>"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,7 @@ def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
             "run `dvc repro` first"
         )
     values: dict[str, Any] = {}
-    params = read_plain(project.params)
-    for folder in project.output_folders():
-        group = folder.parent.name
-        if group in FOREACH_STAGES and folder.name not in (params.get(group) or {}):
-            continue  # left by an entry that was removed, perhaps on another branch
+    for folder in _declared_folders(project):
         source = folder / "metrics.json"
         if not source.is_file():  # DVC removes it before the stage runs
             raise ParamsError(
@@ -59,6 +56,22 @@ def is_number(value: Any) -> bool:
 def parse_json(text: str) -> Any:
     """Parse JSON; raise ValueError also for a key that occurs twice in one object."""
     return json.loads(text, object_pairs_hook=_without_duplicates)
+
+
+def _declared_folders(project: Project) -> Iterator[Path]:
+    """Yield the output folder of each stage in `dvc.yaml`.
+
+    Other folders are left by entries that were removed, perhaps on another branch.
+    """
+    path = project.root / "dvc.yaml"
+    stages, params = read_plain(path).get("stages"), read_plain(project.params)
+    if not isinstance(stages, dict):
+        raise ParamsError(f"{path} declares no stages; restore it with `git checkout dvc.yaml`")
+    for name in stages:
+        if name in FOREACH_STAGES:
+            yield from (project.outputs(name) / entry for entry in params.get(name) or {})
+        else:
+            yield project.outputs(name)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
