@@ -18,7 +18,14 @@ metrics:
   {ACCURACY}: {{direction: higher, smallest_effect: 0.02, min: 0, max: 1, too_good: 0.999}}
 """
 PIPELINE = "stages: {fetch: {}, evaluate: {}}"
-LOCK = {"stages": {"evaluate": {"params": {"params.yaml": {"runtime.seed": 0}}, "deps": []}}}
+LOCK = {
+    "stages": {
+        "evaluate": {
+            "params": {"params.yaml": {"runtime.seed": 0}},
+            "deps": [{"path": "src/models", "md5": "0"}, {"path": "outputs/fetch", "md5": "0"}],
+        }
+    }
+}
 
 
 def write_policy(project, text=POLICY):

@@ -31,8 +31,9 @@ def git(project, *arguments):
 @pytest.fixture
 def committed(gated):
     """The checkout as a Git repository with one commit, whose tag is `base`."""
-    (gated.root / "src").mkdir()
-    (gated.root / "src" / "code.py").write_text("")
+    (gated.root / "src" / "models").mkdir(parents=True)
+    (gated.root / "src" / "models" / "code.py").write_text("")
+    (gated.root / "src" / "cli.py").write_text("")
     git(gated, "init", "-q")
     git(gated, "add", "-A")
     git(gated, "commit", "-qm", "base")
@@ -75,14 +76,15 @@ def test_a_file_does_not_replace_the_revision_with_its_name(committed, report):
 def test_the_report_lists_parameters_source_files_and_data_that_differ(committed, report):
     text = committed.params.read_text()
     committed.params.write_text(text.replace("seed: 0", "seed: 1"))
-    (committed.root / "src" / "code.py").write_text("x = 1")
-    (committed.root / "src" / "new.py").write_text("")
+    (committed.root / "src" / "models" / "code.py").write_text("x = 1")
+    (committed.root / "src" / "models" / "new.py").write_text("")
+    (committed.root / "src" / "cli.py").write_text("x = 1")  # cannot change a result
 
     _, tree = report("--against", "base")
 
     assert tree["differences"] == {
         "parameters": ["runtime.seed: 0 -> 1"],
-        "source files": ["src/code.py", "src/new.py"],
+        "source files": ["src/models/code.py", "src/models/new.py"],
         "data": ["the raw files"],
     }
 
@@ -94,6 +96,20 @@ def test_the_table_shows_differences_from_the_commit_of_the_baseline(committed, 
     committed.params.write_text(committed.params.read_text().replace("seed: 0", "seed: 1"))
 
     assert "parameters that differ (1): runtime.seed: 0 -> 1" in latentlab("gate").out
+
+
+def test_code_that_was_committed_with_its_baseline_is_no_difference(committed, report):
+    (committed.root / "src" / "models" / "code.py").write_text("x = 1")
+    run = accepted_run(mse=0.1, accuracy=0.9)
+    parent = git(committed, "rev-parse", "HEAD")
+    store_baseline(committed, run.model_copy(update={"commit": parent, "dirty": True}))
+    assert list(report()[1]["differences"]) == ["data"]
+
+    git(committed, "commit", "-qam", "new code and its baseline")
+    assert report()[1]["differences"]["source files"] == []
+
+    (committed.root / "src" / "models" / "code.py").write_text("x = 2")
+    assert report()[1]["differences"]["source files"] == ["src/models/code.py"]
 
 
 def test_differences_from_an_unknown_commit_are_left_out(committed, report):

@@ -206,6 +206,11 @@ class TestAcceptance:
         assert run.processor
         assert self.accepted(gated).accepted.startswith("20")
 
+    def test_a_run_that_may_be_stale_is_marked(self, gated, latentlab):
+        latentlab("gate", "--accept", "--stale-ok")
+
+        assert self.accepted(gated).runs[0].note == gate.STALE
+
     def test_a_first_baseline_needs_no_reason(self, gated, latentlab):
         baseline_path(gated.root, "digits").unlink()
 

@@ -154,6 +154,8 @@ def accept(
     run = describe_run(project, params.tree(), values)
     if run.fingerprint is None:
         raise ParamsError(f"{project.root / 'dvc.lock'} is missing; run `dvc repro` first")
+    if options.stale_ok:
+        run = run.model_copy(update={"note": STALE})
     earlier = None
     if path.is_file():
         earlier = _compare_before_acceptance(project, params, options)

@@ -14,16 +14,13 @@ from latentlab.common.project import Project
 from latentlab.gate.baseline import AcceptedRun, Baseline, baseline_path, read_baseline
 from latentlab.gate.outputs import is_number
 from latentlab.gate.policy import Policy, read_policy
-from latentlab.gate.provenance import find_profile, git, git_bytes
+from latentlab.gate.provenance import find_profile, git, git_bytes, locked_inputs, read_lock
 from latentlab.params.fields import flatten
 from latentlab.params.yaml_io import read_plain
 from latentlab.tracking.results import MODEL, RUN, find_results
 
 COMPARED = ("gate.yaml", "params.yaml", "profiles", "baselines")
 """Files of a revision that the gate reads."""
-
-SOURCES = ("src", "dvc.yaml")
-"""What `git diff` compares; parameters are compared value by value."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ def find_opponent(project: Project, profile: str, against: str | None) -> Oppone
         path = baseline_path(project.root, profile)
         baseline = read_baseline(path)
         source = path.relative_to(project.root).as_posix()
-        return Opponent(source, read_policy(project, profile), baseline, _commit_of(baseline))
+        commit = _commit_of(baseline) or _commit_of_file(project.root, source)
+        return Opponent(source, read_policy(project, profile), baseline, commit)
     if against.startswith((RUN, MODEL)):
         baseline = _logged_baseline(project, profile, against)
         return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
@@ -75,15 +73,16 @@ def find_differences(
 ) -> dict[str, list[str]]:
     """Return the parameters, source files and data that differ between the two sides.
 
-    Parameters and source files are compared with the commit of the other side, and data by the
-    digest of the raw files. An empty list means that there is no difference; a missing one, that it
-    is unknown.
+    Parameters and source files that can change a result are compared with the commit of the other
+    side, and data by the digest of the raw files. An empty list means that there is no difference;
+    a missing one, that it is unknown.
     """
     differences: dict[str, list[str]] = {}
     if opponent.commit and (text := git(project.root, "show", f"{opponent.commit}:params.yaml")):
         differences["parameters"] = _changed_parameters(text, project.params)
-        tracked = git(project.root, "diff", "--name-only", opponent.commit, "--", *SOURCES)
-        new = git(project.root, "ls-files", "--others", "--exclude-standard", "--", *SOURCES)
+        sources = _sources(project.root)
+        tracked = git(project.root, "diff", "--name-only", opponent.commit, "--", *sources)
+        new = git(project.root, "ls-files", "--others", "--exclude-standard", "--", *sources)
         differences["source files"] = sorted({*(tracked or "").split(), *(new or "").split()})
     digests = {run.data for run in opponent.baseline.runs}
     if None not in digests:
@@ -91,9 +90,23 @@ def find_differences(
     return differences
 
 
+def _sources(root: Path) -> list[str]:
+    """Return the source folders and files that can change a result: the inputs in `dvc.lock`."""
+    inputs = locked_inputs(read_lock(root) or {})
+    return ["dvc.yaml", *(path for path in inputs if path.startswith("src/"))]
+
+
 def _commit_of(baseline: Baseline) -> str | None:
-    """Return the commit of the last run of a baseline."""
-    return baseline.runs[-1].commit
+    """Return the commit of the last run of a baseline, if it had no uncommitted changes."""
+    run = baseline.runs[-1]
+    return None if run.dirty else run.commit
+
+
+def _commit_of_file(root: Path, name: str) -> str | None:
+    """Return the commit that wrote a file, which also contains what was accepted with it."""
+    if git(root, "status", "--porcelain", "--", name) != "":
+        return None
+    return (git(root, "log", "-1", "--format=%H", "--", name) or "").strip() or None
 
 
 def _logged_baseline(project: Project, profile: str, address: str) -> Baseline:

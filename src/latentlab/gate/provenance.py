@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from latentlab.common.errors import ParamsError
 from latentlab.common.project import Project
 from latentlab.gate.baseline import AcceptedRun
 from latentlab.gate.outputs import is_number, read_dataset
@@ -25,7 +26,9 @@ def find_profile(project: Project) -> str:
     profile has its own name as its profile.
     """
     settings = flatten(read_plain(project.params))
-    dataset: str = settings["data.name"]
+    dataset = settings.get("data.name")
+    if not isinstance(dataset, str):
+        raise ParamsError(f"{project.params}: data.name is missing")
     files = sorted(project.profiles.glob("*.yaml"))
     profiles = {file.stem: flatten(read_plain(file)) for file in files}
     base = profiles.get(dataset, {})
