@@ -27,7 +27,7 @@ def main() -> None:
     project = find_project()
     params = load_params(project.params)
     values = flatten(params.tree())
-    metrics = read_metrics(project, params.data.name)
+    metrics = read_metrics(project, params.data.name, partial=True)
     mlflow.set_tracking_uri(store_uri(project))
     docs = project.root / "docs"
     target = docs / "results.json"

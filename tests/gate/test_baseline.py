@@ -46,6 +46,7 @@ def test_a_metric_that_is_not_in_all_runs_has_no_noise():
         ("huge metric", lambda b: b["runs"][0]["metrics"].update({MSE: 10**400})),
         ("n of a run", lambda b: b["runs"][0].update(n=-1)),
         ("the same run twice", lambda b: b["runs"].append(b["runs"][0])),
+        ("another fingerprint", lambda b: b["runs"].append(b["runs"][0] | {"fingerprint": "g"})),
     ],
 )
 def test_invalid_baselines_are_errors(gated, error, message, name, change):

@@ -169,6 +169,20 @@ def test_nothing_in_common_is_an_error(gated, error, message):
     assert "compared no metric" in error()
 
 
+def test_an_optional_metric_that_is_missing_on_one_side_is_a_warning(gated, latentlab, message):
+    optional = "{direction: lower, smallest_effect: 1, required: false}"
+    write_policy(gated, POLICY + f"  evaluate/test/*/mse: {optional}\n")
+    write_results(gated, mse=0.1, accuracy=0.9, new={"mse": 0.1})
+    store_baseline(gated, accepted_run(**{"mse": 0.1, "accuracy": 0.9, "old/mse": 0.1}))
+
+    answer = latentlab("gate")
+
+    assert answer.code == 0
+    message(
+        "gate/not compared", "\n".join(x for x in answer.out.split("\n") if "not compared" in x)
+    )
+
+
 def test_a_value_that_is_too_good_to_be_true_is_a_warning(gated, latentlab, message):
     write_results(gated, mse=0.1, accuracy=1.0)
 

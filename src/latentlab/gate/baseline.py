@@ -96,7 +96,7 @@ def parse_baseline(text: str, path: str) -> Baseline:
             f"`git checkout -- {path}`, or {NEW_BASELINE}"
         )
     baseline = Baseline.model_validate(content)
-    _check_duplicates(baseline, path)
+    _check_runs(baseline, path)
     return baseline
 
 
@@ -136,10 +136,15 @@ def _short(message: str) -> str:
     return message if len(message) <= 120 else f"{message[:40]}...{message[-60:]}"
 
 
-def _check_duplicates(baseline: Baseline, path: str) -> None:
-    known = [(run.seed, run.fingerprint) for run in baseline.runs if run.fingerprint is not None]
-    for seed, _ in sorted({each for each in known if known.count(each) > 1}):
-        raise ParamsError(f"{path} contains the run with seed {seed} twice; {NEW_BASELINE}")
+def _check_runs(baseline: Baseline, path: str) -> None:
+    """Raise ParamsError unless the runs differ in their seeds, and in nothing else."""
+    if len({run.fingerprint for run in baseline.runs}) > 1:
+        raise ParamsError(
+            f"{path} has runs with different parameters, code, data or torch; {NEW_BASELINE}"
+        )
+    seeds = [run.seed for run in baseline.runs]
+    if twice := sorted({str(seed) for seed in seeds if seeds.count(seed) > 1}):
+        raise ParamsError(f"{path} has several runs with seed {', '.join(twice)}; {NEW_BASELINE}")
 
 
 def checksum(content: dict[str, Any]) -> str:

@@ -12,10 +12,11 @@ from latentlab.params.fields import flatten
 from latentlab.params.yaml_io import read_plain
 
 
-def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
-    """Return the metrics of all stages, named `<stage>/<split>/<metric>`.
+def read_metrics(project: Project, dataset: str, partial: bool = False) -> dict[str, Any]:
+    """Return the metrics of all stages in `dvc.yaml`, named `<stage>/<split>/<metric>`.
 
-    Raises ParamsError if the outputs are not those of `dataset`, or if a stage did not finish.
+    With `partial`, stages without an output folder are left out. Raises ParamsError if the outputs
+    are not those of `dataset`, or if a stage did not finish.
     """
     name = read_dataset(project).get("name")
     if name != dataset:
@@ -26,6 +27,8 @@ def read_metrics(project: Project, dataset: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for folder in _declared_folders(project):
         source = folder / "metrics.json"
+        if partial and not folder.is_dir():
+            continue
         if not source.is_file():  # DVC removes it before the stage runs
             raise ParamsError(
                 f"{source} is missing, because its stage did not finish; run `dvc repro` first"

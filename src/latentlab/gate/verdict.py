@@ -120,7 +120,11 @@ def compare(policy: Policy, baseline: Baseline, values: dict[str, Any], where: s
         baseline.profile,
         level,
         sorted(comparisons, key=lambda each: (-each.relative_change, each.metric)),
-        [*_suspicious(compared, values), *_few_runs(baseline)],
+        [
+            *_suspicious(compared, values),
+            *(_not_compared(metric, values, where) for metric in ruled if metric not in compared),
+            *_few_runs(baseline),
+        ],
         sorted(name for name in values if name not in ruled),
     )
 
@@ -171,6 +175,11 @@ def _suspicious(compared: dict[str, tuple[Rule, Noise]], values: dict[str, Any])
         for metric, (rule, _) in compared.items()
         if rule.is_too_good(values[metric])
     ]
+
+
+def _not_compared(metric: str, values: dict[str, Any], where: str) -> str:
+    missing = where if metric in values else "outputs/"
+    return f"{metric}: not compared, because it is not required and missing in {missing}"
 
 
 def _few_runs(baseline: Baseline) -> list[str]:
