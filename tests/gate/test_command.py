@@ -111,6 +111,7 @@ class TestFormats:
                 "now": mse,
                 "change": pytest.approx(mse - 0.1),
                 "noise_source": "seeds",
+                "explained": None,
             }
 
     @pytest.mark.parametrize("output_format", ["json", "junit", "markdown"])

@@ -23,6 +23,7 @@ from latentlab.gate.policy import Policy, Rule
 from latentlab.gate.verdict import compare, compare_metric
 
 LEVEL = 0.05
+REAL = "evaluate/test/real"
 
 
 def rule(direction="lower", smallest_effect=0.0, **settings):
@@ -115,6 +116,37 @@ def test_an_informational_metric_never_fails_the_gate():
 
     assert verdict.passed
     assert verdict.comparisons[0].status == "worse"
+
+
+def test_the_report_states_how_much_of_a_change_the_control_explains(gated, latentlab):
+    """Here the distance between real images doubled, so that of generated images would too."""
+    rule = f"{{direction: lower, smallest_effect: 1, control: {REAL}}}"
+    write_policy(gated, f"metrics: {{evaluate/test/gan: {rule}}}")
+    store_baseline(gated, accepted_run(gan=10.0, real=1.0))
+    write_results(gated, gan=25.0, real=2.0)
+
+    answer = latentlab("gate")
+
+    expected = f"evaluate/test/gan: 10 -> 25 (worse by 15, allowed 1); {REAL} explains +10 of +15"
+    assert answer.code == 1
+    assert expected in answer.out.splitlines()
+
+
+def test_a_control_that_is_missing_is_an_error(gated, error, message):
+    policy = POLICY.replace("min: 0}", "min: 0, control: evaluate/test/rael}", 1)
+    write_policy(gated, policy)
+    write_results(gated, mse=0.1, accuracy=0.9, real=1.0)
+    message("gate/control is missing", error())
+
+
+def test_a_baseline_without_the_control_explains_nothing(gated, latentlab):
+    write_policy(gated, POLICY.replace("min: 0}", f"min: 0, control: {REAL}}}", 1))
+    write_results(gated, mse=0.2, accuracy=0.9, real=1.0)
+
+    answer = latentlab("gate")
+
+    assert answer.code == 1
+    assert "explains" not in answer.out
 
 
 CANNOT_COMPARE = {

@@ -34,7 +34,8 @@ class Rule(Section):
     `tolerance` (in the unit of the metric) and `relative_tolerance` (a fraction of the baseline)
     replace the noise of a baseline that has too few runs to know it. A value outside `min` and
     `max` is impossible; a value better than `too_good` causes a warning. An informational metric
-    is compared but never fails the gate.
+    is compared but never fails the gate. `control` names a metric that changes only if the model
+    that measures this metric changes; the report states how much of a change that explains.
     """
 
     direction: Literal["lower", "higher"]
@@ -46,6 +47,7 @@ class Rule(Section):
     too_good: Real | None = None
     required: Flag = True
     informational: Flag = False
+    control: str | None = None
 
     @model_validator(mode="after")
     def _check_limits(self) -> "Rule":

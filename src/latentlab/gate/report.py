@@ -115,6 +115,8 @@ def describe_change(each: Comparison) -> str:
     """Return one line on a metric that changed by more than is allowed."""
     direction = "worse" if each.change > 0 else "better"
     note = " (informational)" if each.rule.informational else ""
+    if each.explained is not None:
+        note += f"; {each.rule.control} explains {each.explained:+.2g} of {each.change:+.2g}"
     return (
         f"{each.metric}: {each.accepted.mean:.5g} -> {each.value:.5g} "
         f"({direction} by {abs(each.change):.2g}, allowed {each.allowed:.2g}){note}"
@@ -177,4 +179,5 @@ def _tree(each: Comparison) -> dict[str, Any]:
         "noise": each.noise,
         "noise_source": "seeds" if each.noise is not None else "unknown",
         "confidence": each.confidence,
+        "explained": each.explained,
     }

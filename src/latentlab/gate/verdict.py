@@ -1,7 +1,7 @@
 """The verdict of the gate: how each metric changed, and whether the change is allowed."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from latentlab.common.errors import ParamsError
@@ -21,6 +21,7 @@ class Comparison:
     metric. `noise` is the change that seeds alone cause, or None if the baseline has too few runs
     to know it; then `confidence` is None too, and the tolerance of the policy is used instead.
     `confidence` is the probability that seeds alone cause a smaller change in this direction.
+    `explained` is the part of the change that the control of the metric explains, if it has one.
     """
 
     metric: str
@@ -31,6 +32,7 @@ class Comparison:
     noise: float | None
     allowed: float
     confidence: float | None
+    explained: float | None = None
 
     @property
     def status(self) -> Status:
@@ -113,7 +115,10 @@ def compare(policy: Policy, baseline: Baseline, values: dict[str, Any], where: s
     failing = sum(not rule.informational for rule, _ in compared.values())
     level = level_per_metric(policy.false_alarms, failing)
     comparisons = [
-        compare_metric(metric, rule, accepted, values[metric], level)
+        replace(
+            compare_metric(metric, rule, accepted, values[metric], level),
+            explained=_explained(rule, accepted, baseline, values),
+        )
         for metric, (rule, accepted) in compared.items()
     ]
     return Verdict(
@@ -151,11 +156,25 @@ def check_values(ruled: dict[str, Rule], values: dict[str, Any]) -> list[str]:
         if metric not in values:
             if rule.required:
                 problems.append(f"{metric}: missing in outputs/{suggestion(metric, values)}")
+        elif rule.control is not None and not is_number(values.get(rule.control)):
+            hint = suggestion(rule.control, values)
+            problems.append(f"{metric}: its control {rule.control} is not in outputs/{hint}")
         elif not is_number(values[metric]):
             problems.append(f"{metric}: {_shown(values[metric])} is not a finite number")
         elif not rule.is_possible(values[metric]):
             problems.append(f"{metric}: {values[metric]} is impossible; {_limits(rule)}")
     return problems
+
+
+def _explained(
+    rule: Rule, accepted: Noise, baseline: Baseline, values: dict[str, Any]
+) -> float | None:
+    """Return the change if the metric had changed by the same factor as its control."""
+    before = baseline.noise(rule.control) if rule.control else None
+    if before is None or before.mean == 0:
+        return None
+    change = accepted.mean * (values[str(rule.control)] / before.mean - 1)
+    return float(change if rule.direction == "lower" else -change)
 
 
 def _limits(rule: Rule) -> str:
