@@ -1,12 +1,21 @@
 """`latentlab gate --calibrate`, with an invented pipeline in place of the real one."""
 
 import subprocess
+import sys
 
 import pytest
 from dvc.repo import Repo
 
-from gated import LOCK, MSE, accepted_run, store_baseline, write_results
-from latentlab.commands.gate import GateOptions, accept
+from gated import (
+    LOCK,
+    MSE,
+    accepted_run,
+    store_baseline,
+    write_pipeline,
+    write_policy,
+    write_results,
+)
+from latentlab.commands.gate import GateOptions, accept, judge
 from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.common.files import write_json
 from latentlab.gate.baseline import baseline_path, read_baseline
@@ -134,49 +143,73 @@ def test_worse_metrics_need_a_reason_before_anything_runs(repository_of_results)
     assert calibrate(repository_of_results, 2, pipeline, reason="because").reason == "because"
 
 
+SCRIPT = """\
+import json, pathlib, re, sys
+
+stage = sys.argv[1]
+seed = int(re.search(r"seed: (\\d+)", pathlib.Path("params.yaml").read_text())[1])
+metrics = {"fetch": {}, "evaluate": {"test": {"mse": 0.1 + seed / 1000, "accuracy": 0.9}}}[stage]
+folder = pathlib.Path("outputs", stage)
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "metrics.json").write_text(json.dumps(metrics))
+if stage == "fetch":
+    (folder / "dataset.json").write_text(json.dumps({"name": "digits", "sha256": {"file": "0"}}))
+"""
+
 PIPELINE = """\
 stages:
+  fetch:
+    cmd: python src/stage.py fetch
+    deps: [src/stage.py]
+    outs: [outputs/fetch/dataset.json]
+    metrics:
+      - outputs/fetch/metrics.json:
+          cache: false
   evaluate:
-    cmd: python -c "import shutil; shutil.copy('params.yaml', 'result.yaml')"
+    cmd: python src/stage.py evaluate
+    deps: [outputs/fetch/dataset.json, src/stage.py]
     params: [runtime.seed]
     metrics:
-      - result.yaml:
+      - outputs/evaluate/metrics.json:
           cache: false
 """
 
 
 @pytest.fixture
-def dvc_repository(tmp_path, monkeypatch):
-    """A Git and DVC repository, in which the result of the pipeline is its parameters."""
-    for name in ("DVC_ROOT", "GIT_DIR"):
-        monkeypatch.delenv(name, raising=False)
+def finished_pipeline(checkout, monkeypatch):
+    """A Git and DVC repository whose two stages have run, and are committed."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "Test")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.org")
-    monkeypatch.chdir(tmp_path)
-    git(tmp_path, "init", "-q")
-    with Repo.init():
-        (tmp_path / "dvc.yaml").write_text(PIPELINE)
-        (tmp_path / "params.yaml").write_text("runtime: {seed: 0}\n")
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-qm", "pipeline")
-    return tmp_path
+    write_policy(checkout)
+    write_pipeline(checkout, PIPELINE)
+    (checkout.root / "src").mkdir()
+    (checkout.root / "src" / "stage.py").write_text(SCRIPT)
+    git(checkout.root, "init", "-q")
+    Repo.init().close()
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=checkout.root, check=True)
+    git(checkout.root, "add", "-A")
+    git(checkout.root, "commit", "-qm", "results")
+    return checkout
 
 
-def test_dvc_runs_an_experiment_outside_the_work_tree(dvc_repository):
-    run_experiment(dvc_repository, "calibrate-x-3", 3)
+def test_dvc_runs_the_pipeline_with_each_seed_outside_the_work_tree(finished_pipeline):
+    baseline = calibrate(finished_pipeline, 3, run_experiment)
 
-    names = git(
-        dvc_repository, "for-each-ref", "--format=%(refname)", "refs/exps/*/*/calibrate-x-3"
-    )
-    result = git(dvc_repository, "show", f"{names.strip()}:result.yaml")
-    assert "seed: 3" in result
-    assert git(dvc_repository, "status", "--porcelain") == ""
+    assert [run.seed for run in baseline.runs] == [0, 1, 2]
+    assert [run.metrics[MSE] for run in baseline.runs] == pytest.approx([0.1, 0.101, 0.102])
+    assert git(finished_pipeline.root, "status", "--porcelain") == "?? baselines/\n"
+    assert judge(finished_pipeline, load_params(finished_pipeline.params)).outcome == "passed"
+
+    params = finished_pipeline.params.read_text()
+    finished_pipeline.params.write_text(params.replace("seed: 0", "seed: 1"))
+    with pytest.raises(ParamsError, match=r"evaluate: params\.yaml: runtime\.seed modified"):
+        judge(finished_pipeline, load_params(finished_pipeline.params))
 
 
-def test_a_pipeline_that_fails_is_an_error(dvc_repository):
-    text = (dvc_repository / "dvc.yaml").read_text()
-    (dvc_repository / "dvc.yaml").write_text(text.replace("result.yaml')", "no/such/folder')"))
+def test_a_pipeline_that_fails_is_an_error(finished_pipeline):
+    (finished_pipeline.root / "src" / "stage.py").write_text("raise SystemExit(1)")
 
     with pytest.raises(EnvironmentProblem, match="failed with seed 3"):
-        run_experiment(dvc_repository, "calibrate-x-3", 3)
+        run_experiment(finished_pipeline.root, "calibrate-x-3", 3)
