@@ -25,11 +25,6 @@ from warm_commands import PRELOADED
 torch.set_num_threads(1)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Start one worker more than there are cores: tests wait for processes a third of the time."""
-    return processes.available_cores() + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest files, so that none of them runs alone at the end."""
     longest = ["test_own_images.py", "test_end_to_end.py"]
