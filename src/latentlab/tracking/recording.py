@@ -1,6 +1,6 @@
 """The MLflow runs of one stage execution, as commands that can be repeated.
 
-If a connection breaks, nobody knows whether the server executed a command. It is then executed
+If a connection breaks, it is unknown whether the server executed a command. It is then executed
 again, so every command leaves the store as it is if it was executed before.
 """
 
