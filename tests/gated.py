@@ -1,6 +1,7 @@
 """Results, policies and baselines for tests of the gate, without running the pipeline."""
 
 import json
+import subprocess
 
 from latentlab.common.files import write_json
 from latentlab.gate.baseline import (
@@ -83,3 +84,11 @@ def edit_baseline(project, change, profile="digits"):
     change(document)
     content = {key: value for key, value in document.items() if key != "checksum"}
     path.write_text(json.dumps(content | {"checksum": checksum(content)}))
+
+
+def git(root, *arguments):
+    """Run Git in a folder and return what it prints."""
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    command = ["git", *identity, *arguments]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
 
@@ -12,6 +11,7 @@ from gated import (
     POLICY,
     accepted_run,
     edit_baseline,
+    git,
     store_baseline,
     write_policy,
     write_results,
@@ -21,23 +21,16 @@ from latentlab.gate.baseline import baseline_path
 from latentlab.tracking.results import LoggedResults
 
 
-def git(project, *arguments):
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-    command = ["git", *identity, *arguments]
-    done = subprocess.run(command, cwd=project.root, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 @pytest.fixture
 def committed(gated):
     """The checkout as a Git repository with one commit, whose tag is `base`."""
     (gated.root / "src" / "models").mkdir(parents=True)
     (gated.root / "src" / "models" / "code.py").write_text("")
     (gated.root / "src" / "cli.py").write_text("")
-    git(gated, "init", "-q")
-    git(gated, "add", "-A")
-    git(gated, "commit", "-qm", "base")
-    git(gated, "tag", "base")
+    git(gated.root, "init", "-q")
+    git(gated.root, "add", "-A")
+    git(gated.root, "commit", "-qm", "base")
+    git(gated.root, "tag", "base")
     return gated
 
 
@@ -90,7 +83,7 @@ def test_the_report_lists_parameters_source_files_and_data_that_differ(committed
 
 
 def test_the_table_shows_differences_from_the_commit_of_the_baseline(committed, latentlab):
-    commit = git(committed, "rev-parse", "HEAD")
+    commit = git(committed.root, "rev-parse", "HEAD")
     run = accepted_run(mse=0.1, accuracy=0.9).model_copy(update={"commit": commit})
     store_baseline(committed, run)
     committed.params.write_text(committed.params.read_text().replace("seed: 0", "seed: 1"))
@@ -101,11 +94,11 @@ def test_the_table_shows_differences_from_the_commit_of_the_baseline(committed, 
 def test_code_that_was_committed_with_its_baseline_is_no_difference(committed, report):
     (committed.root / "src" / "models" / "code.py").write_text("x = 1")
     run = accepted_run(mse=0.1, accuracy=0.9)
-    parent = git(committed, "rev-parse", "HEAD")
+    parent = git(committed.root, "rev-parse", "HEAD")
     store_baseline(committed, run.model_copy(update={"commit": parent, "dirty": True}))
     assert list(report()[1]["differences"]) == ["data"]
 
-    git(committed, "commit", "-qam", "new code and its baseline")
+    git(committed.root, "commit", "-qam", "new code and its baseline")
     assert report()[1]["differences"]["source files"] == []
 
     (committed.root / "src" / "models" / "code.py").write_text("x = 2")
@@ -153,15 +146,15 @@ def test_what_does_not_exist_is_an_error(committed, error, message):
 def test_errors_in_a_revision_name_it(committed, error, message):
     baseline_path(committed.root, "digits").unlink()
     write_policy(committed, "metrics: {a: 1}")
-    git(committed, "commit", "-qam", "broken policy")
+    git(committed.root, "commit", "-qam", "broken policy")
     message("gate/against: invalid policy", error("--against", "HEAD"))
 
     write_policy(committed)
-    git(committed, "commit", "-qam", "no baseline")
+    git(committed.root, "commit", "-qam", "no baseline")
     message("gate/against: missing baseline", error("--against", "HEAD"))
 
 
 def test_a_revision_with_another_dataset_is_an_error(committed, error, message):
     edit_baseline(committed, lambda baseline: baseline.update(dataset="mnist"))
-    git(committed, "commit", "-qam", "another dataset")
+    git(committed.root, "commit", "-qam", "another dataset")
     message("gate/against: another dataset", error("--against", "HEAD"))

@@ -10,6 +10,7 @@ from gated import (
     LOCK,
     MSE,
     accepted_run,
+    git,
     store_baseline,
     write_pipeline,
     write_policy,
@@ -21,12 +22,6 @@ from latentlab.common.files import write_json
 from latentlab.gate.baseline import baseline_path, read_baseline
 from latentlab.gate.calibrate import run_experiment
 from latentlab.params.load import load_params
-
-
-def git(root, *arguments):
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-    command = ["git", *identity, *arguments]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ class Pipeline:
         self.seeds.append(seed)
         write_results(self.project, **({"mse": 0.1 + seed / 1000, "accuracy": 0.9} | self.metrics))
         write_json(root / "dvc.lock", self.lock)
-        git(root, "update-ref", f"refs/exps/ab/cdef/{name}", git(root, "stash", "create").strip())
+        git(root, "update-ref", f"refs/exps/ab/cdef/{name}", git(root, "stash", "create"))
         git(root, "checkout", "-q", "--", "outputs", "dvc.lock")
 
 
@@ -199,7 +194,7 @@ def test_dvc_runs_the_pipeline_with_each_seed_outside_the_work_tree(finished_pip
 
     assert [run.seed for run in baseline.runs] == [0, 1, 2]
     assert [run.metrics[MSE] for run in baseline.runs] == pytest.approx([0.1, 0.101, 0.102])
-    assert git(finished_pipeline.root, "status", "--porcelain") == "?? baselines/\n"
+    assert git(finished_pipeline.root, "status", "--porcelain") == "?? baselines/"
     assert judge(finished_pipeline, load_params(finished_pipeline.params)).outcome == "passed"
 
     params = finished_pipeline.params.read_text()

@@ -15,6 +15,15 @@ def project(tmp_path, monkeypatch, empty_store):
     mlflow.set_tracking_uri(None)
 
 
+@pytest.fixture
+def client(checkout, empty_store, monkeypatch):
+    """A client of the empty default store of a checkout."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, checkout.home)
+    yield mlflow.MlflowClient(f"sqlite:///{checkout.home / 'mlflow.db'}")
+    mlflow.set_tracking_uri(None)
+
+
 class Runs:
     """The runs of the dataset `shapes` in the store of a project."""
 

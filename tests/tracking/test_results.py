@@ -1,18 +1,7 @@
-import shutil
-
-import mlflow
 import pytest
 
 from latentlab.common.errors import ParamsError
 from latentlab.tracking.results import find_results
-
-
-@pytest.fixture
-def client(checkout, empty_store, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(empty_store, checkout.home)
-    yield mlflow.MlflowClient(f"sqlite:///{checkout.home / 'mlflow.db'}")
-    mlflow.set_tracking_uri(None)
 
 
 def evaluated_run(client, project):

@@ -1,17 +1,4 @@
-import shutil
-
-import mlflow
-import pytest
-
 from latentlab.tracking.verdicts import tag_verdict
-
-
-@pytest.fixture
-def client(checkout, empty_store, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(empty_store, checkout.home)
-    yield mlflow.MlflowClient(f"sqlite:///{checkout.home / 'mlflow.db'}")
-    mlflow.set_tracking_uri(None)
 
 
 def test_only_the_runs_of_evaluate_that_wrote_the_outputs_are_tagged(checkout, client):
