@@ -3,7 +3,10 @@
 import json
 import subprocess
 
+import numpy as np
+
 from latentlab.common.files import write_json
+from latentlab.evaluation.examples import EXAMPLES, Examples
 from latentlab.gate.baseline import (
     AcceptedRun,
     Baseline,
@@ -92,3 +95,9 @@ def git(root, *arguments):
     command = ["git", *identity, *arguments]
     done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def write_examples(project, mse, weights="w", images="i"):
+    """Write squared errors per image as if `evaluate` had run with a model of these weights."""
+    values = {MSE: np.asarray(mse, np.float32)}
+    Examples(values, {MSE: weights}, images).write(project.outputs("evaluate") / EXAMPLES)

@@ -125,7 +125,7 @@ def test_a_run_in_mlflow_is_a_baseline_of_one_run(gated, report, monkeypatch):
     def find_results(project, address):
         assert address == "run:abc"
         tags = {"seed": "3", "git_commit": "c" * 40, "dataset": "digits", "device": "cpu"}
-        return LoggedResults({MSE: 0.05, ACCURACY: 0.9, "evaluate/name": "text"}, tags)
+        return LoggedResults({MSE: 0.05, ACCURACY: 0.9, "evaluate/name": "text"}, tags, None)
 
     monkeypatch.setattr(against, "find_results", find_results)
 

@@ -69,7 +69,7 @@ class TestTable:
 
         row = next(line.split() for line in answer.out.splitlines() if MSE in line)
         assert row[:3] == ["better", MSE, "lower"]
-        assert " ".join(row[3:]) == "0.1 ± 0.0016 (n=5) 0.08 -0.02 0.0048 0.0048 99.9%"
+        assert " ".join(row[3:]) == "0.1 ± 0.0016 (n=5) 0.08 -0.02 0.0048 0.0048 (seeds) 99.9%"
         assert answer.out.splitlines()[-1] == "gate passed: 2 metrics, 1 better"
 
     def test_it_says_that_the_noise_is_unknown_with_fewer_than_5_runs(self, gated, latentlab):
@@ -112,6 +112,7 @@ class TestFormats:
                 "change": pytest.approx(mse - 0.1),
                 "noise_source": "seeds",
                 "explained": None,
+                "images": None,
             }
 
     @pytest.mark.parametrize("output_format", ["json", "junit", "markdown"])

@@ -1,26 +1,31 @@
 """`latentlab gate`: judge the metrics in `outputs/`, and accept them as a baseline."""
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from latentlab.common.errors import REGRESSION, SUCCESS, LatentlabError, ParamsError
+from latentlab.common.files import sha256_of
 from latentlab.common.progress import note
 from latentlab.common.project import Project, find_project
+from latentlab.evaluation.examples import read_examples
 from latentlab.gate import report as reports
 from latentlab.gate.against import find_differences, find_opponent
 from latentlab.gate.baseline import (
     AcceptedRun,
     Baseline,
     baseline_path,
+    examples_path,
     read_baseline,
     with_run,
     write_baseline,
 )
 from latentlab.gate.calibrate import Runner, calibrated_runs, run_experiment
 from latentlab.gate.history import accepted_values, print_history
-from latentlab.gate.outputs import read_metrics
+from latentlab.gate.outputs import output_examples, read_metrics
 from latentlab.gate.policy import check_rules, read_policy
 from latentlab.gate.provenance import describe_run, find_profile
 from latentlab.gate.report import Report
@@ -117,7 +122,11 @@ def judge(
     profile = find_profile(project)
     other = find_opponent(project, profile, against)
     _check_identity(other.baseline, dataset, profile, other.source)
-    verdict = compare(other.policy, other.baseline, values, other.source)
+    source = output_examples(project)
+    examples = (
+        (other.examples, read_examples(source)) if other.examples and source.is_file() else None
+    )
+    verdict = compare(other.policy, other.baseline, values, other.source, examples)
     now = describe_run(project, params.tree(), values)
     return Report(
         dataset,
@@ -167,12 +176,29 @@ def accept(
             runs = calibrated_runs(
                 project, dataset, policy, run, earlier, options.calibrate, runner
             )
-        baseline = Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=runs)
+        baseline = Baseline(
+            dataset=dataset,
+            profile=profile,
+            accepted=None,
+            reason=None,
+            examples=_accept_examples(project, path),
+            runs=runs,
+        )
     today = datetime.now(UTC).isoformat(timespec="seconds")
     changes = {"accepted": today, "reason": options.reason or baseline.reason}
     write_baseline(path, baseline.model_copy(update=changes))
     count = len(baseline.runs)
     note(f"{path}: {count} {'run' if count == 1 else 'runs'} accepted; commit it")
+
+
+def _accept_examples(project: Project, path: Path) -> str | None:
+    """Copy the results per image next to the baseline; return their SHA-256, or None."""
+    source = output_examples(project)
+    if not source.is_file():
+        return None
+    path.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, examples_path(path))
+    return sha256_of(source)
 
 
 def _compare_before_acceptance(

@@ -11,7 +11,14 @@ from typing import Any
 
 from latentlab.common.errors import ParamsError
 from latentlab.common.project import Project
-from latentlab.gate.baseline import AcceptedRun, Baseline, baseline_path, read_baseline
+from latentlab.evaluation.examples import Examples
+from latentlab.gate.baseline import (
+    AcceptedRun,
+    Baseline,
+    baseline_examples,
+    baseline_path,
+    read_baseline,
+)
 from latentlab.gate.outputs import is_number
 from latentlab.gate.policy import Policy, read_policy
 from latentlab.gate.provenance import find_profile, git, git_bytes, locked_inputs, read_lock
@@ -27,13 +34,15 @@ COMPARED = ("gate.yaml", "params.yaml", "profiles", "baselines")
 class Opponent:
     """The other side of a comparison.
 
-    `source` names it in reports. `commit` is the revision of its code and parameters, if known.
+    `source` names it in reports. `commit` is the revision of its code and parameters, if known, and
+    `examples` are its results per image, if it has any.
     """
 
     source: str
     policy: Policy
     baseline: Baseline
     commit: str | None
+    examples: Examples | None
 
 
 def find_opponent(project: Project, profile: str, against: str | None) -> Opponent:
@@ -48,15 +57,16 @@ def find_opponent(project: Project, profile: str, against: str | None) -> Oppone
         baseline = read_baseline(path)
         source = path.relative_to(project.root).as_posix()
         commit = _commit_of(baseline) or _commit_of_file(project.root, source)
-        return Opponent(source, read_policy(project, profile), baseline, commit)
+        policy, examples = read_policy(project, profile), baseline_examples(baseline, path)
+        return Opponent(source, policy, baseline, commit, examples)
     if against.startswith((RUN, MODEL)):
-        baseline = _logged_baseline(project, profile, against)
-        return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
+        return _logged_opponent(project, profile, against)
     # first a revision: a change must not replace one by a file with its name
     commit = git(project.root, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}")
     if commit is None and Path(against).is_file():
         baseline = read_baseline(Path(against))
-        return Opponent(against, read_policy(project, profile), baseline, _commit_of(baseline))
+        policy, examples = read_policy(project, profile), baseline_examples(baseline, Path(against))
+        return Opponent(against, policy, baseline, _commit_of(baseline), examples)
     if commit is None:
         raise ParamsError(
             f"--against {against}: not a Git revision, a file, run:<id> or models:/<name>@<alias>"
@@ -65,7 +75,9 @@ def find_opponent(project: Project, profile: str, against: str | None) -> Oppone
         profile = find_profile(earlier)
         path = baseline_path(earlier.root, profile)
         policy, baseline = read_policy(earlier, profile), read_baseline(path)
-    return Opponent(f"{against}:baselines/{profile}.json", policy, baseline, commit.strip())
+        examples = baseline_examples(baseline, path)
+    source = f"{against}:baselines/{profile}.json"
+    return Opponent(source, policy, baseline, commit.strip(), examples)
 
 
 def find_differences(
@@ -109,8 +121,8 @@ def _commit_of_file(root: Path, name: str) -> str | None:
     return (git(root, "log", "-1", "--format=%H", "--", name) or "").strip() or None
 
 
-def _logged_baseline(project: Project, profile: str, address: str) -> Baseline:
-    """Return the run in MLflow as a baseline of one run."""
+def _logged_opponent(project: Project, profile: str, address: str) -> Opponent:
+    """Return the run in MLflow as a baseline of one run, with its results per image."""
     logged = find_results(project, address)
     seed = logged.tags.get("seed", "")
     run = AcceptedRun(
@@ -126,7 +138,9 @@ def _logged_baseline(project: Project, profile: str, address: str) -> Baseline:
         metrics={name: value for name, value in logged.metrics.items() if is_number(value)},
     )
     dataset = logged.tags.get("dataset", "")
-    return Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run])
+    baseline = Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run])
+    policy = read_policy(project, profile)
+    return Opponent(address, policy, baseline, _commit_of(baseline), logged.examples)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from latentlab.common.errors import ParamsError
-from latentlab.common.files import write_json
+from latentlab.common.files import sha256_of, write_json
+from latentlab.evaluation.examples import EXAMPLES, Examples, read_examples
 from latentlab.gate.noise import Noise
 from latentlab.gate.outputs import parse_json
 from latentlab.params.fields import Flag, Integer, Real, Section
@@ -40,12 +41,17 @@ class AcceptedRun(Section):
 
 
 class Baseline(Section):
-    """The accepted runs of a profile, and when and why they were accepted."""
+    """The accepted runs of a profile, and when and why they were accepted.
+
+    `examples` is the SHA-256 of the results per image of one of the runs, in the file next to the
+    baseline that `examples_path` names.
+    """
 
     dataset: str
     profile: str
     accepted: str | None
     reason: str | None
+    examples: str | None = None
     runs: Annotated[list[AcceptedRun], Field(min_length=1)]
 
     def noise(self, metric: str) -> Noise | None:
@@ -62,6 +68,27 @@ class Baseline(Section):
 def baseline_path(root: Path, profile: str) -> Path:
     """Return the file of the baseline of a profile."""
     return root / "baselines" / f"{profile}.json"
+
+
+def examples_path(path: Path) -> Path:
+    """Return the file with the results per image that belongs to a baseline."""
+    return path.with_suffix(f".{EXAMPLES}")
+
+
+def baseline_examples(baseline: Baseline, path: Path) -> Examples | None:
+    """Return the results per image of a baseline in `path`; None if it has none.
+
+    Raises ParamsError if the file is missing or is not the accepted one.
+    """
+    if baseline.examples is None:
+        return None
+    source = examples_path(path)
+    if not source.is_file() or sha256_of(source) != baseline.examples:
+        raise ParamsError(
+            f"{source} is missing or not the file that was accepted; restore it with "
+            f"`git checkout -- {source}`, or {NEW_BASELINE}"
+        )
+    return read_examples(source)
 
 
 def read_baseline(path: Path) -> Baseline:

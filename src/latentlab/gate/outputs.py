@@ -8,6 +8,7 @@ from typing import Any
 
 from latentlab.common.errors import ParamsError
 from latentlab.common.project import FOREACH_STAGES, Project
+from latentlab.evaluation.examples import EXAMPLES
 from latentlab.params.fields import flatten
 from latentlab.params.yaml_io import read_plain
 
@@ -36,6 +37,11 @@ def read_metrics(project: Project, dataset: str, partial: bool = False) -> dict[
         stage = folder.relative_to(project.root / "outputs").as_posix()
         values |= flatten(_read_mapping(source), f"{stage}/", "/")
     return values
+
+
+def output_examples(project: Project) -> Path:
+    """Return the file with the results per test image; it need not exist."""
+    return project.outputs("evaluate") / EXAMPLES
 
 
 def read_dataset(project: Project) -> dict[str, Any]:

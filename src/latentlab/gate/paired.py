@@ -2,72 +2,90 @@
 
 Differences per image cancel how difficult the images are, so this detects much smaller changes than
 a comparison of two means. It measures sampling noise (other test images), not seed noise (another
-training): a significant result says that these two models differ, not that the change of the
-program caused it.
+training). Two models with the same weights can differ only by how they are used, so then the test
+decides; otherwise a significant result says that the models differ, but not why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-RESAMPLES = 10_000
-VALUES_AT_ONCE = 10_000_000
-"""Drawn values that are held in memory at the same time: 80 MB."""
+from latentlab.evaluation.examples import Examples
+from latentlab.gate.policy import Policy
+
+RESAMPLES = 5_000
 
 
 @dataclass(frozen=True)
 class PairedChange:
     """The mean change per image, positive if it became worse, and its sampling noise.
 
-    `noise` is the change that other images exceed with the level of the test if nothing changed.
-    `p_value` is the probability of at least this change if nothing changed; with `resamples`
-    resamples it is never smaller than 1 / (resamples + 1).
+    `before` and `after` are the means of both sides. `noise` is the change that other images exceed
+    with the level of the test if nothing changed. `p_value` is the probability of at least this
+    change if nothing changed; with R resamples it is never smaller than 1 / (R + 1).
     """
 
+    before: float
+    after: float
     change: float
     noise: float
     p_value: float
     n: int
+    same_weights: bool
 
 
-def compare_pairs(
-    before: Sequence[float],
-    after: Sequence[float],
-    direction: Literal["lower", "higher"],
-    level: float,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> PairedChange:
-    """Test whether results per image became worse, with a bootstrap of their differences.
-
-    `before` and `after` have one value per image, in the same order. `direction` is the better one,
-    and `level` the probability of a false alarm. The means of resampled differences, centered at
-    zero, are their distribution without a change (Efron and Tibshirani 1993, section 16.4). Raises
-    ValueError for different numbers of values, fewer than two, or values that are not finite.
-    """
-    first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
-        raise ValueError(
-            f"at least two pairs are needed, but shapes are {first.shape}, {second.shape}"
+def compare_examples(
+    before: Examples, after: Examples, policy: Policy, level: float
+) -> dict[str, PairedChange]:
+    """Compare results per image by metric; return nothing if the images are not the same."""
+    if before.images != after.images:
+        return {}
+    worse = {}
+    for metric in before.values.keys() & after.values.keys():
+        if rule := policy.rule_of(metric):
+            sign = 1 if rule.direction == "lower" else -1
+            first, second = (side.values[metric].astype(np.float64) for side in (before, after))
+            worse[metric] = sign * (second - first)
+    return {
+        metric: PairedChange(
+            float(before.values[metric].mean(dtype=np.float64)),
+            float(after.values[metric].mean(dtype=np.float64)),
+            *test,
+            n=len(worse[metric]),
+            same_weights=before.weights[metric] == after.weights[metric],
         )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("all values must be finite numbers")
-    worse = second - first if direction == "lower" else first - second
-    change = float(worse.mean())
-    means = _resampled_means(worse - change, resamples, np.random.default_rng(seed))
-    # the tolerance of rounding: without any difference, all means are zero up to rounding
-    exceeding = int((means >= change - 1e-12 * np.abs(worse).max()).sum())
-    noise = float(np.quantile(means, 1 - level))
-    return PairedChange(change, noise, (1 + exceeding) / (1 + resamples), len(worse))
+        for metric, test in bootstrap(worse, level).items()
+    }
+
+
+def bootstrap(
+    worse: Mapping[str, np.ndarray], level: float, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, float, float]]:
+    """Return the mean change, its noise and its p-value for changes per image [N] by metric.
+
+    `level` is the probability of a false alarm. The means of resampled changes, centered at zero,
+    are their distribution without a change (Efron and Tibshirani 1993, section 16.4). All metrics
+    use the same resamples. Raises ValueError for fewer than two images, different numbers of them,
+    or values that are not finite.
+    """
+    names = sorted(name for name in worse if worse[name].any())
+    unchanged = dict.fromkeys(worse, (0.0, 0.0, 1.0))
+    if not names:
+        return unchanged
+    changes = np.stack([worse[name] for name in names], 1)
+    if len(changes) < 2 or not np.isfinite(changes).all():
+        raise ValueError("at least two pairs of finite numbers are needed")
+    means = changes.mean(0)
+    resampled = _resampled_means(changes - means, resamples, np.random.default_rng(seed))
+    noise = np.quantile(resampled, 1 - level, axis=0)
+    p_values = (1 + (resampled >= means).sum(0)) / (1 + resamples)
+    tested = zip(means.tolist(), noise.tolist(), p_values.tolist(), strict=True)
+    return unchanged | dict(zip(names, tested, strict=True))
 
 
 def _resampled_means(values: np.ndarray, resamples: int, random: np.random.Generator) -> np.ndarray:
-    """Return the means of resamples with replacement."""
-    rows = max(1, VALUES_AT_ONCE // len(values))
-    means = [
-        values[random.integers(0, len(values), (min(rows, resamples - start), len(values)))].mean(1)
-        for start in range(0, resamples, rows)
-    ]
-    return np.concatenate(means)
+    """Return the means [R, M] of resamples of the rows of values [N, M] with replacement."""
+    n = len(values)
+    counts = (np.bincount(random.integers(n, size=n), minlength=n) for _ in range(resamples))
+    return np.stack([each @ values for each in counts]) / n

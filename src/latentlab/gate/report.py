@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -115,6 +115,13 @@ def describe_change(each: Comparison) -> str:
     """Return one line on a metric that changed by more than is allowed."""
     direction = "worse" if each.change > 0 else "better"
     note = " (informational)" if each.rule.informational else ""
+    if each.noise_source == "images":
+        note += "; the weights are the same, so seeds cannot explain it"
+    elif each.images:
+        note += (
+            f"; on the same {each.images.n:,} images it changed by {each.images.change:+.2g} from "
+            f"the accepted run, and other images cause {each.images.noise:.2g}"
+        )
     if each.explained is not None:
         note += f"; {each.rule.control} explains {each.explained:+.2g} of {each.change:+.2g}"
     return (
@@ -134,7 +141,7 @@ def _cells(each: Comparison) -> tuple[str, ...]:
         f"{each.value:.5g}",
         f"{each.change:+.2g}",
         f"{each.allowed:.2g}",
-        "unknown" if each.noise is None else f"{each.noise:.2g}",
+        "unknown" if each.noise is None else f"{each.noise:.2g} ({each.noise_source})",
         "unknown" if each.confidence is None else f"{math.floor(each.confidence * 1000) / 10:.1f}%",
     )
 
@@ -177,7 +184,8 @@ def _tree(each: Comparison) -> dict[str, Any]:
         "change": each.change,
         "allowed": each.allowed,
         "noise": each.noise,
-        "noise_source": "seeds" if each.noise is not None else "unknown",
+        "noise_source": each.noise_source,
         "confidence": each.confidence,
         "explained": each.explained,
+        "images": asdict(each.images) if each.images else None,
     }

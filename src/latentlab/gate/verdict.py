@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from latentlab.common.errors import ParamsError
+from latentlab.evaluation.examples import Examples
 from latentlab.gate.baseline import Baseline
 from latentlab.gate.noise import MIN_RUNS, Noise, level_per_metric
 from latentlab.gate.outputs import is_number
+from latentlab.gate.paired import PairedChange, compare_examples
 from latentlab.gate.policy import Policy, Rule, check_rules, suggestion
 
 Status = Literal["worse", "better", "same"]
@@ -22,6 +24,9 @@ class Comparison:
     to know it; then `confidence` is None too, and the tolerance of the policy is used instead.
     `confidence` is the probability that seeds alone cause a smaller change in this direction.
     `explained` is the part of the change that the control of the metric explains, if it has one.
+    `images` compares both sides on the same images, if they have results per image. If it says
+    that the weights are the same, seeds cause no change, and `accepted`, `change`, `noise` and
+    `confidence` are those of this comparison.
     """
 
     metric: str
@@ -33,6 +38,14 @@ class Comparison:
     allowed: float
     confidence: float | None
     explained: float | None = None
+    images: PairedChange | None = None
+
+    @property
+    def noise_source(self) -> Literal["seeds", "images", "unknown"]:
+        """What the noise is measured over."""
+        if self.images and self.images.same_weights:
+            return "images"
+        return "unknown" if self.noise is None else "seeds"
 
     @property
     def status(self) -> Status:
@@ -88,8 +101,16 @@ class Verdict:
         return f"passed: {len(self.comparisons)} metrics" + (f", {better} better" if better else "")
 
 
-def compare(policy: Policy, baseline: Baseline, values: dict[str, Any], where: str) -> Verdict:
+def compare(
+    policy: Policy,
+    baseline: Baseline,
+    values: dict[str, Any],
+    where: str,
+    examples: tuple[Examples, Examples] | None = None,
+) -> Verdict:
     """Compare metrics with a baseline; `where` names the baseline in messages.
+
+    `examples` are the results per image of the baseline and of the outputs, if both have them.
 
     Raises ParamsError, with all problems, if a rule matches no metric, if a required metric is
     missing or is not a finite number, if a value is impossible, or if there is nothing to compare.
@@ -114,9 +135,10 @@ def compare(policy: Policy, baseline: Baseline, values: dict[str, Any], where: s
         )
     failing = sum(not rule.informational for rule, _ in compared.values())
     level = level_per_metric(policy.false_alarms, failing)
+    images = compare_examples(*examples, policy, level) if examples else {}
     comparisons = [
         replace(
-            compare_metric(metric, rule, accepted, values[metric], level),
+            compare_metric(metric, rule, accepted, values[metric], level, images.get(metric)),
             explained=_explained(rule, accepted, baseline, values),
         )
         for metric, (rule, accepted) in compared.items()
@@ -135,18 +157,31 @@ def compare(policy: Policy, baseline: Baseline, values: dict[str, Any], where: s
 
 
 def compare_metric(
-    metric: str, rule: Rule, accepted: Noise, value: float, level: float
+    metric: str,
+    rule: Rule,
+    accepted: Noise,
+    value: float,
+    level: float,
+    images: PairedChange | None = None,
 ) -> Comparison:
-    """Compare one metric with its accepted runs, at a level of false alarms."""
-    worse = value - accepted.mean if rule.direction == "lower" else accepted.mean - value
-    if accepted.known:
-        noise = accepted.limit(level)
-        allowed = max(rule.smallest_effect, noise)
-        confidence = accepted.confidence(abs(worse))
-        return Comparison(metric, rule, accepted, value, worse, noise, allowed, confidence)
-    relative = rule.relative_tolerance * abs(accepted.mean)
-    allowed = max(rule.smallest_effect, rule.tolerance, relative)
-    return Comparison(metric, rule, accepted, value, worse, None, allowed, None)
+    """Compare one metric with its accepted runs, at a level of false alarms.
+
+    `images` decides if the weights are the same and its means are those of the metric.
+    """
+    if images and not math.isclose(images.after, value, rel_tol=1e-4, abs_tol=1e-9):
+        images = None
+    change = value - accepted.mean if rule.direction == "lower" else accepted.mean - value
+    noise = confidence = None
+    fallback = max(rule.tolerance, rule.relative_tolerance * abs(accepted.mean))
+    if images and images.same_weights:
+        accepted, change, noise = Noise(images.before, 0.0, 1), images.change, images.noise
+        confidence = 1 - images.p_value
+    elif accepted.known:
+        noise, confidence = accepted.limit(level), accepted.confidence(abs(change))
+    allowed = max(rule.smallest_effect, fallback if noise is None else noise)
+    return Comparison(
+        metric, rule, accepted, value, change, noise, allowed, confidence, images=images
+    )
 
 
 def check_values(ruled: dict[str, Rule], values: dict[str, Any]) -> list[str]:

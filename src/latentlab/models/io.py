@@ -111,6 +111,11 @@ def load_model(model_class: type[Model], folder: Path) -> Model:
     return model.eval()
 
 
+def weights_checksum(folder: Path) -> str:
+    """Return the SHA-256 of the weights of a saved model."""
+    return str(read_json(folder / DESCRIPTION)["sha256"])
+
+
 def _corrupt(folder: Path, error: Exception) -> EnvironmentProblem:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return EnvironmentProblem(

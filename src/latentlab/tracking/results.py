@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import read_json
 from latentlab.common.project import Project
+from latentlab.evaluation.examples import EXAMPLES, Examples, read_examples
 from latentlab.params.fields import flatten
 from latentlab.tracking.store import brief, check_server, open_client, store_uri
 
@@ -22,10 +23,11 @@ RUN, MODEL = "run:", "models:/"
 
 @dataclass(frozen=True)
 class LoggedResults:
-    """The metrics of a run, named `<stage>/<split>/<metric>`, and its tags."""
+    """The metrics of a run, named `<stage>/<split>/<metric>`, its tags, and results per image."""
 
     metrics: dict[str, Any]
     tags: dict[str, str]
+    examples: Examples | None
 
 
 def find_results(project: Project, address: str) -> LoggedResults:
@@ -47,11 +49,15 @@ def find_results(project: Project, address: str) -> LoggedResults:
         tags = client.get_run(run_id).data.tags
         with tempfile.TemporaryDirectory() as folder:
             metrics = read_json(Path(client.download_artifacts(run_id, "metrics.json", folder)))
+            examples = None
+            if any(file.path == EXAMPLES for file in client.list_artifacts(run_id)):
+                examples = read_examples(Path(client.download_artifacts(run_id, EXAMPLES, folder)))
     except (MlflowException, OSError) as error:
         raise ParamsError(
             f"{address} has no metrics in {store_uri(project)}: {brief(error)}"
         ) from None
-    return LoggedResults(flatten(metrics, f"{tags.get('stage', '')}/", "/"), tags)
+    named = flatten(metrics, f"{tags.get('stage', '')}/", "/")
+    return LoggedResults(named, tags, examples)
 
 
 def _evaluating_run(client: MlflowClient, address: str) -> str:

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.reconstruction import Restore, restoration_metrics, robustness
+from latentlab.evaluation.reconstruction import (
+    Restoration,
+    Restore,
+    restoration_metrics,
+    restore_images,
+    robustness,
+)
 from latentlab.evaluation.wiener import LinearFilters
 from latentlab.models.denoiser import Denoiser
 from latentlab.params.schema import EvaluateParams
@@ -62,15 +68,18 @@ def evaluate_robustness(
 
 def evaluate_denoisers(
     stage: StageContext, denoisers: dict[str, Denoiser], filters: LinearFilters, test: ImageSet
-) -> dict[str, Metrics]:
-    """Return the metrics of each denoiser on test images corrupted like its training images."""
-    metrics = {}
+) -> dict[str, Restoration]:
+    """Return the errors of each denoiser on test images corrupted like its training images.
+
+    The metrics include that of the optimal linear filter, where there is one.
+    """
+    results = {}
     for name, denoiser in denoisers.items():
-        metrics[name] = restoration_metrics(denoiser, test, denoiser.corruption, stage.seed)
+        results[name] = restore_images(denoiser, test, denoiser.corruption, stage.seed)
         if (linear := filters.of(denoiser.corruption)) is not None:
             of_linear = restoration_metrics(linear, test, denoiser.corruption, stage.seed)
-            metrics[name]["wiener_mse"] = of_linear["mse"]
-    return metrics
+            results[name].metrics["wiener_mse"] = of_linear["mse"]
+    return results
 
 
 def _identity(images: Tensor) -> Tensor:

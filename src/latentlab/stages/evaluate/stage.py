@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,17 +20,18 @@ from latentlab.evaluation.classification import (
     confusion_counts,
     confusion_rows,
 )
+from latentlab.evaluation.examples import EXAMPLES, Examples, digest_images
 from latentlab.evaluation.features import extract_features
 from latentlab.evaluation.latent.projection import tsne_embeddings
 from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
-from latentlab.evaluation.reconstruction import reconstruction_metrics
+from latentlab.evaluation.reconstruction import error_metrics, squared_errors
 from latentlab.evaluation.wiener import LinearFilters
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
 from latentlab.models.inference import apply_in_batches, in_batches
-from latentlab.models.io import load_model
+from latentlab.models.io import load_model, weights_checksum
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.pipeline.context import StageContext
@@ -58,32 +60,39 @@ class Models:
 
 
 def run(stage: StageContext) -> None:
-    """Write `metrics.json`, the tables of confusion and robustness, and all plots."""
+    """Write `metrics.json`, results per image, tables of confusion and robustness, and plots."""
     info = stage.load_info()
     stage.name_run(info.name)
     stage.run.log_params({"evaluate": stage.params.evaluate.tree()})
+    test = stage.load_split("test")
     metrics: dict[str, dict[str, Any]] = {}
+    per_image: dict[str, Tensor] = {}
     with (
         progress_bar(stage.name, PARTS, "parts") as bar,
         draw_in_background(),
         background_process() as executor,
     ):
-        for part in _evaluate(stage, info, stage.load_split("test"), executor):
+        for part in _evaluate(stage, info, test, executor, per_image):
             for model, values in part.items():
                 metrics[model] = metrics.get(model, {}) | values
             bar.advance(1)
+    _write_examples(stage, per_image, test)
     stage.write_metrics({"test": metrics})
 
 
 def _evaluate(
-    stage: StageContext, info: DatasetInfo, test: ImageSet, executor: Executor
+    stage: StageContext,
+    info: DatasetInfo,
+    test: ImageSet,
+    executor: Executor,
+    per_image: dict[str, Tensor],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the metrics of each of PARTS parts, by model.
+    """Yield the metrics of each of PARTS parts, by model; add results per image [N] by metric.
 
     t-SNE runs in the process of `executor` in the meantime, and plots are drawn in another one.
     """
     models, settings = _load_models(stage), stage.params.evaluate
-    _log_models(stage)
+    stage.run.log_evaluated_models(_model_folders(stage))
     probes = _encode_probes(stage, models, info, test)
     embeddings = {
         name: executor.submit(tsne_embeddings, probe.codes, settings.tsne_perplexity, stage.seed)
@@ -92,15 +101,20 @@ def _evaluate(
 
     # reconstruction and likelihood
     _plot_reconstructions(stage, models, test)
+    per_image["autoencoder/mse"] = squared_errors(models.autoencoder, test)
+    per_image["vae/mse"] = squared_errors(models.vae, test)
     yield {
-        "autoencoder": reconstruction_metrics(models.autoencoder, test),
-        "vae": reconstruction_metrics(models.vae, test) | _vae_bounds(stage, models.vae, test),
+        "autoencoder": error_metrics(per_image["autoencoder/mse"]),
+        "vae": error_metrics(per_image["vae/mse"]) | _vae_bounds(stage, models.vae, test),
     }
 
     # classification
     features = extract_features(models.reference, in_batches(test))
+    logits = apply_in_batches(models.classifier, in_batches(test))
+    per_image["classifier/accuracy"] = logits.argmax(1) == test.labels
+    per_image["reference/accuracy"] = torch.from_numpy(features.classes) == test.labels
     yield {
-        "classifier": _evaluate_classifier(stage, models.classifier, info, test),
+        "classifier": _evaluate_classifier(stage, logits, info, test),
         "reference": classification_metrics(test.labels.numpy(), features.classes),
     }
 
@@ -126,7 +140,9 @@ def _evaluate(
 
     # corruption; another seed than for the test images, whose noise the filters must not know
     filters = LinearFilters(stage.load_split("train"), stage.seed + 1)
-    yield {"denoise": evaluate_denoisers(stage, models.denoisers, filters, test)}
+    restored = evaluate_denoisers(stage, models.denoisers, filters, test)
+    per_image |= {f"denoise/{name}/mse": each.errors for name, each in restored.items()}
+    yield {"denoise": {name: each.metrics for name, each in restored.items()}}
     yield {
         "robustness": evaluate_robustness(
             stage, settings, models.autoencoder, models.denoisers, models.classifier, filters, test
@@ -149,8 +165,8 @@ def _load_models(stage: StageContext) -> Models:
     )
 
 
-def _log_models(stage: StageContext) -> None:
-    """Log the evaluated models under the beginnings of the names of their metrics."""
+def _model_folders(stage: StageContext) -> dict[str, Path]:
+    """Return the folders of the models by the beginnings of the names of their metrics."""
     folders = {
         "autoencoder": "train",
         "generators/autoencoder_kde": "train",
@@ -163,7 +179,27 @@ def _log_models(stage: StageContext) -> None:
     models = {prefix: stage.project.outputs(name) / "model" for prefix, name in folders.items()}
     for name in stage.params.denoise:
         models[f"denoise/{name}"] = stage.project.outputs("denoise") / "model" / name
-    stage.run.log_evaluated_models(models)
+    return models
+
+
+def _write_examples(stage: StageContext, per_image: dict[str, Tensor], test: ImageSet) -> None:
+    """Write results per image [N] by metric, and log them to MLflow."""
+    folders = _model_folders(stage)
+    examples = Examples(
+        {
+            f"{stage.name}/test/{metric}": (
+                values.float() if values.is_floating_point() else values
+            ).numpy()
+            for metric, values in per_image.items()
+        },
+        {
+            f"{stage.name}/test/{metric}": weights_checksum(folders[metric.rpartition("/")[0]])
+            for metric in per_image
+        },
+        digest_images(test.images.numpy(), test.labels.numpy()),
+    )
+    examples.write(stage.output / EXAMPLES)
+    stage.run.log_files(stage.output / EXAMPLES)
 
 
 def _vae_bounds(stage: StageContext, vae: Vae, test: ImageSet) -> dict[str, dict[str, float]]:
@@ -180,10 +216,9 @@ def _vae_bounds(stage: StageContext, vae: Vae, test: ImageSet) -> dict[str, dict
 
 
 def _evaluate_classifier(
-    stage: StageContext, classifier: Classifier, info: DatasetInfo, test: ImageSet
+    stage: StageContext, logits: Tensor, info: DatasetInfo, test: ImageSet
 ) -> dict[str, Any]:
-    """Return the metrics of the classifier; write its confusion table and plots."""
-    logits = apply_in_batches(classifier, in_batches(test))
+    """Return the metrics of the classifier from its logits [N, K]; write its tables and plots."""
     actual, predicted = test.labels.numpy(), logits.argmax(1).numpy()
     stage.write_table("confusion.csv", confusion_rows(actual, predicted, info.classes))
     counts = confusion_counts(actual, predicted, len(info.classes))
