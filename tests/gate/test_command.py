@@ -9,6 +9,7 @@ from gated import ACCURACY, MSE, POLICY, accepted_run, store_baseline, write_pol
 from latentlab.commands import gate
 from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.gate.baseline import baseline_path, read_baseline
+from latentlab.models.device import select_device
 
 
 def store_noisy_baseline(checkout):
@@ -201,7 +202,7 @@ class TestAcceptance:
         (run,) = self.accepted(gated).runs
         assert run.metrics == {"evaluate/epochs": 3, MSE: 0.05, ACCURACY: 0.95}
         assert (run.seed, run.device, set(run.packages)) == (
-            *(0, "auto"),
+            *(0, str(select_device("auto"))),
             {"latentlab", "numpy", "python", "torch"},
         )
         assert run.fingerprint

@@ -159,8 +159,11 @@ def accept(
         raise ParamsError(
             "the metrics were not accepted; run `dvc repro` first:\n  " + "\n  ".join(problems)
         )
+    from latentlab.models.device import select_device  # imports torch
+
     path = baseline_path(project.root, profile)
-    run = describe_run(project, params.tree(), values)
+    device = str(select_device(params.runtime.device))
+    run = describe_run(project, params.tree(), values).model_copy(update={"device": device})
     if run.fingerprint is None:
         raise ParamsError(f"{project.root / 'dvc.lock'} is missing; run `dvc repro` first")
     if options.stale_ok:

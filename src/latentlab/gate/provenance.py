@@ -51,7 +51,7 @@ def describe_run(project: Project, params: dict[str, Any], metrics: dict[str, An
     """Return the run in `outputs/` with its provenance; metrics that are no numbers are left out.
 
     `params` are the validated parameters. Processor and packages are those of this machine, on
-    which the metrics are accepted.
+    which the metrics are accepted; the device is the parameter, which may be `auto`.
     """
     commit = git(project.root, "rev-parse", "HEAD")
     changed = git(project.root, "status", "--porcelain", "--", "src", "params.yaml", "dvc.yaml")
