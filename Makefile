@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PROFILE ?=
+BRANCH ?= main
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,7 +13,7 @@ export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" 2>/dev/null && pwd || ec
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test test-all lint format gate ui bench results reference screenshots lock clean help
+.PHONY: env repro test test-all lint format gate ci ui bench results reference screenshots lock clean help
 
 env: $(READY)  ## build the environment (the other commands do this when necessary)
 
@@ -43,8 +44,14 @@ format: $(READY)  ## fix style and formatting
 	ruff check --fix .
 	ruff format .
 
-gate: $(READY)  ## compare the metrics with the accepted baseline
-	latentlab gate
+gate: $(READY)  ## compare the metrics with the accepted baseline; AGAINST=main takes that of a revision
+	latentlab gate $(if $(AGAINST),--against $(AGAINST)) $(if $(FORMAT),--format $(FORMAT))
+
+ci:  ## run what CI runs for a pull request; BRANCH=main is the branch to merge into
+	$(MAKE) lint
+	$(MAKE) test
+	$(MAKE) repro
+	base=$$(git merge-base $(BRANCH) HEAD) && $(MAKE) gate AGAINST="$$base"
 
 ui: $(READY)  ## open MLflow's UI and print the address of the runs
 	@latentlab ui
