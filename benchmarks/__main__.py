@@ -14,7 +14,9 @@ from latentlab.common.processes import available_cores
 
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow", "optuna")
-PARTS = ("throughput", "quality", "scaling", "tracking", "serving", "workers", "pruning")
+PARTS = ("throughput", "quality", "scaling", "tracking", "serving", "workers", "pruning", "gate")
+WITHOUT_DATA = {"serving", "gate"}
+"""Parts that do not use Fashion-MNIST."""
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
     results = read_json(RESULTS) if RESULTS.exists() and options.parts else {}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            if options.parts != ["serving"]:  # which needs no data
+            if not options.parts or set(options.parts) - WITHOUT_DATA:
                 prepare_data(Path(folder))
         except LatentlabError as error:
             raise SystemExit(str(error)) from None
@@ -67,13 +69,19 @@ def measure(part: str, folder: Path, rounds: int) -> dict[str, Any]:
         from . import serving
 
         return serving.measure()
+    if part == "gate":
+        from . import gate
+
+        return gate.measure()
     from . import search
 
     return search.measure_workers(folder) if part == "workers" else search.measure_pruning(folder)
 
 
 def rounded(value: Any) -> Any:
-    """Round a float to four significant digits; return anything else unchanged."""
+    """Round floats, also in a dictionary, to four significant digits."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 

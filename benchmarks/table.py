@@ -1,9 +1,10 @@
-"""Write docs/benchmarks.md from results.json."""
+"""Write docs/benchmarks.md from results.json, and the section of docs/explanation/gate.md."""
 
 from pathlib import Path
 
 from latentlab.common.files import read_json, write_text
 
+from .gate import write_section
 from .scaling import COUNTS
 from .search import EPOCHS, MIN_EPOCHS, REDUCTION_FACTOR, SEEDS, TRIALS
 
@@ -15,7 +16,8 @@ TEXT = """\
 
 `make bench` builds its own environment, runs all benchmarks, and writes `benchmarks/results.json`
 and this page. `benchmarks/run.sh scaling` repeats one part (throughput, quality, scaling, tracking,
-serving, workers, pruning). Seconds depend on the machine and its load; ratios are more portable.
+serving, workers, pruning, gate). Seconds depend on the machine and its load; ratios are more
+portable. `gate` is described in [the explanation of the gate](explanation/gate.md#what-it-detects).
 
 {machines}
 
@@ -159,6 +161,8 @@ TARGETS = {
     "mlflow_share": ("share of MLflow in the time of a training", "at most 3%"),
     "serve_p50_ms": ("latency of a request with one image, median in ms", ""),
     "serve_p99_ms": ("latency of a request with one image, 99th percentile in ms", ""),
+    "gate_false_alarms_of_20": ("unchanged pipelines of 20 that fail the gate", "at most 1"),
+    "gate_caught_of_15": ("regressions of 15 that the gate catches", "15"),
 }
 IMAGES = 60_000
 HARDWARE = ("cpu", "cores")
@@ -166,7 +170,7 @@ HARDWARE = ("cpu", "cores")
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page and the section."""
     results = read_json(RESULTS)
     reached = results["time_to_quality_reached_by_reference"]
     sections = {
@@ -182,6 +186,7 @@ def main() -> None:
         "serve_cores": results["machines"]["serving"]["cores"],
     }
     write_text(PAGE, TEXT.format_map(results | sections))
+    write_section()
 
 
 def pruning(results: dict) -> str:
@@ -218,6 +223,8 @@ def target_row(results: dict, name: str) -> str:
     if name not in results:
         return f"| {label} (`{name}`) | {NOT_MEASURED} | {target} |"
     value = f"{results[name]:.1%}" if "%" in target else f"{results[name]:.2f}"
+    if isinstance(results[name], int):  # a count
+        value = str(results[name])
     if name == "time_to_quality_ratio" and not results["time_to_quality_reached_by_reference"]:
         value = f"more than {value}"
     return f"| {label} (`{name}`) | {value} | {target} |"

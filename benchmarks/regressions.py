@@ -1,0 +1,204 @@
+"""Regressions that the gate should catch, as edits of the source code or of `params.yaml`.
+
+The list, and the metrics that each should make worse, were fixed before any result was known.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+AUTOENCODER = "evaluate/test/autoencoder/mse"
+CLASSIFIER = "evaluate/test/classifier/*"
+REFERENCE = "evaluate/test/reference/accuracy"
+VAE = "evaluate/test/vae/mse"
+ELBO = "evaluate/test/vae/*/elbo"
+VAE_SAMPLES = "evaluate/test/generators/vae/classifier_frechet_distance"
+GAN = "evaluate/test/generators/gan/*"
+DENOISERS = "evaluate/test/denoise/*/mse"
+
+TRAIN = "src/latentlab/stages/train.py"
+FETCH = "src/latentlab/stages/fetch.py"
+SETTINGS = """\
+    info, validation = stage.load_info(), stage.load_split("validation")
+    settings = resolved_params(stage.project, stage.params).train
+"""
+SPLITS = """\
+    splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
+"""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The replacement of a text that occurs exactly once in a file."""
+
+    file: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A mistake; `metrics` are patterns, as in `gate.yaml`, of the metrics it should make worse."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    metrics: tuple[str, ...]
+
+
+def apply_edits(edits: tuple[Edit, ...], root: Path) -> None:
+    """Apply edits to the files of a checkout.
+
+    Raises ValueError, before any file is written, unless each text is found exactly once.
+    """
+    texts: dict[Path, str] = {}
+    for edit in edits:
+        path = root / edit.file
+        text = texts.get(path) or path.read_text(encoding="utf-8")
+        if (count := text.count(edit.before)) != 1:
+            raise ValueError(f"{path} contains {count} times instead of once:\n{edit.before}")
+        texts[path] = text.replace(edit.before, edit.after)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def edits_digest(edits: tuple[Edit, ...]) -> str:
+    """Return a SHA-256 of edits."""
+    return hashlib.sha256(json.dumps([asdict(edit) for edit in edits]).encode()).hexdigest()
+
+
+def _added(file: str, after: str, lines: str) -> tuple[Edit]:
+    """Return an edit that adds lines after a text."""
+    return (Edit(file, after, after + lines),)
+
+
+def _setting(before: str, after: str) -> tuple[Edit]:
+    return (Edit("params.yaml", before, after),)
+
+
+def _train_setting(name: str, value: str) -> tuple[Edit]:
+    """Return an edit that changes a setting of `train` after `search` has chosen its value."""
+    change = f'    settings = settings.model_copy(update={{"{name}": {value}}})\n'
+    return _added(TRAIN, SETTINGS, change)
+
+
+REGRESSIONS = (
+    Regression(
+        "learning rate of `train` x 3",
+        _train_setting("learning_rate", "3 * settings.learning_rate"),
+        (AUTOENCODER,),
+    ),
+    Regression(
+        "learning rate of `train` x 10",
+        _train_setting("learning_rate", "10 * settings.learning_rate"),
+        (AUTOENCODER,),
+    ),
+    Regression(
+        "KL weight halved",
+        _setting("  beta: 1.0 ", "  beta: 0.5 "),
+        (ELBO, VAE_SAMPLES),
+    ),
+    Regression(
+        "5% of training labels shuffled",
+        _added(
+            FETCH,
+            SPLITS,
+            """\
+    labels = splits["train"][1]
+    rows = np.random.default_rng(stage.seed).permutation(len(labels))[: len(labels) // 20]
+    labels[rows] = labels[np.roll(rows, 1)]
+""",
+        ),
+        (CLASSIFIER, REFERENCE, GAN),
+    ),
+    Regression(
+        "first convolution of the autoencoder frozen",
+        _added(
+            TRAIN,
+            "    model = Autoencoder(Architecture.of(settings.model, info))\n",
+            "    model.encoder[0].requires_grad_(False)\n",
+        ),
+        (AUTOENCODER,),
+    ),
+    Regression(
+        "half the epochs of `train`",
+        _setting("  epochs: 18\n", "  epochs: 9\n"),
+        (AUTOENCODER,),
+    ),
+    Regression(
+        "no EMA of the GAN",
+        _setting("  ema_decay: 0.98 ", "  ema_decay: null "),
+        (GAN,),
+    ),
+    Regression(
+        "decoders crop one pixel",
+        (
+            Edit(
+                "src/latentlab/models/layers.py",
+                "            layers.append(Unstandardize(architecture.mean, architecture.std))\n"
+                "        super().__init__(*layers)\n",
+                "            layers.append(Unstandardize(architecture.mean, architecture.std))\n"
+                "        crop, pad = nn.ZeroPad2d((0, -1, 0, -1)), nn.ZeroPad2d((0, 1, 0, 1))\n"
+                "        super().__init__(*layers, crop, pad)\n",
+            ),
+        ),
+        (AUTOENCODER, VAE, ELBO, DENOISERS),
+    ),
+    Regression(
+        "dropout 0.3 in the autoencoder",
+        _setting("    dropout: 0.0  ", "    dropout: 0.3  "),
+        (AUTOENCODER,),
+    ),
+    Regression(  # of the VAE, because `search` chooses that of the autoencoder
+        "one latent dimension less in the VAE",
+        _setting("    hidden: 128\n    latent_dim: 8\n", "    hidden: 128\n    latent_dim: 7\n"),
+        (VAE, ELBO),
+    ),
+    Regression(
+        "weights rounded to 8 bits when a model is loaded",
+        _added(
+            "src/latentlab/models/io.py",
+            "        model.load_state_dict(load_file(folder / WEIGHTS))\n",
+            """\
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                step = weight.data.abs().max() / 127
+                weight.data = (weight.data / step).round() * step
+""",
+        ),
+        (AUTOENCODER, VAE, ELBO, DENOISERS, GAN),
+    ),
+    Regression(
+        "10% fewer training images",
+        _added(
+            FETCH,
+            SPLITS,
+            """\
+    splits["train"] = tuple(part[np.arange(len(part)) % 10 > 0] for part in splits["train"])
+""",
+        ),
+        (AUTOENCODER, VAE, ELBO, DENOISERS, CLASSIFIER, REFERENCE),
+    ),
+    Regression(
+        "denoisers trained without noise",
+        (
+            Edit(
+                "src/latentlab/models/denoiser.py",
+                "        random = None\n        if not self.training:\n",
+                "        random = None\n        if self.training:\n            return images\n"
+                "        if not self.training:\n",
+            ),
+        ),
+        (DENOISERS,),
+    ),
+    Regression(
+        "half as many steps of the GAN's generator",
+        _setting("  discriminator_steps: 1 ", "  discriminator_steps: 2 "),
+        (GAN,),
+    ),
+    Regression(
+        "learning rates never decrease, except in `train`",
+        _setting("  schedule: one_cycle  ", "  schedule: constant  "),
+        (VAE, ELBO, DENOISERS),
+    ),
+)
