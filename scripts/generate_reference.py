@@ -1,8 +1,8 @@
 """Write the pages in docs/reference about commands, exit codes, artifacts, metrics and datasets.
 
 `make reference` runs this script and `latentlab schema`, which writes the page about parameters.
-Commands, exit codes and datasets come from the code, artifacts from dvc.yaml. The sentences about artifacts
-and the rows about metrics are in scripts/reference.yaml; tests check that none is missing.
+Commands, exit codes and datasets come from the code, artifacts from dvc.yaml. The sentences about
+artifacts and the rows about metrics are in scripts/reference.yaml; tests check that none is missing.
 """
 
 import inspect
@@ -58,7 +58,7 @@ DATASETS_PAGE = """\
 # Datasets of torchvision
 
 The values of `data.name` for [datasets of torchvision](../how-to/torchvision-datasets.md). Official
-splits are kept; others are drawn from the training images. The names of required options are keys of
+splits are kept; others are drawn from the training images. Options are required, as keys of
 `data.options`.
 
 | name | official splits | options | license |

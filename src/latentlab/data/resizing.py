@@ -26,4 +26,6 @@ def fit_images(images: Tensor, size: int, fit: Fit) -> Tensor:
         shape = [max(1, round(size * side / max(height, width))) for side in (height, width)]
     images = functional.resize(images, shape, InterpolationMode.BICUBIC, antialias=True)
     top, left = ((size - side) // 2 for side in shape)
-    return functional.pad(images, [left, top, size - shape[1] - left, size - shape[0] - top])
+    borders = [left, top, size - shape[1] - left, size - shape[0] - top]
+    padded: Tensor = functional.pad(images, borders)
+    return padded

@@ -74,17 +74,19 @@ def read_torchvision(
     splits: Splits = {}
     digests = {}
     names: list[str] = []
+    depth = 0
     if entry.pickled:
         digests[_class(name).filename] = entry.pickled
     with _verified_root(name, entry, folder) as root:
         for split, arguments in entry.splits.items():
             dataset = _open(name, root, {**arguments, **options})
-            if not names:
+            if not depth:
                 names = _class_names(entry, dataset)
                 depth = _depth(dataset) if channels == "auto" else channels
             images, labels, digest = _decode(
                 f"{name} {split}", dataset, image_size, depth, fit, entry.transposed
             )
+            del dataset  # it may hold all its images, and the next one does too
             splits[split] = (images, labels)
             digests[f"{name} {split} ({len(labels)} images)"] = digest
     return (*_used_classes(name, names, splits), digests)

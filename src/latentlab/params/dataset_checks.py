@@ -21,8 +21,8 @@ def dataset_errors(data: DataParams) -> Errors:
         return {}
     entry = find_torchvision(data.name)
     if entry is None:
-        message = _unknown_class(data.name.removeprefix(PREFIX))
-        return {("data", "name"): f" = '{data.name}': {message}"}
+        unknown = _unknown_class(data.name.removeprefix(PREFIX))
+        return {("data", "name"): f" = '{data.name}': {unknown}"}
     errors: Errors = {}
     for option, allowed in entry.options.items():
         if option not in data.options:
