@@ -2,7 +2,8 @@
 
 `make reference` runs this script and `latentlab schema`, which writes the page about parameters.
 Commands, exit codes and datasets come from the code, artifacts from dvc.yaml. The sentences about
-artifacts and the rows about metrics are in scripts/reference.yaml; tests check that none is missing.
+artifacts and the rows about metrics are in scripts/reference.yaml; tests check that none is
+missing.
 """
 
 import inspect
