@@ -17,7 +17,8 @@ from latentlab.data.folders import digest_files, list_classes, read_folder, resi
 from latentlab.data.idx import read_idx
 from latentlab.data.resizing import Fit
 from latentlab.data.torchvision_catalog import find_torchvision
-from latentlab.data.torchvision_reader import download_torchvision, read_torchvision
+from latentlab.data.torchvision_download import download_torchvision
+from latentlab.data.torchvision_reader import read_torchvision
 
 MAX_IDX_BYTES = 1 << 31
 """Largest number of pixels that is accepted in one IDX file."""

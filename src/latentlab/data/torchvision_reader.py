@@ -1,59 +1,31 @@
-"""Download and decoding of the datasets of torchvision."""
+"""Decoding of the datasets of torchvision."""
 
 import hashlib
-import io
 import os
-import shutil
-import socket
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from latentlab.common.errors import DataError, EnvironmentProblem
+from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
 from latentlab.common.progress import progress_bar
 from latentlab.data.resizing import Fit, fit_images
 from latentlab.data.torchvision_catalog import PREFIX, TORCHVISION, TorchvisionDataset
+from latentlab.data.torchvision_download import Options, check_packages, torchvision_class
 
-TIMEOUT_SECONDS = 30
 IMAGES_PER_TASK = 64
 MAX_LISTED_FAILURES = 5
 
-Options = Mapping[str, Any]
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 """Images [N, C, S, S] and labels [N] of each split."""
-
-
-def download_torchvision(name: str, options: Options, target: Path) -> None:
-    """Let torchvision download and verify a dataset into the folder `target`, if it is missing.
-
-    The folder appears when the dataset is complete. Raises DataError if the download fails, and
-    EnvironmentProblem if it needs a package that is not installed.
-    """
-    from filelock import FileLock
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if target.is_dir():
-            return
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # torchvision takes a part for the whole
-        partial.mkdir()
-        try:
-            with _quiet_unless_terminal(), _timeout():
-                _download(name, options, partial)
-        except Exception as error:  # of any type, depending on the dataset
-            _explain_download(name, error, target)
-        partial.rename(target)
 
 
 def read_torchvision(
@@ -76,7 +48,7 @@ def read_torchvision(
     names: list[str] = []
     depth = 0
     if entry.pickled:
-        digests[_class(name).filename] = entry.pickled
+        digests[torchvision_class(name).filename] = entry.pickled
     with _verified_root(name, entry, folder) as root:
         for split, arguments in entry.splits.items():
             dataset = _open(name, root, {**arguments, **options})
@@ -92,45 +64,6 @@ def read_torchvision(
     return (*_used_classes(name, names, splits), digests)
 
 
-def _class(name: str) -> Any:
-    import torchvision.datasets
-
-    return getattr(torchvision.datasets, name.removeprefix(PREFIX))
-
-
-def _download(name: str, options: Options, folder: Path) -> None:
-    entry, dataset_class = TORCHVISION[name.removeprefix(PREFIX)], _class(name)
-    if entry.pickled:  # the constructor would unpickle it
-        from torchvision.datasets.utils import download_url
-
-        download_url(dataset_class.url, folder, dataset_class.filename, md5=dataset_class.tgz_md5)
-        return
-    for arguments in entry.splits.values():
-        dataset_class(folder, **arguments, **options, download=True)
-
-
-def _explain_download(name: str, error: Exception, target: Path) -> NoReturn:
-    from urllib.error import URLError
-
-    _check_packages(name, error)
-    if isinstance(error, OSError) and not isinstance(
-        error, URLError | ConnectionError | TimeoutError
-    ):
-        raise error  # of the disk
-    raise DataError(
-        f"{name}: the download by torchvision failed: {error}\nCheck the network connection. Or "
-        f"get the files from {TORCHVISION[name.removeprefix(PREFIX)].homepage} and arrange them "
-        f"in data/{name}/ as torchvision does, or set the environment variable LATENTLAB_DATA to "
-        f"the folder that contains {name}/."
-    ) from None
-
-
-def _check_packages(name: str, error: Exception) -> None:
-    """Raise EnvironmentProblem if the error is about an optional package."""
-    if isinstance(error, ImportError) or "pip install" in str(error):
-        raise EnvironmentProblem(f"{name} needs an optional package: {error}") from None
-
-
 @contextmanager
 def _verified_root(name: str, entry: TorchvisionDataset, folder: Path) -> Iterator[Path]:
     """Yield the folder that torchvision reads.
@@ -143,7 +76,7 @@ def _verified_root(name: str, entry: TorchvisionDataset, folder: Path) -> Iterat
         return
     from torchvision.datasets.utils import extract_archive
 
-    archive = folder / _class(name).filename
+    archive = folder / torchvision_class(name).filename
     if not archive.is_file():
         raise DataError(
             f"{name}: {archive} is missing. Its files are pickles, which are opened only from the "
@@ -163,9 +96,9 @@ def _verified_root(name: str, entry: TorchvisionDataset, folder: Path) -> Iterat
 def _open(name: str, root: Path, arguments: Options) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):  # about details of old file formats
-            return _class(name)(root, **arguments, download=False)
+            return torchvision_class(name)(root, **arguments, download=False)
     except Exception as error:  # readers of damaged files raise errors of any type
-        _check_packages(name, error)
+        check_packages(name, error)
         raise DataError(
             f"{name}: torchvision cannot read {root}: {error}\nPut the complete files there, or "
             "delete the folder to download them again."
@@ -254,19 +187,3 @@ def _used_classes(name: str, names: list[str], splits: Splits) -> tuple[tuple[st
         split: (images, np.searchsorted(used, labels)) for split, (images, labels) in splits.items()
     }
     return classes, renumbered
-
-
-def _quiet_unless_terminal() -> Any:
-    """Return a context in which torchvision's progress bars are hidden, unless on a terminal."""
-    return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
-
-
-@contextmanager
-def _timeout() -> Iterator[None]:
-    """Limit the time without data of a download, which torchvision does not do."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
