@@ -1,8 +1,9 @@
-"""Write the pages in docs/reference about commands, exit codes, artifacts and metrics.
+"""Write the pages in docs/reference about commands, exit codes, artifacts, metrics and datasets.
 
 `make reference` runs this script and `latentlab schema`, which writes the page about parameters.
-Commands and exit codes come from the code, artifacts from dvc.yaml. The sentences about artifacts
-and the rows about metrics are in scripts/reference.yaml; tests check that none is missing.
+Commands, exit codes and datasets come from the code, artifacts from dvc.yaml. The sentences about
+artifacts and the rows about metrics are in scripts/reference.yaml; tests check that none is
+missing.
 """
 
 import inspect
@@ -18,6 +19,7 @@ from ruamel.yaml import YAML
 from latentlab.cli import STAGES, cli
 from latentlab.common.errors import EXIT_CODES
 from latentlab.common.files import write_text
+from latentlab.data.torchvision_catalog import PREFIX, TORCHVISION, UNSUPPORTED
 from latentlab.pipeline.headlines import HEADLINES
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,26 @@ changes.
 ## Other files
 
 | path | contents |
+|---|---|
+{others}
+"""
+
+DATASETS_PAGE = """\
+# Datasets of torchvision
+
+The values of `data.name` for [datasets of torchvision](../how-to/torchvision-datasets.md). Official
+splits are kept; others are drawn from the training images. Options are required, as keys of
+`data.options`.
+
+| name | official splits | options | license |
+|---|---|---|---|
+{rows}
+
+Licenses are those that the sources state. Check them before you use or share images.
+
+## Classes that are not supported
+
+| reason | classes |
 |---|---|
 {others}
 """
@@ -128,6 +150,7 @@ def pages() -> dict[Path, str]:
         "exit-codes": exit_codes_page(),
         "artifacts": artifacts_page(),
         "metrics": metrics_page(),
+        "datasets": datasets_page(),
     }
     return {FOLDER / f"{name}.md": NOTICE + text for name, text in texts.items()}
 
@@ -191,6 +214,25 @@ def artifacts_page() -> str:
         lines.append("")
     others = [f"| `{path}` | {text} |" for path, text in TEXTS["other_files"].items()]
     return ARTIFACTS_PAGE.format(stages="\n".join(lines), others="\n".join(others))
+
+
+def datasets_page() -> str:
+    """Return the page about the datasets of torchvision."""
+    rows = []
+    for name, entry in TORCHVISION.items():
+        options = [
+            f"`{option}`: {', '.join(f'`{value}`' for value in allowed)}"
+            for option, allowed in entry.options.items()
+        ]
+        cells = (
+            f"[{PREFIX}{name}]({entry.homepage})",
+            ", ".join(entry.splits) if len(entry.splits) > 1 else "none",
+            "; ".join(options),
+            entry.license or "not stated",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    others = [f"| {reason} | {', '.join(names)} |" for reason, names in UNSUPPORTED.items()]
+    return DATASETS_PAGE.format(rows="\n".join(rows), others="\n".join(others))
 
 
 def declared_stages() -> dict[str, dict[str, Any]]:

@@ -48,6 +48,13 @@ def stage(epochs=3, seed=0, source="s", model="m"):
     return {"stages": {"train": {"deps": deps, "params": params}}}
 
 
+def test_the_profile_of_a_dataset_of_torchvision_can_be_a_file_name(checkout):
+    text = checkout.params.read_text()
+    checkout.params.write_text(text.replace("name: digits", "name: torchvision/SVHN", 1))
+
+    assert find_profile(checkout) == "torchvision-SVHN"
+
+
 def test_the_fingerprint_depends_on_everything_but_the_seed(tmp_path):
     def fingerprint(data="d", **changes):
         write_json(tmp_path / "dvc.lock", stage(**changes))

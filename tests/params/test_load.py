@@ -68,6 +68,34 @@ class TestValues:
         for name, changes in cases.items():
             message(f"params/value: {name}", errors(changes))
 
+    def test_datasets_of_torchvision(self, errors, message):
+        cases = {
+            "unknown class": {"data.name": "torchvision/CIFAR11"},
+            "another task": {"data.name": "torchvision/CocoDetection"},
+            "built-in dataset": {"data.name": "torchvision/FashionMNIST"},
+            "two slashes": {"data.name": "torchvision/datasets/SVHN"},
+            "missing option": {"data.name": "torchvision/EMNIST"},
+            "unknown option": {
+                "data.name": "torchvision/EMNIST",
+                "data.options": {"split": "letters", "spilt": "digits"},
+            },
+            "value of an option": {
+                "data.name": "torchvision/EMNIST",
+                "data.options": {"split": "letter"},
+            },
+            "number of an option": {
+                "data.name": "torchvision/DTD",
+                "data.options": {"partition": 11},
+            },
+            "dataset without options": {
+                "data.name": "torchvision/SVHN",
+                "data.options": {"split": "extra"},
+            },
+            "options of another dataset": {"data.options": {"split": "letters"}},
+        }
+        for name, changes in cases.items():
+            message(f"params/torchvision: {name}", errors(changes))
+
     def test_values_are_not_converted_to_the_right_type(self, errors):
         """`true` is not 1, and a quoted number is not a number."""
         for path, value in {

@@ -16,7 +16,7 @@ from latentlab.common.project import Project
 from latentlab.params.load import load_params, validate_params
 from latentlab.params.yaml_io import read_yaml
 
-REPLACED = ("space", "objectives")
+REPLACED = ("space", "objectives", "options")
 """Mappings that are replaced as a whole, because their entries belong together."""
 
 USER_ENTRIES = ("compare.", "denoise.")

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,10 @@ from latentlab.data.catalog import KNOWN, KnownDataset
 from latentlab.data.download import download
 from latentlab.data.folders import digest_files, list_classes, read_folder, resize_images
 from latentlab.data.idx import read_idx
+from latentlab.data.resizing import Fit
+from latentlab.data.torchvision_catalog import find_torchvision
+from latentlab.data.torchvision_download import download_torchvision
+from latentlab.data.torchvision_reader import read_torchvision
 
 MAX_IDX_BYTES = 1 << 31
 """Largest number of pixels that is accepted in one IDX file."""
@@ -29,31 +34,42 @@ class RawDataset:
 
 
 def read_dataset(
-    name: str, image_size: int, channels: int | Literal["auto"], data_folder: Path
+    name: str,
+    image_size: int,
+    channels: int | Literal["auto"],
+    data_folder: Path,
+    fit: Fit = "crop",
+    options: Mapping[str, str | int] | None = None,
 ) -> RawDataset:
     """Locate, verify and decode the dataset `name`.
 
-    A dataset of the catalog is searched in `data_folder/name`, `$LATENTLAB_DATA/name` and the
-    per-user cache, and otherwise downloaded. An image folder must be in `data_folder`. Raises
-    DataError if the dataset is not found, or if a file is damaged or not the official one.
+    A dataset of the catalog or of torchvision is searched in `data_folder/name`,
+    `$LATENTLAB_DATA/name` and the per-user cache, and otherwise downloaded. An image folder must be
+    in `data_folder`. `options` are arguments of a dataset of torchvision. Raises DataError if the
+    dataset is not found, or if a file is damaged or not the official one.
     """
-    folder = locate(name, data_folder)
+    folder = locate(name, data_folder, options)
     if name in KNOWN:
         return _read_known(name, KNOWN[name], folder, image_size, channels)
+    if find_torchvision(name):
+        return RawDataset(*read_torchvision(name, folder, options or {}, image_size, channels, fit))
     classes = list_classes(folder)
-    images, labels = read_folder(classes, image_size, channels)
+    images, labels = read_folder(classes, image_size, channels, fit)
     files = [file for members in classes.values() for file in members]
     return RawDataset(tuple(classes), {"train": (images, labels)}, digest_files(folder, files))
 
 
-def locate(name: str, data_folder: Path) -> Path:
+def locate(name: str, data_folder: Path, options: Mapping[str, str | int] | None = None) -> Path:
     """Return the folder of the dataset, after downloading it to the per-user cache if necessary."""
     if (folder := find_local(name, data_folder)) is not None:
         return folder
     import platformdirs
 
     cache = Path(platformdirs.user_cache_dir("latentlab")) / name
-    download(name, KNOWN[name], cache)
+    if find_torchvision(name):
+        download_torchvision(name, options or {}, cache)
+    else:
+        download(name, KNOWN[name], cache)
     return cache
 
 
@@ -63,12 +79,14 @@ def find_local(name: str, data_folder: Path) -> Path | None:
     Raises DataError if the dataset is neither found nor available for download.
     """
     candidates = [data_folder / name]
+    from_torchvision = find_torchvision(name) is not None
     shared = os.environ.get("LATENTLAB_DATA")  # if empty, it would mean the working directory
     if shared:
         candidates.append(Path(shared) / name)
     for folder in candidates:
         if folder.is_dir():
-            if name not in KNOWN and folder.parent != data_folder:
+            own = name not in KNOWN and not from_torchvision
+            if own and folder.parent != data_folder:
                 raise DataError(
                     f"data.name = '{name}': {folder} contains your own images, and DVC does not "
                     f"notice changes there. Move them to {candidates[0]} and run `dvc add data`."
@@ -79,6 +97,8 @@ def find_local(name: str, data_folder: Path) -> Path | None:
             f"LATENTLAB_DATA = '{shared}' is not a folder. Set it to an existing folder, or unset "
             "it."
         )
+    if from_torchvision:
+        return None
     if name not in KNOWN:
         raise _not_found(name, candidates)
     if not KNOWN[name].mirrors:

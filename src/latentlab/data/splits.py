@@ -21,16 +21,19 @@ def make_splits(
 ) -> dict[str, Split]:
     """Return the splits "train", "validation" and "test"; each image is in exactly one of them.
 
-    The test split is the official one, or `test_fraction` of all images if there is none. The
-    validation split is `validation_fraction` of the other images. Raises DataError if there are too
-    few images.
+    Official splits are kept. Otherwise, the test split is `test_fraction` of the training images,
+    and the validation split `validation_fraction` of the remaining ones. Raises DataError if there
+    are too few images.
     """
     train = raw.splits["train"]
     if "test" in raw.splits:
         test = raw.splits["test"]
     else:
         train, test = _hold_out(train, test_fraction, seed, raw.classes)
-    train, validation = _hold_out(train, validation_fraction, seed, raw.classes)
+    if "validation" in raw.splits:
+        validation = raw.splits["validation"]
+    else:
+        train, validation = _hold_out(train, validation_fraction, seed, raw.classes)
     return {"train": train, "validation": validation, "test": test}
 
 

@@ -23,15 +23,16 @@ def find_profile(project: Project) -> str:
 
     This is the profile of the dataset from which `params.yaml` differs in the fewest values. All
     profiles of a dataset are merged after the one with the name of the dataset. A dataset without a
-    profile has its own name as its profile.
+    profile has its own name as its profile; `/` becomes `-`, because profiles name files.
     """
     settings = flatten(read_plain(project.params))
     dataset = settings.get("data.name")
     if not isinstance(dataset, str):
         raise ParamsError(f"{project.params}: data.name is missing")
+    own = dataset.replace("/", "-")
     files = sorted(project.profiles.glob("*.yaml"))
     profiles = {file.stem: flatten(read_plain(file)) for file in files}
-    base = profiles.get(dataset, {})
+    base = profiles.get(own, {})
     candidates = {
         name: base | values
         for name, values in profiles.items()
@@ -42,9 +43,9 @@ def find_profile(project: Project) -> str:
     def distance(name: str) -> tuple[int, bool]:
         values = candidates[name]
         differing = sum(settings.get(key) != values[key] for key in names if key in values)
-        return differing, name != dataset
+        return differing, name != own
 
-    return min(candidates, key=distance, default=dataset)
+    return min(candidates, key=distance, default=own)
 
 
 def describe_run(project: Project, params: dict[str, Any], metrics: dict[str, Any]) -> AcceptedRun:

@@ -8,6 +8,7 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap
 
 from latentlab.params.comparison import Comparison
+from latentlab.params.dataset_checks import dataset_errors
 from latentlab.params.denoising import UNetParams
 from latentlab.params.fields import SEARCH
 from latentlab.params.geometry import Architecture
@@ -97,7 +98,8 @@ def _inherited_keys(document: dict[str, Any], section: Location) -> list[str]:
 
 def _cross_section_errors(params: Params) -> Errors:
     """Return errors of values that are valid by themselves but not together."""
-    return _variant_errors(params) | _budget_errors(params) | _architecture_errors(params)
+    errors = dataset_errors(params.data) | _variant_errors(params)
+    return errors | _budget_errors(params) | _architecture_errors(params)
 
 
 def _variant_errors(params: Params) -> Errors:

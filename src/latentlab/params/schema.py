@@ -17,6 +17,7 @@ from latentlab.params.fields import (
     Flag,
     Fraction,
     Images,
+    Integer,
     NoFlag,
     NotNegative,
     Positive,
@@ -42,12 +43,23 @@ def _not_reserved(name: str) -> str:
 class DataParams(Section):
     """Which images are used, at which size, and how they are split."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
-        description="Name of a dataset (digits, fashion-mnist, mnist, kmnist), or of a folder "
-        "data/<name>/ with one folder of images per class."
+    name: Annotated[str, Field(pattern=r"^(torchvision/)?[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        description="Name of a dataset (digits, fashion-mnist, mnist, kmnist), of a dataset of "
+        "torchvision (such as torchvision/CIFAR10), or of a folder data/<name>/ with one folder of "
+        "images per class."
+    )
+    options: dict[str, str | Integer] = Field(
+        default={},
+        description="Arguments of a dataset of torchvision, such as `{split: letters}` for "
+        "torchvision/EMNIST.",
     )
     image_size: Annotated[int, Strict(), Field(ge=8, le=256, multiple_of=4), Unit("pixels")] = (
         Field(default=28, description="Width and height to which images are resized.")
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        default="crop",
+        description="How images that are not square become square: crop keeps the center, pad adds "
+        "black borders, stretch changes the aspect ratio.",
     )
     channels: Annotated[Literal["auto", 1, 3], NoFlag] = Field(
         default="auto", description="Color channels: 1 (gray), 3 (RGB), or auto, as in the dataset."

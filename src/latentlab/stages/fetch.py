@@ -21,7 +21,14 @@ SHOWN_CLASSES = 20
 def run(stage: StageContext) -> None:
     """Write `train/`, `validation/`, `test/`, `dataset.json` and a plot of every class."""
     settings = stage.params.data
-    raw = read_dataset(settings.name, settings.image_size, settings.channels, stage.project.data)
+    raw = read_dataset(
+        settings.name,
+        settings.image_size,
+        settings.channels,
+        stage.project.data,
+        settings.fit,
+        settings.options,
+    )
     _check_walks(stage, raw.classes)
     splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
     for split, (images, labels) in splits.items():
