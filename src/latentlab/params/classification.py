@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from latentlab.data.augmentation import mirrors
+from latentlab.params.augmentation import Transforms
 from latentlab.params.fields import Count, Epochs, Flag, Images, Section, Share
 from latentlab.params.networks import Channels, OptimizationParams
 from latentlab.params.studies import StudyParams
@@ -29,10 +30,15 @@ class LabelEfficiencyParams(Section, title="Label efficiency"):
 
 
 class ClassifierParams(OptimizationParams):
-    """Regularization common to all classifiers."""
+    """Regularization and augmentation, common to all classifiers."""
 
     label_smoothing: Share = Field(
         default=0.0, description="Label smoothing: probability mass spread evenly over all classes."
+    )
+    augmentation: Transforms = Field(
+        default=(),
+        description="Random transforms of the training images, as in `train`. With "
+        "RandomHorizontalFlip, predictions use the mean features of an image and its mirror image.",
     )
 
     @property

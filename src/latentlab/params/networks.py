@@ -170,10 +170,8 @@ class OptimizationParams(OptimizationSettings):
     epochs: Epochs = Field(description="Passes over the training images.")
     augmentation: Annotated[Transforms, _SEARCHABLE] = Field(
         default=(),
-        description="Random transforms of the training images, each with its arguments: names and "
-        "arguments are those of `torchvision.transforms.v2`, such as "
-        "`RandomHorizontalFlip: {p: 0.5}`. In finetune and reference, RandomHorizontalFlip also "
-        "makes predictions average an image and its mirror image.",
+        description="Random transforms of the training images, with the names and arguments of "
+        "`torchvision.transforms.v2`, such as `[{RandomCrop: {padding: 1}}]`.",
     )
 
     @model_validator(mode="after")
