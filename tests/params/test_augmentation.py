@@ -7,7 +7,7 @@ from latentlab.params.yaml_io import write_yaml
 
 FLIP = {"RandomHorizontalFlip": {}}
 TYPO = {"RandomCrop": {"paddin": 1}}
-SEARCH_TYPO = {"finetune.augmentation": {"type": "categorical", "choices": [[], [TYPO]]}}
+SEARCHED = {"type": "categorical", "choices": [[], [TYPO]]}
 
 
 def test_names_are_checked_when_the_file_is_read(errors, message):
@@ -68,12 +68,15 @@ def test_valid_transforms_have_no_errors(loaded):
         ({"gan.augmentation": [TYPO]}, ["gan"]),
         ({"denoise.unet.augmentation": [TYPO]}, ["denoise"]),
         ({"compare.depth.base": {"train.augmentation": [TYPO]}}, ["compare"]),
+        ({"search.space.train.augmentation": SEARCHED}, ["search"]),
         (
-            {"search.space.train.augmentation": {"type": "categorical", "choices": [[TYPO]]}},
-            ["search"],
-        ),
-        (
-            {"finetune.search": {"trials": 2, "epochs": 1, "space": SEARCH_TYPO}},
+            {
+                "finetune.search": {
+                    "trials": 2,
+                    "epochs": 1,
+                    "space": {"finetune.augmentation": SEARCHED},
+                }
+            },
             ["finetune"],
         ),
     ],
