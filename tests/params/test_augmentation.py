@@ -1,9 +1,9 @@
 import pytest
+from ruamel.yaml import YAML
 
 from latentlab.common.errors import ParamsError
 from latentlab.params.augmentation import augmentation_errors, augmentations
 from latentlab.params.load import load_params
-from latentlab.params.yaml_io import write_yaml
 
 FLIP = {"RandomHorizontalFlip": {}}
 TYPO = {"RandomCrop": {"paddin": 1}}
@@ -74,6 +74,7 @@ def test_valid_transforms_have_no_errors(loaded):
                 "finetune.search": {
                     "trials": 2,
                     "epochs": 1,
+                    "max_train_images": 100,
                     "space": {"finetune.augmentation": SEARCHED},
                 }
             },
@@ -102,7 +103,7 @@ def test_a_searched_list_is_not_checked_before_its_value_is_known(loaded):
 def test_an_error_names_file_line_and_entry(edited, tmp_path, message):
     document = edited({"reference.augmentation": [TYPO]})
     path = tmp_path / "params.yaml"
-    write_yaml(path, document)
+    YAML().dump(document, path)
     with pytest.raises(ParamsError) as caught:
         load_params(path, "reference")
 
@@ -123,6 +124,7 @@ def test_old_keys_name_the_new_one(errors, message):
                 "finetune.search": {
                     "trials": 2,
                     "epochs": 1,
+                    "max_train_images": 100,
                     "space": {"finetune.flip": {"type": "categorical", "choices": [True, False]}},
                 }
             }

@@ -27,11 +27,13 @@ def _named_transform(value: Any) -> Any:
         raise ValueError(f"must be the name of one transform with its arguments, such as {EXAMPLE}")
     ((name, arguments),) = value.items()
     if name in REJECTED:
-        raise ValueError(f"{name} cannot be used: {REJECTED[name]}")
+        raise ValueError(f"'{name}' cannot be used: {REJECTED[name]}")
     if name not in NAMES:
-        raise ValueError(f"{name} is not a transform of an image; {nearest(str(name), [*NAMES])}")
+        raise ValueError(f"'{name}' is not a transform of an image; {nearest(str(name), [*NAMES])}")
     if not isinstance(arguments, dict):
-        raise ValueError(f"{name} needs a mapping of arguments; without any, write `{name}: {{}}`")
+        raise ValueError(
+            f"'{name}' needs a mapping of arguments; without any, write `{name}: {{}}`"
+        )
     return value
 
 
