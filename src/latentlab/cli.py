@@ -83,7 +83,7 @@ for _name, _summary in STAGES.items():
 
 def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
     """Run a stage, or one entry of it such as `compare.depth`; a dry run prints its parameters."""
-    project, params = _load()
+    project, params = _load(stage)
     section_name = "data" if stage == "fetch" else stage
     section = params.tree()[section_name]
     if entry:
@@ -105,12 +105,12 @@ def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
     run_stage(project, f"{stage}@{entry}" if entry else stage, params)
 
 
-def _load() -> "tuple[Project, Params]":
-    """Return the repository of the working directory, and its parameters."""
+def _load(stage: str = "") -> "tuple[Project, Params]":
+    """Return the repository of the working directory, and its parameters, checked for a stage."""
     from latentlab.params.load import load_params
 
     project = find_project()
-    return project, load_params(project.params)
+    return project, load_params(project.params, stage)
 
 
 def _print_json(value: object) -> None:

@@ -77,12 +77,25 @@ def test_the_word_search_is_allowed_in_train_only():
     model = definitions[train["model"]["$ref"].rpartition("/")[2]]["properties"]
     searched = {key for key in train if {"const": "search"} in alternatives(train[key])}
 
-    assert searched == set(OptimizationSettings.model_fields) - {"precision"}
+    assert searched == {*OptimizationSettings.model_fields, "augmentation"} - {"precision"}
     assert set(model) == set(ConvolutionParams.model_fields)
     assert all({"const": "search"} in alternatives(value) for value in model.values())
     for name in ("VaeParams", "ConvolutionParams", "OptimizationSettings"):
         assert '"search"' not in json.dumps(definitions[name]["properties"])
     assert "searchable" not in json.dumps(definitions)
+
+
+def test_transforms_have_the_arguments_of_torchvision():
+    definitions = json_schema()["$defs"]
+    affine = definitions["Transform"]["properties"]["RandomAffine"]
+
+    assert affine["required"] == ["degrees"]
+    assert affine["properties"]["interpolation"] == {
+        "title": "interpolation",
+        "default": "nearest",
+    }
+    for name in ("TrainParams", "DenoiserParams", "ReferenceParams", "GanParams"):
+        assert "#/$defs/Transform" in str(definitions[name]["properties"]["augmentation"])
 
 
 def test_params_yaml_and_all_profiles_are_valid(repository):

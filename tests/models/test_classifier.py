@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from latentlab.data.augmentation import Augmentation
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier, ClassifierTrainingOptions, build_classifier
 from latentlab.models.io import save_model
@@ -88,29 +87,10 @@ def test_label_smoothing_is_that_of_torch_in_training_and_in_validation(autoenco
         torch.testing.assert_close(loss, expected)
 
 
-def test_images_are_augmented_in_training_mode_only(autoencoder):
-    classifier = Classifier.from_autoencoder(
-        autoencoder,
-        [],
-        10,
-        False,
-        ClassifierTrainingOptions(augmentation=Augmentation(flip=True, shift=3)),
-    )
-    images, labels = images_and_labels()
-
-    def loss():
-        return classifier.loss_terms(images, labels)["loss"].item()
-
-    classifier.train()
-    assert loss() != loss()
-    classifier.eval()
-    assert loss() == loss()
-
-
 SETTINGS = {
     "head": [4],
     "freeze_encoder": True,
-    "flip": True,
+    "augmentation": [{"RandomHorizontalFlip": {}}],
     "epochs": 1,
     "patience": None,
     "batch_size": 8,

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from latentlab.common.errors import ParamsError
 from latentlab.common.files import read_json
+from latentlab.data.image_set import DatasetInfo
 from latentlab.params.load import load_params
 from latentlab.pipeline.context import StageContext, prepare_stage
 from latentlab.tracking.run import NullRecorder, Run
@@ -103,6 +105,38 @@ def test_deleting_checkpoints_leaves_those_of_other_stages(stage):
 
     assert other.exists()
     assert not stage.checkpoints.exists()
+
+
+@pytest.fixture
+def prepare_augmented(checkout, recorder, monkeypatch):
+    """Return a function that prepares a stage with a transform, on gray images of 8x8 pixels."""
+    monkeypatch.setattr("latentlab.pipeline.context.prepare", lambda runtime: torch.device("cpu"))
+    info = DatasetInfo("shapes", ["a"], [1, 8, 8], {"train": 5}, [0.5], [0.1], {"f": "0"}, "d" * 64)
+    checkout.outputs("fetch").mkdir(parents=True, exist_ok=True)
+    info.write(checkout.outputs("fetch"))
+    loaded = load_params(checkout.params)
+
+    def prepare(name, transform):
+        section = getattr(loaded, name).model_copy(update={"augmentation": (transform,)})
+        params = loaded.model_copy(update={name: section})
+        return prepare_stage(name, "f" * 64, checkout, params, Run(recorder))
+
+    return prepare
+
+
+def test_transforms_are_tried_on_images_of_the_dataset_before_the_training(prepare_augmented):
+    prepare_augmented("vae", {"RandomCrop": {"padding": 1}})
+
+    with pytest.raises(ParamsError, match=r"vae\.augmentation: RandomCrop\(size=6\): it changes"):
+        prepare_augmented("vae", {"RandomCrop": {"size": 6}})
+
+
+def test_transforms_of_the_gan_must_be_differentiable(prepare_augmented):
+    transform = {"RandomPosterize": {"bits": 2, "p": 1.0}}
+    prepare_augmented("vae", transform)
+
+    with pytest.raises(ParamsError, match=r"gan\.augmentation: RandomPosterize.* derivative"):
+        prepare_augmented("gan", transform)
 
 
 def test_evaluate_always_runs_on_the_cpu(checkout, recorder, monkeypatch):

@@ -161,6 +161,15 @@ def test_a_killed_recorder_raises_an_error(project, message):
     message("tracking/killed recorder", error.value)
 
 
+def test_a_list_of_transforms_is_logged_as_text():
+    transforms = [{"RandomHorizontalFlip": {}}, {"RandomCrop": {"padding": 1}}]
+
+    assert readable({"vae": {"augmentation": ()}, "finetune.augmentation": transforms}) == {
+        "vae.augmentation": "none",
+        "finetune.augmentation": "RandomHorizontalFlip(), RandomCrop(padding=1)",
+    }
+
+
 def test_ranges_and_lists_of_mappings_are_logged_as_readable_parameters():
     momentum = {"type": "float", "low": 0.5, "high": 0.9, "step": 0.1, "log": False}
     space = {

@@ -36,6 +36,7 @@ SLOW = {"learning_rate": 0.001}
 PRUNED = {"prune_fraction": 0.3, "prune_epochs": (1, 2)}
 FAST = {"optimizer": "sgd", "learning_rate": 1e30}
 IMPATIENT = {"epochs": 9, "patience": 2, "min_delta": 10.0}
+AUGMENTED = {"augmentation": ({"RandomHorizontalFlip": {}}, {"RandomCrop": {"padding": 1}})}
 EVERYTHING = PRUNED | {"ema_decay": 0.8, "l1": 1e-4, "weight_decay": 0.01, "clip_norm": 0.1}
 EQUIVALENT = {
     # settings, number of images (in batches of 16)
@@ -51,6 +52,7 @@ EQUIVALENT = {
     "pruned": (SLOW | PRUNED, 50),
     "impatient": (SLOW | IMPATIENT, 50),
     "everything": (SLOW | EVERYTHING, 51),
+    "augmentation": (SLOW | AUGMENTED, 51),
 }
 """Cases in which two processes train like one, up to rounding."""
 OTHER_CASES = {
@@ -153,8 +155,10 @@ def run_rank(rank, port, cases, folder, checkpoint, killed_at, victims, strict):
 
 def train(case, group, checkpoint, killed_at):
     """Train a case in one process, which is killed at a call of the loss unless that is 0."""
-    # the second process starts with other weights and draws other random numbers
-    training = make(case, group, Checkpoint(checkpoint, seconds_between=0), seed=group.rank)
+    # the second process starts with other weights and draws other random numbers; but batches are
+    # augmented as a whole, with the random numbers that stages draw equally in all processes
+    seed = 0 if case == "augmentation" else group.rank
+    training = make(case, group, Checkpoint(checkpoint, seconds_between=0), seed)
     training.resume()
     if killed_at:
         on_loss(training, killed_at, kill_this_process)

@@ -93,6 +93,41 @@ def changed(before, network):
     return any(not torch.equal(before[name], value) for name, value in network.named_parameters())
 
 
+class RecordingDiscriminator(Discriminator):
+    """A discriminator that remembers the images it is given."""
+
+    def forward(self, images, labels=None):
+        self.seen = [*getattr(self, "seen", []), images]
+        return super().forward(images, labels)
+
+
+@pytest.mark.parametrize("loss", ["bce", "wasserstein"])
+def test_real_and_generated_images_are_augmented_in_both_steps(loss):
+    """With gradients; otherwise the generator would learn to generate augmented images."""
+    gray = {"RandomErasing": {"p": 1.0, "value": 0.5, "scale": [0.6, 0.6], "ratio": [1.0, 1.0]}}
+    shift = {"RandomCrop": {"padding": 7}}
+    for transform, background in ((gray, 0.0), (shift, -1.0)):
+        training = make_training(loss=loss, normalization="none", augmentation=[transform])
+        training.discriminator = RecordingDiscriminator((1, 8, 8), 4, "none")
+        before = weights(training.generator)
+        training.step_discriminator(torch.rand(16, 1, 8, 8) * 2 - 1)
+        training.step_generator(16)
+
+        seen = training.discriminator.seen
+        real, generated, in_generator_step = seen[0], seen[1], seen[-1]
+        for images in (real, generated, in_generator_step):
+            assert images.min() >= -1
+            assert images.max() <= 1
+            assert float((images == background).float().mean()) > 0.2
+        assert changed(before, training.generator)
+
+
+def test_without_augmentation_images_are_not_changed():
+    images = torch.rand(4, 1, 8, 8) * 2 - 1
+
+    assert make_training().augment(images) is images
+
+
 def test_each_step_updates_one_network_only():
     training = make_training()
     real = torch.rand(16, 1, 8, 8) * 2 - 1

@@ -71,6 +71,45 @@ def train_with_validation_losses(losses, **changes):
     return training
 
 
+class RecordingModel(FixedValidationLoss):
+    """A model that remembers the images that it is trained and validated on."""
+
+    def __init__(self):
+        super().__init__([0.0] * 9)
+        self.seen = {True: [], False: []}
+
+    def loss_terms(self, images, labels):
+        self.seen[self.training].append(images.clone())
+        return super().loss_terms(images, labels)
+
+
+def test_training_images_are_augmented_and_validation_images_are_not():
+    """In every model, before its loss: a denoiser corrupts augmented images."""
+    seen = {}
+    for name, augmentation in (
+        ("plain", ()),
+        ("mirrored", ({"RandomHorizontalFlip": {"p": 1.0}},)),
+    ):
+        model = RecordingModel()
+        settings = optimization_settings(epochs=1, augmentation=augmentation)
+        list(Training(model, settings, images(16, 0), images(8, 1), 0, CPU).epochs())
+        seen[name] = {mode: torch.cat(batches) for mode, batches in model.seen.items()}
+
+    assert torch.equal(seen["mirrored"][True], seen["plain"][True].flip(3))
+    assert torch.equal(seen["mirrored"][False], seen["plain"][False])
+
+
+def test_images_are_augmented_anew_in_each_epoch():
+    model = RecordingModel()
+    settings = optimization_settings(epochs=2, augmentation=({"RandomCrop": {"padding": 2}},))
+    one = ImageSet(images(1, 0).images.expand(16, -1, -1, -1), torch.arange(16) % 2)
+    list(Training(model, settings, one, images(8, 1), 0, CPU).epochs())
+
+    first, second = model.seen[True]
+    assert not torch.equal(first, second)
+    assert len(first.flatten(1).unique(dim=0)) > 4
+
+
 def test_a_record_contains_every_loss_term_of_both_splits():
     record = train().history[0]
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from latentlab.common.errors import TrainingDiverged
-from latentlab.data.augmentation import Augmentation
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.generator_monitor import GeneratorMonitor
@@ -46,6 +45,15 @@ STEPS = 4
 PRUNED = {"prune_fraction": 0.3, "prune_epochs": (1, 2)}
 REGULARIZED = {"ema_decay": 0.8, "l1": 1e-4, "weight_decay": 0.01, "clip_norm": 0.1} | PRUNED
 STOPPED = {"patience": 1, "min_delta": 0.05, "learning_rate": 0.5, "schedule": "constant"}
+AUGMENTED = {
+    "augmentation": (
+        {"RandomHorizontalFlip": {"p": 0.5}},
+        {"RandomCrop": {"padding": 1}},
+        {"RandomAffine": {"degrees": 10}},
+        {"RandomErasing": {}},
+        {"ColorJitter": {"brightness": 0.2}},
+    )
+}
 CASES = {
     # model class, settings, architecture
     "autoencoder": (Autoencoder, {}, {}),
@@ -60,15 +68,15 @@ CASES = {
     "classifier": (Classifier, {}, {"dropout": 0.2}),
     "frozen encoder": (Classifier, PRUNED | {"ema_decay": 0.8}, {"batch_norm": True}),
     "unfrozen encoder": (Classifier, {}, {"dropout": 0.2}),
+    "augmentation": (Classifier, AUGMENTED, {"dropout": 0.2}),
     "denoiser": (Denoiser, {"ema_decay": 0.8}, {"dropout": 0.2}),
     "u-net": (UNet, {}, {}),
     "gan": (Generator, {}, {}),
+    "augmented gan": (Generator, AUGMENTED, {}),
     "evaluated gan": (Generator, {"ema_decay": 0.8, "eval_samples": 64}, {}),
 }
 NOISE = Corruption([CorruptionSpec("gaussian", 0.1, 0.5), CorruptionSpec("occlusion", 0.2, 0.2)])
-AUGMENTED = ClassifierTrainingOptions(
-    unfreeze_after=1, label_smoothing=0.1, augmentation=Augmentation(flip=True, shift=1)
-)
+SMOOTHED = ClassifierTrainingOptions(unfreeze_after=1, label_smoothing=0.1)
 MODELS = {
     Autoencoder: lambda architecture, case: Autoencoder(architecture),
     Vae: lambda architecture, case: Vae(architecture, "gaussian"),
@@ -79,7 +87,7 @@ MODELS = {
         [8],
         3,
         freeze_encoder=case != "classifier",
-        training_options=AUGMENTED if case == "unfrozen encoder" else None,
+        training_options=SMOOTHED if case == "unfrozen encoder" else None,
     ),
 }
 
@@ -109,7 +117,7 @@ def make(case, checkpoint=None, seed=0, epochs=3):
             "adam_beta1": 0.5,
         }
         networks = Generator((1, 8, 8), 6, 4), Discriminator((1, 8, 8), 4)
-        evaluator = make_monitor() if changes else None
+        evaluator = make_monitor() if "eval_samples" in changes else None
         settings = GanParams(**base | changes)
         return AdversarialTraining(*networks, settings, data, seed, CPU, checkpoint, evaluator)
     architecture = Architecture([1, 8, 8], [4, 8], 16, 4, **shape)

@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from latentlab.commands.transform_schema import add_transforms
 from latentlab.common.files import atomic_path
 from latentlab.params.fields import SEARCH
 from latentlab.params.schema import Params
@@ -58,6 +59,7 @@ def json_schema() -> JsonSchema:
     for definition in definitions.values():
         for value in definition["properties"].values():
             value.pop("searchable", None)
+    add_transforms(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
@@ -112,7 +114,7 @@ def _searchable_note(definitions: JsonSchema) -> str:
     ]
     return (
         "In `train` the word `search` is also allowed for all keys of `model` and `optimization` "
-        f"except {', '.join(excluded)}.\n"
+        f"except {', '.join(excluded)}, and for `augmentation`.\n"
     )
 
 

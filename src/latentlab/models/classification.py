@@ -1,13 +1,12 @@
 """The common part of all classifiers: training options, loss and test-time augmentation."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from latentlab.data.augmentation import Augmentation
 from latentlab.models.io import TrainableModel
 
 
@@ -17,12 +16,10 @@ class ClassifierTrainingOptions:
 
     `unfreeze_after` is the last epoch in which the encoder is frozen; None freezes it in all
     epochs. `label_smoothing` is the share of probability that is spread over all classes.
-    `augmentation` is applied to every batch of images.
     """
 
     unfreeze_after: int | None = None
     label_smoothing: float = 0.0
-    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 class ImageClassifier(TrainableModel):
@@ -61,12 +58,10 @@ class ImageClassifier(TrainableModel):
     def loss_terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Compute the cross-entropy with label smoothing, in nats, and the accuracy.
 
-        In training mode the images are augmented first. Validation uses smoothed labels as well:
-        with hard labels, a network that was trained to be less confident would look worse the
-        longer it trains, and an early epoch would be selected as the best.
+        Validation uses smoothed labels as well: with hard labels, a network that was trained to be
+        less confident would look worse the longer it trains, and an early epoch would be selected
+        as the best.
         """
-        if self.training:
-            images = self.training_options.augmentation(images)
         logits = self(images)
         accuracy = (logits.argmax(1) == labels).to(torch.float32).mean()
         loss = cross_entropy(logits, labels, label_smoothing=self.training_options.label_smoothing)

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from latentlab.data.augmentation import Augmentation
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classification import ClassifierTrainingOptions, ImageClassifier
 from latentlab.models.io import load_model
@@ -110,16 +109,12 @@ def build_classifier(
     autoencoder = load_model(Autoencoder, autoencoder_dir)
     if from_scratch:
         autoencoder = Autoencoder(autoencoder.architecture)
-    training_options = ClassifierTrainingOptions(
-        settings.unfreeze_after,
-        settings.label_smoothing,
-        Augmentation(settings.flip, settings.shift),
-    )
+    training_options = ClassifierTrainingOptions(settings.unfreeze_after, settings.label_smoothing)
     return Classifier.from_autoencoder(
         autoencoder,
         settings.head,
         classes,
         settings.freeze_encoder,
         training_options,
-        settings.flip,
+        settings.mirrored,
     )

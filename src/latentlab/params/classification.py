@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latentlab.params.fields import Count, Epochs, Flag, Images, Pixels, Section, Share
+from latentlab.data.augmentation import mirrors
+from latentlab.params.augmentation import Transforms
+from latentlab.params.fields import Count, Epochs, Flag, Images, Section, Share
 from latentlab.params.networks import Channels, OptimizationParams
 from latentlab.params.studies import StudyParams
 
@@ -33,12 +35,16 @@ class ClassifierParams(OptimizationParams):
     label_smoothing: Share = Field(
         default=0.0, description="Label smoothing: probability mass spread evenly over all classes."
     )
-    flip: Flag = Field(
-        default=False,
-        description="Augmentation: mirror half of the training images horizontally, and "
-        "classify by the mean features of an image and its mirror image.",
+    augmentation: Transforms = Field(
+        default=(),
+        description="Random transforms of the training images, as in `train`. With "
+        "RandomHorizontalFlip, predictions use the mean features of an image and its mirror image.",
     )
-    shift: Pixels = Field(default=0, description="Augmentation: largest shift in each direction.")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether predictions average an image and its mirror image, as both are trained on."""
+        return mirrors(self.augmentation)
 
 
 class FinetuneParams(ClassifierParams):

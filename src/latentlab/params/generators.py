@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
+from latentlab.params.augmentation import Transforms
 from latentlab.params.fields import (
     Count,
     Epochs,
@@ -101,6 +102,12 @@ class GanParams(Section):
         default=0.0,
         description="Fraction of the training, at its end, in which the learning rate decreases "
         "linearly to 0.",
+    )
+    augmentation: Transforms = Field(
+        default=(),
+        description="Random transforms, as in `train`, of real and generated images before the "
+        "discriminator, in the steps of both networks (DiffAugment, Zhao et al. 2020). They must "
+        "be differentiable.",
     )
     eval_every: Epochs = Field(
         default=1,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
+from latentlab.params.augmentation import augmentation_errors
 from latentlab.params.comparison import Comparison
 from latentlab.params.dataset_checks import dataset_errors
 from latentlab.params.denoising import UNetParams
@@ -32,12 +33,18 @@ NOT_COMPARED = ("epochs", "folds")
 """Parameters of `train` that a comparison has itself, or does not have."""
 
 
-def load_params(path: Path) -> Params:
-    """Read and validate a `params.yaml`; raise ParamsError with all errors and their lines."""
+def load_params(path: Path, stage: str = "") -> Params:
+    """Read and validate a `params.yaml`; raise ParamsError with all errors and their lines.
+
+    With a `stage`, the arguments of its augmentation are also checked; see `params.augmentation`.
+    """
     document = read_plain(path)
     if errors := _all_errors(document):
         raise params_error(errors, read_yaml(path), path)
-    return Params.model_validate(document)
+    params = Params.model_validate(document)
+    if errors := augmentation_errors(params, stage):
+        raise params_error(errors, read_yaml(path), path)
+    return params
 
 
 def validate_params(document: CommentedMap, source: CommentedMap, path: Path) -> Params:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
+from latentlab.params.augmentation import Transforms
 from latentlab.params.fields import (
     SEARCH,
     Count,
@@ -167,6 +168,11 @@ class OptimizationParams(OptimizationSettings):
     """The optimization of one network: the number of epochs and the settings shared by stages."""
 
     epochs: Epochs = Field(description="Passes over the training images.")
+    augmentation: Annotated[Transforms, _SEARCHABLE] = Field(
+        default=(),
+        description="Random transforms of the training images, with the names and arguments of "
+        "`torchvision.transforms.v2`, such as `[{RandomCrop: {padding: 1}}]`.",
+    )
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> "OptimizationParams":

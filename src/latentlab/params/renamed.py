@@ -22,6 +22,10 @@ RENAMED = {
     "finetune.search.images": "max_train_images",
     "finetune.search.first_rung": "min_epochs",
     "finetune.search.reduction": "reduction_factor",
+    "finetune.flip": "augmentation",
+    "finetune.shift": "augmentation",
+    "reference.flip": "augmentation",
+    "reference.shift": "augmentation",
     "reference.warmup": "warmup_fraction",
     "vae.warmup": "warmup_fraction",
     "gan.decay": "lr_decay_fraction",
@@ -35,6 +39,8 @@ HINTS = {
     "denoise.*.skip": "write `network: {type: unet, ...}` with the keys of skip",
     "finetune.labels": "its keys are labels_per_class, seeds, epochs, images_per_epoch and "
     "batch_size",
+    "*.flip": "write `augmentation: [{RandomHorizontalFlip: {p: 0.5}}]`",
+    "*.shift": "write `augmentation: [{RandomCrop: {padding: 1}}]` for shifts by up to 1 pixel",
 }
 """Additional help for old paths whose value has changed too."""
 

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentlab.common.errors import ParamsError
 from latentlab.common.files import write_csv, write_json
 from latentlab.common.progress import note, short
 from latentlab.common.project import Project
+from latentlab.data.augmentation import check_on_images, describe
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_info, load_split
 from latentlab.models.device import prepare
 from latentlab.models.io import TrainableModel
+from latentlab.params.augmentation import augmentations
 from latentlab.params.fields import flatten
 from latentlab.params.schema import Params
 from latentlab.pipeline.headlines import headline_metrics
@@ -138,4 +141,25 @@ def prepare_stage(
         device = torch.device("cpu")
     run.set_tags({"device": str(device), "seed": params.runtime.seed})
     run.log_files(project.params)
-    return StageContext(name, fingerprint, project, params, device, run)
+    stage = StageContext(name, fingerprint, project, params, device, run)
+    check_augmentation(stage)
+    return stage
+
+
+def check_augmentation(stage: StageContext) -> None:
+    """Apply the transforms of a stage to random images of the dataset.
+
+    Raises ParamsError for a transform that does not work on them, before anything is trained.
+    """
+    verb = stage.name.partition("@")[0]
+    lists = [] if verb == "fetch" else list(augmentations(stage.params, verb))
+    shape = stage.load_info().image_shape if any(each for _, each in lists) else []
+    for location, transforms in lists:
+        for entry in transforms:
+            try:
+                check_on_images(entry, shape, stage.device, differentiable=verb == "gan")
+            except ValueError as unfit:
+                place = ".".join(map(str, location))
+                raise ParamsError(
+                    f"{stage.project.params}: {place}: {describe([entry])}: {unfit}"
+                ) from None

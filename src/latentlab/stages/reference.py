@@ -1,6 +1,5 @@
 """reference: the classifier whose features are used to evaluate generated images."""
 
-from latentlab.data.augmentation import Augmentation
 from latentlab.models.classification import ClassifierTrainingOptions
 from latentlab.models.cost import count_parameters
 from latentlab.models.reference import ReferenceClassifier
@@ -18,10 +17,7 @@ def run(stage: StageContext) -> None:
     settings = stage.params.reference
     stage.name_run("-".join(map(str, settings.channels)))
     stage.run.log_params({"reference": settings.tree()})
-    training_options = ClassifierTrainingOptions(
-        label_smoothing=settings.label_smoothing,
-        augmentation=Augmentation(settings.flip, settings.shift),
-    )
+    training_options = ClassifierTrainingOptions(label_smoothing=settings.label_smoothing)
     model = ReferenceClassifier(
         info.image_shape,
         settings.channels,
@@ -29,7 +25,7 @@ def run(stage: StageContext) -> None:
         len(info.classes),
         settings.dropout,
         training_options,
-        settings.flip,
+        settings.mirrored,
     )
     training = Training(
         model, settings, train, validation, stage.seed, stage.device, checkpoint_of(stage)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.progress import note
 from latentlab.common.project import Project
+from latentlab.data.augmentation import describe
 from latentlab.params.fields import flatten
 from latentlab.tracking.logged_model import hash_of
 from latentlab.tracking.recorder import serve
@@ -162,13 +163,16 @@ class Run:
 def readable(params: dict[str, Any]) -> dict[str, Any]:
     """Return a nested mapping as dotted parameters that can be read and compared in MLflow.
 
-    A range of a search space becomes text such as `0.001 to 0.008, log`, and the entries of a list
-    of mappings are numbered from 1.
+    A range of a search space becomes text such as `0.001 to 0.008, log`, and a list of transforms
+    text such as `RandomCrop(padding=1)`. The entries of other lists of mappings are numbered from
+    1.
     """
     flat: dict[str, Any] = {}
     for name, value in flatten(params).items():
         if name.endswith("search.space"):
             flat |= {f"{name}.{path}": _describe_range(each) for path, each in value.items()}
+        elif name.endswith(".augmentation") and isinstance(value, list | tuple):
+            flat[name] = describe(value)
         elif isinstance(value, list | tuple) and value and isinstance(value[0], dict):
             for number, entry in enumerate(value, 1):
                 flat |= flatten(entry, f"{name}.{number}.")

@@ -21,12 +21,19 @@ from torch.optim import Adam
 
 from latentlab.common.errors import TrainingDiverged
 from latentlab.common.startup import optimizer_step
+from latentlab.data.augmentation import Augmentation
 from latentlab.data.image_set import ImageSet, ShuffledBatches
 from latentlab.models.device import mixed_precision
 from latentlab.models.gan import Discriminator, Generator
 from latentlab.models.inference import Means
 from latentlab.params.generators import GanParams
-from latentlab.training.checkpoint import Checkpoint, State, Stopwatch
+from latentlab.training.checkpoint import (
+    Checkpoint,
+    State,
+    Stopwatch,
+    random_state,
+    set_random_state,
+)
 from latentlab.training.distributed import ProcessGroup
 from latentlab.training.loop import STEPS_BETWEEN_CHECKS, Record, check_losses, make_ema
 
@@ -76,6 +83,7 @@ class AdversarialTraining:
         self.random = torch.Generator().manual_seed(seed)
         self.preview_inputs, _ = generator.draw(PREVIEW_IMAGES, torch.Generator().manual_seed(seed))
         self.batches = ShuffledBatches(train.to(device), settings.batch_size, self.random)
+        self.augmentation = Augmentation(settings.augmentation, train.image_shape[-1])
         self.checkpoint = checkpoint or Checkpoint()
         self.history: list[Record] = []
         self.frames: list[Tensor] = []
@@ -157,6 +165,7 @@ class AdversarialTraining:
         with mixed_precision(self.device, self.settings.precision):
             with torch.no_grad():
                 generated, classes = self.generate(len(real), self._classes_to_generate(labels))
+                real, generated = self.augment(real), self.augment(generated)
             real_logits = self.discriminator(real, labels)
             generated_logits = self.discriminator(generated, classes)
             loss = discriminator_loss(
@@ -182,7 +191,8 @@ class AdversarialTraining:
         """Take one step of the generator on `count` images that it generates."""
         with mixed_precision(self.device, self.settings.precision):
             generated, classes = self.generate(count)
-            loss = generator_loss(self.settings.loss, self.discriminator(generated, classes))
+            logits = self.discriminator(self.augment(generated), classes)
+            loss = generator_loss(self.settings.loss, logits)
         norm = _descend(self.generator, self.generator_optimizer, loss)
         if self.ema is not None:
             self.ema.update_parameters(self.generator)
@@ -192,6 +202,15 @@ class AdversarialTraining:
         """Generate images [count, C, S, S] in [-1, 1]; return them with their classes [count]."""
         inputs, labels = self.generator.draw(count, self.random, labels)
         return self.generator(inputs.to(self.device)), labels.to(self.device)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Augment real or generated images [N, C, S, S] in [-1, 1], with gradients.
+
+        Augmenting only the real images would teach the generator to generate augmented ones.
+        """
+        if not self.augmentation:
+            return images
+        return self.augmentation((images.float() + 1) / 2) * 2 - 1
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0 over the whole training.
@@ -266,6 +285,7 @@ class AdversarialTraining:
             "frames": self.frames,
             "best": (self.best_epoch, self._best_distance, self._best_weights),
             "seconds": self.seconds,
+            "random": random_state(self.device),
         }
         self.checkpoint.write(state, {}, self._group)
 
@@ -279,6 +299,7 @@ class AdversarialTraining:
         self.preview_inputs, self.frames = state["preview_inputs"], state["frames"]
         self.best_epoch, self._best_distance, self._best_weights = state["best"]
         self._stopwatch.seconds = state["seconds"]
+        set_random_state(state["random"], self.device)
 
     def _parts(self) -> dict[str, Any]:
         """Return the objects that have a `state_dict` of their own."""

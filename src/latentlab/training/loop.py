@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latentlab.common.errors import TrainingDiverged
+from latentlab.data.augmentation import Augmentation
 from latentlab.data.image_set import ImageSet, ShuffledBatches
 from latentlab.models.device import mixed_precision
 from latentlab.models.inference import Means, mean_terms
@@ -75,6 +76,7 @@ class Training(Generic[Model]):
         self.checkpoint = checkpoint or Checkpoint()
         order = torch.Generator().manual_seed(seed)
         self.batches = ShuffledBatches(train.to(device), settings.batch_size, order)
+        self.augment = Augmentation(settings.augmentation, train.image_shape[-1])
         self.optimization = Optimization(settings, self.model, self.batches.steps)
         self.ema = make_ema(self.model, settings.ema_decay)
         self.history: list[Record] = []
@@ -160,7 +162,9 @@ class Training(Generic[Model]):
         for images, labels in self.batches:
             if len(images) < self._smallest_batch:
                 continue  # batch norm cannot estimate a variance from one image per process
-            shard = self.group.shard(images, labels)
+
+            # augment, before the split into shards: all processes draw the same for the whole batch
+            shard = self.group.shard(self.augment(images), labels)
 
             # forward
             with mixed_precision(self.device, self.settings.precision):
