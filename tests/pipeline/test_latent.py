@@ -120,7 +120,7 @@ def test_interpolations_connect_the_centroids_of_the_chosen_classes(drawn, tmp_p
     probe = probe_of(codes, torch.tensor([0, 0, 1, 1]))
     settings = EvaluateParams.model_construct(walks=(("b", "a"),), walk_steps=6)
 
-    metrics = latent.interpolate_between_classes(probe, settings, tmp_path / "space")
+    metrics = latent.interpolate(probe, settings, tmp_path / "space")
 
     assert list(metrics) == ["b_to_a"]
     assert metrics["b_to_a"]["linear_smoothness"] == pytest.approx(1)

@@ -40,6 +40,7 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
     """Return the network of a section and an input for it."""
     import torch
 
+    from latentlab.data.rotations import ROTATIONS
     from latentlab.models.autoencoder import Autoencoder
     from latentlab.models.classifier import Classifier
     from latentlab.models.denoiser import network_builder
@@ -50,9 +51,11 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
     image = torch.zeros(1, *info.image_shape)
     gan, classes = params.gan, len(info.classes)
     conditions = classes if gan.conditional else 0
+    if section == "finetune" and not info.labeled:
+        raise ParamsError(f"finetune has no network, because {info.name} has no class labels")
     if section == "gan":
         network = Generator(
-            info.image_shape, gan.noise_dim, gan.channels, [1 / classes] * conditions
+            info.image_shape, gan.noise_dim, gan.channels, [1 / max(classes, 1)] * conditions
         )
         return network, torch.zeros(1, network.inputs)
     if section == "discriminator":
@@ -62,7 +65,8 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
         return Discriminator(info.image_shape, width, normalization, conditions), image
     if section == "reference":
         channels, features = params.reference.channels, params.reference.features
-        return ReferenceClassifier(info.image_shape, channels, features, classes), image
+        outputs = classes or len(ROTATIONS)
+        return ReferenceClassifier(info.image_shape, channels, features, outputs), image
     if section in params.denoise:
         return network_builder(params.denoise[section], info)(), image
     if section == "vae":

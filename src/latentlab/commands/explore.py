@@ -114,10 +114,8 @@ def _code_of(end: str, probe: EncodedProbe) -> np.ndarray:
     elif end.startswith("#") and number.isdigit() and int(number) < len(images):
         code = probe.codes[int(number)]
     else:
-        raise ParamsError(
-            f"'{end}' is neither a class ({nearest(end, classes)}) nor a validation image "
-            f"(#0 to #{len(images) - 1})"
-        )
+        known = f"neither a class ({nearest(end, classes)}) nor a" if classes else "not a"
+        raise ParamsError(f"'{end}' is {known} validation image (#0 to #{len(images) - 1})")
     return code
 
 

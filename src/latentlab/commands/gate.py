@@ -25,7 +25,7 @@ from latentlab.gate.baseline import (
 )
 from latentlab.gate.calibrate import Runner, calibrated_runs, run_experiment
 from latentlab.gate.history import accepted_values, print_history
-from latentlab.gate.outputs import output_examples, read_metrics
+from latentlab.gate.outputs import is_labeled, output_examples, read_metrics
 from latentlab.gate.policy import check_rules, read_policy
 from latentlab.gate.provenance import describe_run, find_profile
 from latentlab.gate.report import Report
@@ -126,12 +126,13 @@ def judge(
     examples = (
         (other.examples, read_examples(source)) if other.examples and source.is_file() else None
     )
-    verdict = compare(other.policy, other.baseline, values, other.source, examples)
+    policy = other.policy.for_dataset(is_labeled(project))
+    verdict = compare(policy, other.baseline, values, other.source, examples)
     now = describe_run(project, params.tree(), values)
     return Report(
         dataset,
         verdict,
-        other.policy,
+        policy,
         {"source": other.source, **_side(other.baseline.runs)},
         {"source": "outputs/", **_side([now])},
         find_differences(project, other, now),
@@ -153,7 +154,7 @@ def accept(
         check_current(project.root)
     values = read_metrics(project, dataset)
     profile = find_profile(project)
-    policy = read_policy(project, profile)
+    policy = read_policy(project, profile).for_dataset(is_labeled(project))
     check_rules(policy, values, "outputs/")
     if problems := check_values({m: rule for m in values if (rule := policy.rule_of(m))}, values):
         raise ParamsError(

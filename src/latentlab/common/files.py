@@ -6,7 +6,7 @@ A reader sees either the old or the new content of a file that is written atomic
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,16 @@ def read_json(source: Path) -> Any:
     return json.loads(source.read_text(encoding="utf-8"))
 
 
-def write_csv(target: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows with equal keys atomically, as a CSV file with a header."""
+def write_csv(target: Path, rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows with equal keys atomically, as a CSV file with a header.
+
+    `columns` is the header of a table without rows.
+    """
     import csv
 
     with atomic_path(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, fieldnames=list(rows[0]), lineterminator="\n")
+        header = list(rows[0]) if rows else list(columns)
+        writer = csv.DictWriter(f, fieldnames=header, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ class DatasetInfo:
     std: list[float]
     sha256: dict[str, str]
     digest: str
+
+    @property
+    def labeled(self) -> bool:
+        """Whether there are class labels; if not, `classes` is empty and all labels are 0."""
+        return bool(self.classes)
 
     def write(self, folder: Path) -> None:
         """Write `dataset.json` to `folder`."""
@@ -71,7 +76,7 @@ class ImageSet:
     def take(self, indices: Tensor) -> "ImageSet":
         """Return the images at `indices` as a set, in that order."""
         rows = indices if self.rows is None else self.rows[indices]
-        return ImageSet(self.images, self.labels[indices], rows)
+        return replace(self, labels=self.labels[indices], rows=rows)
 
     def sample(self, count: int, seed: int) -> "ImageSet":
         """Return a stratified random sample of `count` images; see `stratified_sample`."""

@@ -26,7 +26,10 @@ MAX_IDX_BYTES = 1 << 31
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A dataset before it is split: uint8 images [N, C, S, S] and labels [N] per official split."""
+    """A dataset before it is split: uint8 images [N, C, S, S] and labels [N] per official split.
+
+    A dataset without labels has no `classes`, and all its labels are 0.
+    """
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[np.ndarray, np.ndarray]]

@@ -44,17 +44,19 @@ def _hold_out(
     from sklearn.model_selection import train_test_split
 
     images, labels = split
-    single = [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]
+    counts = np.bincount(labels)
+    single = [name for name, count in zip(classes, counts, strict=False) if count == 1]
     if single:
         raise DataError(
             f"too few images in class {', '.join(map(repr, single))}: only one is left for the "
             "training and validation splits. Add images, or decrease data.test_fraction."
         )
     count = max(round(fraction * len(labels)), len(classes), MIN_HELD_OUT)
-    if count > len(labels) - len(classes):
+    if count > len(labels) - max(len(classes), 1):
+        kinds = f"in {len(classes)} classes" if classes else "without classes"
         raise DataError(
-            f"{len(labels)} images in {len(classes)} classes are too few to hold out {count}. Add "
-            "images, or decrease data.test_fraction and data.validation_fraction."
+            f"{len(labels)} images {kinds} are too few to hold out {count}. Add images, or "
+            "decrease data.test_fraction and data.validation_fraction."
         )
     rest, held_out = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed

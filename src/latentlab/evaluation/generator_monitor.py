@@ -24,7 +24,8 @@ or the entropy of their classes is below this share of the value of real images.
 class GeneratorMonitor:
     """Computes metrics of a generator from samples of fixed noise, relative to validation images.
 
-    `metric` is the metric that decides which epoch is the best; lower is better.
+    `metric` is the metric that decides which epoch is the best; lower is better. Metrics of the
+    predicted classes are left out unless the images are `labeled`: then the classes are angles.
     """
 
     metric = FRECHET
@@ -36,12 +37,14 @@ class GeneratorMonitor:
         samples: int,
         seed: int,
         device: torch.device,
+        labeled: bool = True,
     ) -> None:
         self._classifier = classifier.to(device).eval()
         self._real = extract_features(self._classifier, in_batches(validation))
         self._samples = samples
         self._seed = seed
         self._image_shape = validation.image_shape
+        self._labeled = labeled
 
     def real_baseline(self, real: ImageSet) -> dict[str, float]:
         """Return the Fréchet distance of other real images, and the number of images compared.
@@ -57,14 +60,23 @@ class GeneratorMonitor:
         }
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
-        """Return Fréchet distance, diversities and class entropy; `collapsed` is 0 or 1."""
+        """Return Fréchet distance, diversities and class entropy; `collapsed` is 0 or 1.
+
+        Without labels, collapse is recognized by the diversity of all samples.
+        """
         random = torch.Generator().manual_seed(self._seed)
         batches = sample_in_batches(
             lambda count: generator.sample(count, random), self._samples, self._image_shape
         )
         features = extract_features(self._classifier, batches)
-        classes = self._classifier.classes
         overall = diversity(features.values, self._real.values, self._seed)
+        metrics = {
+            FRECHET: frechet_distance(features.values, self._real.values),
+            "validation/diversity": overall,
+        }
+        if not self._labeled:
+            return metrics | {"validation/collapsed": float(overall < COLLAPSE_THRESHOLD)}
+        classes = self._classifier.classes
         within_classes = diversity_in_classes(features, self._real, self._seed)
         class_entropy = entropy(class_shares(features.classes, classes))
         real_entropy = entropy(class_shares(self._real.classes, classes))
@@ -72,9 +84,7 @@ class GeneratorMonitor:
             min(overall, within_classes) < COLLAPSE_THRESHOLD
             or class_entropy < COLLAPSE_THRESHOLD * real_entropy
         )
-        return {
-            FRECHET: frechet_distance(features.values, self._real.values),
-            "validation/diversity": overall,
+        return metrics | {
             "validation/diversity_in_classes": within_classes,
             "validation/class_entropy": class_entropy,
             "validation/collapsed": float(collapsed),

@@ -85,14 +85,15 @@ def restoration_metrics(
 @torch.inference_mode()
 def robustness(
     methods: Mapping[str, Restore],
-    classify: Callable[[Tensor], Tensor],
+    classify: Callable[[Tensor], Tensor] | None,
     images: ImageSet,
     corruption: Corruption,
     seed: int,
 ) -> dict[str, dict[str, float]]:
     """Return MSE per pixel to the clean images and classification accuracy for each method.
 
-    The accuracy is that of `classify`, which maps images to logits [N, K], on restored images.
+    The accuracy is that of `classify`, which maps images to logits [N, K], on restored images. It
+    is left out without `classify`.
     """
     errors = dict.fromkeys(methods, 0.0)
     hits = dict.fromkeys(methods, 0)
@@ -103,12 +104,14 @@ def robustness(
         for name, restore in methods.items():
             restored = restore(corrupted)
             errors[name] += _squared_error(restored, clean)
-            hits[name] += int((classify(restored).argmax(1) == labels).sum())
+            if classify is not None:
+                hits[name] += int((classify(restored).argmax(1) == labels).sum())
     values = len(images) * images.pixels
-    return {
-        name: {"mse": errors[name] / values, "accuracy": hits[name] / len(images)}
-        for name in methods
-    }
+    metrics = {name: {"mse": error / values} for name, error in errors.items()}
+    if classify is not None:
+        for name, count in hits.items():
+            metrics[name]["accuracy"] = count / len(images)
+    return metrics
 
 
 def _squared_error(output: Tensor, clean: Tensor) -> float:

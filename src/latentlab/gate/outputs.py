@@ -52,6 +52,11 @@ def read_dataset(project: Project) -> dict[str, Any]:
     return _read_mapping(description)
 
 
+def is_labeled(project: Project) -> bool:
+    """Return whether the dataset in `outputs/` has class labels."""
+    return read_dataset(project).get("classes") != []
+
+
 def is_number(value: Any) -> bool:
     """Return whether a JSON value is a finite number; `true`, NaN and infinity are not."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -35,7 +35,8 @@ class Rule(Section):
     replace the noise of a baseline that has too few runs to know it. A value outside `min` and
     `max` is impossible; a value better than `too_good` causes a warning. An informational metric
     is compared but never fails the gate. `control` names a metric that changes only if the model
-    that measures this metric changes; the report states how much of a change that explains.
+    that measures this metric changes; the report states how much of a change that explains. A
+    rule with `labels` does not apply to datasets without class labels.
     """
 
     direction: Literal["lower", "higher"]
@@ -47,6 +48,7 @@ class Rule(Section):
     too_good: Real | None = None
     required: Flag = True
     informational: Flag = False
+    labels: Flag = False
     control: str | None = None
 
     @model_validator(mode="after")
@@ -77,6 +79,11 @@ class Policy(Section):
     false_alarms: Annotated[Real, Field(gt=0, le=0.5)] = 0.05
     metrics: Annotated[dict[str, Rule], Field(min_length=1)]
     profiles: dict[str, dict[str, Override]] = Field(default_factory=dict)
+
+    def for_dataset(self, labeled: bool) -> "Policy":
+        """Return the policy with the rules that apply to a dataset with or without class labels."""
+        rules = {name: rule for name, rule in self.metrics.items() if labeled or not rule.labels}
+        return self.model_copy(update={"metrics": rules})
 
     def rule_of(self, metric: str) -> Rule | None:
         """Return the rule of a metric: that with its name, else the last pattern that matches."""

@@ -16,6 +16,8 @@ from latentlab.common.files import atomic_path, read_json, sha256_of, write_json
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
+NOT_TRAINED = "not_trained.json"
+"""States why a stage has trained no model; its folder exists, because DVC expects it."""
 
 
 class SavableModel(nn.Module):
@@ -80,6 +82,11 @@ def save_model(model: SavableModel, folder: Path) -> None:
     write_json(folder / DESCRIPTION, description)
 
 
+def write_not_trained(folder: Path, reason: str) -> None:
+    """Write to the folder of a model why there is none."""
+    write_json(folder / NOT_TRAINED, {"reason": reason})
+
+
 def load_model(model_class: type[Model], folder: Path) -> Model:
     """Load a model of class `model_class` in evaluation mode on the CPU.
 
@@ -93,6 +100,9 @@ def load_model(model_class: type[Model], folder: Path) -> Model:
         description = read_json(folder / DESCRIPTION)
         checksum = sha256_of(folder / WEIGHTS)
     except FileNotFoundError as error:
+        if (folder / NOT_TRAINED).is_file():
+            reason = read_json(folder / NOT_TRAINED)["reason"]
+            raise EnvironmentProblem(f"no model in {folder}: {reason}") from None
         raise EnvironmentProblem(f"no model in {folder} ({error}); run `dvc repro`") from None
     except ValueError as error:
         raise _corrupt(folder, error) from None

@@ -1,5 +1,7 @@
 """The reference classifier: a small convolutional network trained on labels only.
 
+Without class labels, the labels are the angles by which images were rotated.
+
 The Fréchet and kernel distances between generated and real images are computed from its features,
 and the fine-tuned classifiers are compared with its accuracy.
 """

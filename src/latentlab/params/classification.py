@@ -87,7 +87,10 @@ class FinetuneParams(ClassifierParams):
 
 
 class ReferenceParams(ClassifierParams):
-    """The reference classifier, whose features are used to evaluate generated images."""
+    """The reference classifier, whose features are used to evaluate generated images.
+
+    Without class labels it is trained to predict rotations of images by multiples of 90 degrees.
+    """
 
     channels: Channels = Field(
         default=(16, 32),

@@ -1,6 +1,7 @@
 """The context of a stage: its folders, its device, its dataset and its MLflow run."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,16 @@ class StageContext:
             if file.exists():
                 self.run.log_files(file)
 
-    def write_table(self, file: str, rows: list[dict[str, Any]]) -> None:
-        """Write rows with equal keys as a CSV file to the output folder, and log them."""
-        write_csv(self.output / file, rows)
-        self.run.log_table(file.removesuffix(".csv"), rows)
+    def write_table(
+        self, file: str, rows: list[dict[str, Any]], columns: Sequence[str] = ()
+    ) -> None:
+        """Write rows with equal keys as a CSV file to the output folder, and log them.
+
+        `columns` is the header of a table without rows, which is not logged.
+        """
+        write_csv(self.output / file, rows, columns)
+        if rows:
+            self.run.log_table(file.removesuffix(".csv"), rows)
 
 
 def _summary(metrics: dict[str, Any], headlines: dict[str, float]) -> str:

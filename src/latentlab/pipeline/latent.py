@@ -13,7 +13,7 @@ from latentlab.evaluation.classification import metric_key
 from latentlab.evaluation.latent.density import Axes
 from latentlab.evaluation.latent.interpolation import (
     linear_interpolation,
-    nearest_and_farthest_classes,
+    nearest_and_farthest,
     smoothness,
     spherical_interpolation,
 )
@@ -49,16 +49,26 @@ def evaluate_latent_space(
         code_metrics(probe)
         | plot_maps(probe, embeddings, folder / name)
         | plot_density(probe, folder / name)
-        | {"walks": interpolate_between_classes(probe, settings, folder / f"{name}_walk")}
+        | {"walks": interpolate(probe, settings, folder / f"{name}_walk")}
     )
 
 
 def code_metrics(probe: EncodedProbe) -> dict[str, Any]:
-    """Return what the codes say about the classes, and the share of collapsed dimensions."""
+    """Return what the codes say about the classes, and the share of collapsed dimensions.
+
+    Without classes, return the number of clusters and their silhouette coefficient instead.
+    """
+    collapsed = {"collapsed_share": collapsed_share(probe.codes)}
+    if not probe.source.classes:
+        clusters = probe.clusters
+        found: dict[str, float] = {"clusters": len(clusters.centers)}
+        if len(clusters.centers) > 1:
+            found["silhouette"] = clusters.silhouette
+        return found | collapsed
     return (
         probe_accuracies(probe.train_codes, probe.train_labels, probe.codes, probe.labels)
         | cluster_metrics(probe.codes, probe.labels, probe.source.seed)
-        | {"collapsed_share": collapsed_share(probe.codes)}
+        | collapsed
     )
 
 
@@ -84,15 +94,20 @@ def plot_maps(
     """
     source, (count, dimensions) = probe.source, probe.codes.shape
     images = f"{count:,} of {source.split_size:,} {source.split} images"
+    labels, names, log_density = probe.labels, source.classes, None
+    if not names:
+        labels, names = probe.clusters.assign(probe.codes), probe.clusters.names
+        log_density = probe.density.log_density(probe.codes)
     projections = pca_maps(probe) | tsne_maps(embeddings)
     for name, each in (latent_axes_map(probe) | projections).items():
         plot_latent_map(
             Path(f"{target}_{name}.png"),
             each.points,
-            probe.labels,
-            source.classes,
+            labels,
+            names,
             each.axes,
             f"{probe.space.name}, {dimensions} latent dimensions\n{each.method} of {images}",
+            log_density=log_density,
         )
     return map_metrics(probe, projections)
 
@@ -147,23 +162,27 @@ def _plot_latent_grid(
     )
 
 
-def interpolate_between_classes(
+def interpolate(
     probe: EncodedProbe, settings: EvaluateParams, target: Path
 ) -> dict[str, dict[str, float]]:
-    """Interpolate between class centroids; return the smoothness for each pair of classes.
+    """Interpolate between class centroids, or cluster medoids without classes.
 
-    The pairs are `settings.walks`; with `auto`, the nearest and the farthest two classes.
+    The pairs are `settings.walks`; with `auto`, the nearest and the farthest two classes or
+    clusters. Returns the smoothness for each pair.
     """
-    centroids, classes = probe.centroids, probe.source.classes
+    if probe.source.classes:
+        ends, all_names = probe.centroids, probe.source.classes
+    else:
+        ends, all_names = probe.clusters.medoids, probe.clusters.names
     pairs: Sequence[tuple[str, str]]
     if settings.walks == "auto":
-        indices = nearest_and_farthest_classes(centroids)
-        pairs = [(classes[start], classes[end]) for start, end in indices]
+        indices = nearest_and_farthest(ends)
+        pairs = [(all_names[start], all_names[end]) for start, end in indices]
     else:
         pairs = settings.walks
     metrics: dict[str, dict[str, float]] = {}
     for names in pairs:
-        start, end = (torch.from_numpy(centroids[classes.index(name)]) for name in names)
+        start, end = (torch.from_numpy(ends[all_names.index(name)]) for name in names)
         key = metric_key("_to_".join(names))
         metrics[key] = plot_interpolation(
             probe.space, start, end, names, settings.walk_steps, f"{target}_{key}"

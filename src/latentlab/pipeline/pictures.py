@@ -14,6 +14,8 @@ from torch import Tensor
 
 from latentlab.common.files import atomic_path
 from latentlab.data.image_set import DatasetInfo, ImageSet
+from latentlab.evaluation.latent.clusters import find_clusters
+from latentlab.evaluation.latent.density import fit_density
 from latentlab.evaluation.latent.projection import latent_plane
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classification import ImageClassifier
@@ -129,19 +131,26 @@ def write_latent_map(
 ) -> None:
     """Draw the latent codes of validation images after the training, in the colors of the classes.
 
-    `prior` adds the standard deviations of a standard normal prior, if there are two dimensions.
+    Without classes they are drawn twice, in the colors of clusters and of the density. `prior` adds
+    the standard deviations of a standard normal prior, if there are two dimensions.
     """
     sample = validation.sample(MAP_POINTS, stage.seed)
     codes = apply_in_batches(network.latent_codes, in_batches(sample))
     points, axis_names = latent_plane(codes)
+    labels, names, log_density = sample.labels.numpy(), info.classes, None
+    if not info.labeled:
+        clusters = find_clusters(codes.numpy(), stage.seed)
+        labels, names = clusters.assign(codes.numpy()), clusters.names
+        log_density = fit_density(codes.numpy(), stage.seed).log_density(codes.numpy())
     plot_latent_map(
         stage.plots / file,
         points,
-        sample.labels.numpy(),
-        info.classes,
+        labels,
+        names,
         axis_names,
         f"{title}: latent codes\nof {len(sample):,} of {len(validation):,} validation images",
         prior=prior and codes.shape[1] == 2,
+        log_density=log_density,
     )
 
 

@@ -26,22 +26,31 @@ def plot_latent_map(
     axis_names: Sequence[str],
     title: str,
     prior: bool = False,
+    log_density: np.ndarray | None = None,
 ) -> None:
-    """Draw points [N, 2] or [N, 3] in the colors of their classes [N].
+    """Draw points [N, 2] or [N, 3] in the colors of their classes or clusters [N].
 
     `prior` adds circles at one, two and three standard deviations of a standard normal
-    distribution.
+    distribution. `log_density` [N] adds a second map, which it colors.
     """
-    figure = new_figure(7, 5)
-    if points.shape[1] == 3:
-        axes: Any = figure.add_subplot(projection="3d")
-        axes.set_zlabel(axis_names[2])
-    else:
-        axes = figure.subplots()
-    _scatter(axes, points, labels, classes)
+    panels = 1 if log_density is None else 2
+    figure = new_figure(7 if panels == 1 else 11, 5)
+    projection = "3d" if points.shape[1] == 3 else None
+    grid: list[Any] = [
+        figure.add_subplot(1, panels, number + 1, projection=projection) for number in range(panels)
+    ]
+    for axes in grid:
+        axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+        if projection:
+            axes.set_zlabel(axis_names[2])
+    _scatter(grid[0], points, labels, classes)
     if prior:
-        _draw_prior(axes)
-    axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title=title)
+        _draw_prior(grid[0])
+    if log_density is None:
+        grid[0].set_title(title)
+    else:
+        figure.suptitle(title)  # a title of the axes would be as wide as one panel
+        _scatter_density(figure, grid[1], points, log_density)
     figure.legend(loc="outside right center", frameon=False, markerscale=2)
     save(figure, target)
 
@@ -144,6 +153,22 @@ def _draw_prior(axes: Axes) -> None:
         else:
             axes.plot(*circle, **style)
             axes.set_aspect("equal", adjustable="datalim")
+
+
+def _scatter_density(figure: Any, axes: Any, points: np.ndarray, log_density: np.ndarray) -> None:
+    """Draw points [N, D] in the colors of their log-density, the densest on top."""
+    order = np.argsort(log_density, kind="stable")
+    low, high = np.percentile(log_density, [1, 99])  # single outliers would take most colors
+    drawn = axes.scatter(
+        *points[order].T,
+        s=7,
+        linewidths=0,
+        c=log_density[order],
+        cmap="viridis",
+        vmin=low,
+        vmax=high,
+    )
+    figure.colorbar(drawn, ax=axes, label="log-density of the latent code (nats)")
 
 
 def _scatter(axes: Any, points: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:

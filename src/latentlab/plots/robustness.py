@@ -30,15 +30,16 @@ def plot_robustness(
 ) -> None:
     """Draw MSE and accuracy of every method against the severity of a corruption.
 
-    `curves` has the metrics by severity and method. Methods that are not in `METHODS` are names of
-    denoising networks.
+    `curves` has the metrics by severity and method; without a classifier there is no accuracy.
+    Methods that are not in `METHODS` are names of denoising networks.
     """
     title, xlabel = CORRUPTIONS[corruption]
-    figure = new_figure(10, 3.8)
     severities = sorted(curves)
     methods = list(curves[severities[0]])
-    panels = figure.subplots(1, len(METRICS))
-    for axes, (metric, ylabel) in zip(panels, METRICS.items(), strict=True):
+    drawn = [metric for metric in METRICS if metric in curves[severities[0]][methods[0]]]
+    figure = new_figure(2 + 4 * len(drawn), 3.8)
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for axes, metric in zip(panels, drawn, strict=True):
         for index, method in enumerate(methods):
             axes.plot(
                 severities,
@@ -48,7 +49,7 @@ def plot_robustness(
                 markersize=3,
                 label=METHODS.get(method, f"denoiser: {method}"),
             )
-        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.set(xlabel=xlabel, ylabel=METRICS[metric])
         if metric == "mse":  # methods differ by orders of magnitude
             axes.set_yscale("log")
             axes.set_ylim(bottom=max(MIN_MSE, axes.get_ylim()[0]))

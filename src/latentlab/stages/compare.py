@@ -6,6 +6,7 @@ from typing import Any
 
 from latentlab.common.errors import ParamsError, TrainingDiverged
 from latentlab.data.image_set import DatasetInfo, stratified_sample
+from latentlab.evaluation.latent.clusters import find_clusters
 from latentlab.evaluation.latent.projection import tsne
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.inference import apply_in_batches, in_batches
@@ -100,12 +101,13 @@ def _plot_codes(stage: StageContext, info: DatasetInfo, outcomes: list[Outcome])
     """Draw a map of the latent codes of the same validation images for each latent dimension."""
     validation = stage.load_split("validation")
     sample = validation.sample(MAP_IMAGES, stage.seed)
-    maps = {}
+    maps, codes_by_size = {}, {}
     for outcome in outcomes:
         if outcome.error is None:
             model = load_model(Autoencoder, _model_dir(stage, outcome.name))
             codes = apply_in_batches(model.encode, in_batches(sample)).numpy()
             dimensions = codes.shape[1]
+            codes_by_size[dimensions] = codes
             if dimensions == 2:
                 maps["2 dimensions"] = codes, "latent dimension"
             else:
@@ -113,7 +115,13 @@ def _plot_codes(stage: StageContext, info: DatasetInfo, outcomes: list[Outcome])
                 maps[f"{dimensions} dimensions, t-SNE"] = points, "t-SNE"
     title = f"Latent codes of {len(sample):,} of {len(validation):,} validation images, {info.name}"
     target = stage.plots / "maps.png"
-    plot_panels(target, maps, sample.labels.numpy(), info.classes, title)
+    labels, names = sample.labels.numpy(), info.classes
+    if not info.labeled and codes_by_size:  # clusters in one latent space, in the colors of all
+        largest = max(codes_by_size)
+        clusters = find_clusters(codes_by_size[largest], stage.seed)
+        labels, names = clusters.assign(codes_by_size[largest]), clusters.names
+        title += f"\n(clusters in {largest} dimensions)"
+    plot_panels(target, maps, labels, names, title)
 
 
 def _metrics(outcome: Outcome) -> dict[str, Any]:

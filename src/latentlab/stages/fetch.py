@@ -12,10 +12,11 @@ from latentlab.data.image_set import DatasetInfo, as_floats, write_split
 from latentlab.data.sources import read_dataset
 from latentlab.data.splits import make_splits, statistics
 from latentlab.pipeline.context import StageContext
-from latentlab.plots.images import plot_rows
+from latentlab.plots.images import plot_grid, plot_rows
 
 SHOWN_PER_CLASS = 10
 SHOWN_CLASSES = 20
+SHOWN_UNLABELED = 50
 
 
 def run(stage: StageContext) -> None:
@@ -49,11 +50,15 @@ def run(stage: StageContext) -> None:
     )
     info.write(stage.output)
 
-    rows = {
-        name: as_floats(torch.from_numpy(train_images[train_labels == index][:SHOWN_PER_CLASS]))
-        for index, name in enumerate(info.classes[:SHOWN_CLASSES])
-    }
-    plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images of each class")
+    if info.labeled:
+        rows = {
+            name: as_floats(torch.from_numpy(train_images[train_labels == index][:SHOWN_PER_CLASS]))
+            for index, name in enumerate(info.classes[:SHOWN_CLASSES])
+        }
+        plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images of each class")
+    else:
+        shown = as_floats(torch.from_numpy(train_images[:SHOWN_UNLABELED]))
+        plot_grid(stage.plots / "images.png", shown, SHOWN_PER_CLASS, f"{info.name}: images")
     stage.name_run(f"{info.name} {settings.image_size}x{settings.image_size}")
     stage.run.log_params({"data": settings.tree()})
     stage.run.log_dataset(info)
@@ -76,6 +81,11 @@ def _check_walks(stage: StageContext, classes: Sequence[str]) -> None:
     walks = stage.params.evaluate.walks
     if walks == "auto":
         return
+    if not classes:
+        raise ParamsError(
+            f"{stage.project.params}: evaluate.walks names classes, but {stage.params.data.name} "
+            "has no labels. Allowed: auto, which connects clusters of latent codes"
+        )
     unknown = {name for pair in walks for name in pair} - set(classes)
     if unknown:
         raise ParamsError(

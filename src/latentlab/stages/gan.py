@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentlab.common.progress import note
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.evaluation.generator_monitor import FRECHET, GeneratorMonitor
 from latentlab.evaluation.latent.interpolation import spherical_interpolation
@@ -36,13 +37,15 @@ def run(stage: StageContext) -> None:
     """Write the generator, learning curves, samples, and samples after each epoch."""
     info = stage.load_info()
     settings = stage.params.gan
+    if settings.conditional and not info.labeled:
+        note(f"{stage.name}: unconditional, because {info.name} has no class labels")
     stage.name_run(f"{settings.loss} loss, noise {settings.noise_dim}")
     stage.run.log_params({"gan": settings.tree()})
 
     reference = load_model(ReferenceClassifier, stage.project.outputs("reference") / "model")
     validation = stage.load_split("validation")
     monitor = GeneratorMonitor(
-        reference, validation, settings.eval_samples, stage.seed, stage.device
+        reference, validation, settings.eval_samples, stage.seed, stage.device, info.labeled
     )
     training = _prepare_training(stage, settings, info, monitor)
     probe = Probe.of(validation, stage.seed)
@@ -132,7 +135,8 @@ def _prepare_training(
     stage: StageContext, settings: GanParams, info: DatasetInfo, monitor: GeneratorMonitor
 ) -> AdversarialTraining:
     train = stage.load_split("train")
-    shares = _class_shares(train, info) if settings.conditional else []
+    conditional = settings.conditional and info.labeled
+    shares = _class_shares(train, info) if conditional else []
     generator = Generator(info.image_shape, settings.noise_dim, settings.channels, shares)
     discriminator = Discriminator(
         info.image_shape,

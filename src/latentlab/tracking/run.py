@@ -97,8 +97,9 @@ class Run:
         self.recorder.send("describe", self.child, metrics)
 
     def log_dataset(self, info: DatasetInfo) -> None:
-        """Log name, digest and sizes of the dataset."""
-        self.set_tags({"dataset": info.name, "data_hash": info.digest})
+        """Log name, digest and sizes of the dataset, and whether it has class labels."""
+        tags = {"dataset": info.name, "data_hash": info.digest}
+        self.set_tags(tags if info.labeled else tags | {"labels": "none"})
         self.log_params({"dataset": info.sizes})
 
     def log_split(self, info: DatasetInfo, split: str) -> None:

@@ -5,7 +5,7 @@ import torch
 from latentlab.evaluation.latent.interpolation import (
     class_centroids,
     linear_interpolation,
-    nearest_and_farthest_classes,
+    nearest_and_farthest,
     smoothness,
     spherical_interpolation,
 )
@@ -60,12 +60,12 @@ def test_centroids_are_the_means_of_each_class_and_nan_for_missing_classes():
 def test_the_nearest_and_the_farthest_pair_of_classes_are_chosen():
     missing = [np.nan]
 
-    assert nearest_and_farthest_classes(np.array([[0.0], missing, [10.0], [11.0]])) == [
+    assert nearest_and_farthest(np.array([[0.0], missing, [10.0], [11.0]])) == [
         (2, 3),
         (0, 3),
     ]
-    assert nearest_and_farthest_classes(np.array([[0.0], missing, [10.0]])) == [(0, 2)]
-    assert nearest_and_farthest_classes(np.array([[0.0], missing])) == []
+    assert nearest_and_farthest(np.array([[0.0], missing, [10.0]])) == [(0, 2)]
+    assert nearest_and_farthest(np.array([[0.0], missing])) == []
 
 
 def test_smoothness_is_the_largest_step_divided_by_the_mean_step():

@@ -85,6 +85,11 @@ class CodeDensity:
         """Number of codes that the density was estimated from."""
         return len(self.kernels.tree_.data)
 
+    def log_density(self, codes: np.ndarray) -> np.ndarray:
+        """Return the logarithm [N] of the density at codes [N, L], up to a constant."""
+        values: np.ndarray = self.kernels.score_samples(self.axes.to_points(codes))
+        return values
+
     def sample(self, count: int, seed: int) -> np.ndarray:
         """Draw new codes [count, L]."""
         return self.axes.to_codes(self.kernels.sample(count, random_state=seed))

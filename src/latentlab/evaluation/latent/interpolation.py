@@ -38,16 +38,17 @@ def class_centroids(codes: np.ndarray, labels: np.ndarray, classes: int) -> np.n
     return centroids
 
 
-def nearest_and_farthest_classes(centroids: np.ndarray) -> list[tuple[int, int]]:
-    """Return the two classes with the nearest centroids [K, L] and the two with the farthest.
+def nearest_and_farthest(codes: np.ndarray) -> list[tuple[int, int]]:
+    """Return the indices of the two nearest and of the two farthest codes [K, L].
 
-    One pair for two classes, none for a single class. Classes with a centroid of NaN are ignored.
+    One pair for two codes, none for a single code. Codes of NaN are ignored, which are the
+    centroids of classes without images.
     """
-    present = np.flatnonzero(np.isfinite(centroids).all(1))
+    present = np.flatnonzero(np.isfinite(codes).all(1))
     if len(present) < 2:
         return []
     first, second = np.triu_indices(len(present), 1)
-    distances = np.linalg.norm(centroids[present[first]] - centroids[present[second]], axis=1)
+    distances = np.linalg.norm(codes[present[first]] - codes[present[second]], axis=1)
     pairs = dict.fromkeys([int(distances.argmin()), int(distances.argmax())])
     return [(int(present[first[pair]]), int(present[second[pair]])) for pair in pairs]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet, stratified_sample
+from latentlab.evaluation.latent.clusters import Clusters, find_clusters
 from latentlab.evaluation.latent.density import CodeDensity, fit_density
 from latentlab.evaluation.latent.interpolation import class_centroids
 from latentlab.models.autoencoder import Autoencoder
@@ -55,8 +56,9 @@ class LatentSpace:
 class ProbeImages:
     """The images that a latent space is evaluated with.
 
-    `images` are a sample of the `split_size` images of a split. Probes, centroids and densities are
-    fitted to the images `train`, which come from another split.
+    `images` are a sample of the `split_size` images of a split. Probes, centroids, clusters and
+    densities are fitted to the images `train`, which come from another split. Images without labels
+    have no `classes`.
     """
 
     train: ImageSet
@@ -115,6 +117,11 @@ class EncodedProbe:
         labels = torch.from_numpy(self.train_labels)
         indices = stratified_sample(labels, MAX_DENSITY_CODES, self.source.seed).numpy()
         return fit_density(self.train_codes[indices], self.source.seed)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The clusters of the codes of the training images."""
+        return find_clusters(self.train_codes, self.source.seed)
 
     @property
     def centroids(self) -> np.ndarray:

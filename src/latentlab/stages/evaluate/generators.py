@@ -49,12 +49,14 @@ def evaluate_generators(
     samplers: dict[str, Sampler],
     classifier: ReferenceClassifier,
     test_features: Features,
+    reference_accuracy: float,
     info: DatasetInfo,
 ) -> dict[str, Any]:
     """Compare the samples of every generator with the test split; draw samples of each.
 
     The entry `real` of the result is the baseline: validation images in the place of samples.
-    Distances are comparable only within the features of one reference classifier.
+    Distances are comparable only within the features of one reference classifier, of which
+    `reference_accuracy` is the accuracy on the test split.
     """
     train, validation, test = (stage.load_split(s) for s in ("train", "validation", "test"))
     count = stage.params.evaluate.samples
@@ -67,7 +69,7 @@ def evaluate_generators(
     real_distances, _ = nearest_training_images(unseen, train)
     reference = {
         "reference_features": test_features.values.shape[1],
-        "reference_accuracy": float((test_features.classes == test.labels.numpy()).mean()),
+        "reference_accuracy": reference_accuracy,
     }
     metrics = {}
     for name, samples in generators.items():
@@ -115,15 +117,19 @@ def _real_samples(
 def _sample_metrics(
     samples: Features, real: Features, info: DatasetInfo, seed: int
 ) -> dict[str, Any]:
-    shares = class_shares(samples.classes, len(info.classes))
-    keys = [metric_key(name) for name in info.classes]
-    return {
+    metrics = {
         "samples": len(samples),
         "real_samples": len(real),
         "classifier_frechet_distance": frechet_distance(samples.values, real.values),
         "classifier_kernel_distance": kernel_distance(samples.values, real.values, seed),
         **neighbor_metrics(samples.values, real.values),
         "diversity": diversity(samples.values, real.values, seed),
+    }
+    if not info.labeled:  # the reference classifier predicts angles
+        return metrics
+    shares = class_shares(samples.classes, len(info.classes))
+    keys = [metric_key(name) for name in info.classes]
+    return metrics | {
         "diversity_in_classes": diversity_in_classes(samples, real, seed),
         "class_entropy": entropy(shares),
         "class_shares": dict(zip(keys, shares.tolist(), strict=True)),

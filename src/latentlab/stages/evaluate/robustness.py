@@ -40,14 +40,14 @@ def evaluate_robustness(
     settings: EvaluateParams,
     autoencoder: Restore,
     denoisers: dict[str, Denoiser],
-    classify: Callable[[Tensor], Tensor],
+    classify: Callable[[Tensor], Tensor] | None,
     filters: LinearFilters,
     test: ImageSet,
 ) -> dict[str, dict[str, dict[str, Metrics]]]:
     """Return MSE and accuracy by corruption, severity and method; write a table and plots.
 
-    `classify` maps images to logits; its accuracy is measured on the output of each method. The
-    method `identity` returns its input.
+    `classify` maps images to logits; its accuracy is measured on the output of each method, if it
+    is given. The method `identity` returns its input.
     """
     methods: dict[str, Restore] = {IDENTITY: _identity, "autoencoder": autoencoder, **denoisers}
     results = []

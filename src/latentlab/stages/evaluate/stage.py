@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from latentlab.common.processes import background_process
-from latentlab.common.progress import progress_bar
+from latentlab.common.progress import note, progress_bar
 from latentlab.data.image_set import DatasetInfo, ImageSet
+from latentlab.data.rotations import RotatedImages
 from latentlab.evaluation.bounds import bound_metrics, importance_weighted_bound
 from latentlab.evaluation.classification import (
     calibration_error,
@@ -21,7 +23,7 @@ from latentlab.evaluation.classification import (
     confusion_rows,
 )
 from latentlab.evaluation.examples import EXAMPLES, Examples, digest_images
-from latentlab.evaluation.features import extract_features
+from latentlab.evaluation.features import Features, extract_features
 from latentlab.evaluation.latent.projection import tsne_embeddings
 from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
 from latentlab.evaluation.reconstruction import error_metrics, squared_errors
@@ -45,14 +47,16 @@ from latentlab.stages.evaluate.robustness import evaluate_denoisers, evaluate_ro
 PARTS = 6
 RECONSTRUCTIONS_SHOWN = 12
 ERRORS_SHOWN = 24
+CONFUSION = ("actual", "predicted")
+"""Columns of the table that `dvc.yaml` draws as a confusion matrix."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The models trained by other stages."""
+    """The models trained by other stages; there is no classifier without class labels."""
 
     autoencoder: Autoencoder
-    classifier: Classifier
+    classifier: Classifier | None
     vae: Vae
     generator: Generator
     reference: ReferenceClassifier
@@ -76,8 +80,8 @@ def run(stage: StageContext) -> None:
             for model, values in part.items():
                 metrics[model] = metrics.get(model, {}) | values
             bar.advance(1)
-    _write_examples(stage, per_image, test)
-    stage.write_metrics({"test": metrics})
+    _write_examples(stage, per_image, test, info)
+    stage.write_metrics({"test": metrics} if info.labeled else {"labeled": False, "test": metrics})
 
 
 def _evaluate(
@@ -91,8 +95,8 @@ def _evaluate(
 
     t-SNE runs in the process of `executor` in the meantime, and plots are drawn in another one.
     """
-    models, settings = _load_models(stage), stage.params.evaluate
-    stage.run.log_evaluated_models(_model_folders(stage))
+    models, settings = _load_models(stage, info), stage.params.evaluate
+    stage.run.log_evaluated_models(_model_folders(stage, info))
     probes = _encode_probes(stage, models, info, test)
     embeddings = {
         name: executor.submit(tsne_embeddings, probe.codes, settings.tsne_perplexity, stage.seed)
@@ -110,17 +114,29 @@ def _evaluate(
 
     # classification
     features = extract_features(models.reference, in_batches(test))
-    logits = apply_in_batches(models.classifier, in_batches(test))
-    per_image["classifier/accuracy"] = logits.argmax(1) == test.labels
-    per_image["reference/accuracy"] = torch.from_numpy(features.classes) == test.labels
-    yield {
-        "classifier": _evaluate_classifier(stage, logits, info, test),
-        "reference": classification_metrics(test.labels.numpy(), features.classes),
-    }
+    actual, predicted = _reference_predictions(models.reference, features, test, info)
+    part: dict[str, Any] = {}
+    if models.classifier is None:
+        note(f"{stage.name}: no classification, because {info.name} has no class labels")
+        stage.write_table("confusion.csv", [], CONFUSION)
+    else:
+        logits = apply_in_batches(models.classifier, in_batches(test))
+        per_image["classifier/accuracy"] = logits.argmax(1) == test.labels
+        part = {"classifier": _evaluate_classifier(stage, logits, info, test)}
+    correct = torch.from_numpy(predicted == actual)
+    if not info.labeled:  # the share of the angles of each image
+        correct = correct.view(len(test), -1).double().mean(1)
+    per_image["reference/accuracy"] = correct
+    yield part | {"reference": classification_metrics(actual, predicted)}
 
     # generation
     samplers = _samplers(models, probes["autoencoder"])
-    yield {"generators": evaluate_generators(stage, samplers, models.reference, features, info)}
+    accuracy = float((predicted == actual).mean())
+    yield {
+        "generators": evaluate_generators(
+            stage, samplers, models.reference, features, accuracy, info
+        )
+    }
 
     # latent spaces
     dimensions = {name: probe.codes.shape[1] for name, probe in probes.items()}
@@ -150,11 +166,21 @@ def _evaluate(
     }
 
 
-def _load_models(stage: StageContext) -> Models:
+def _reference_predictions(
+    reference: ReferenceClassifier, features: Features, test: ImageSet, info: DatasetInfo
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the actual and predicted classes [N] of test images, or angles without labels."""
+    if info.labeled:
+        return test.labels.numpy(), features.classes
+    rotated = RotatedImages.of(test)
+    return rotated.labels.numpy(), extract_features(reference, in_batches(rotated)).classes
+
+
+def _load_models(stage: StageContext, info: DatasetInfo) -> Models:
     outputs = stage.project.outputs
     return Models(
         load_model(Autoencoder, outputs("train") / "model"),
-        load_model(Classifier, outputs("finetune") / "model"),
+        load_model(Classifier, outputs("finetune") / "model") if info.labeled else None,
         load_model(Vae, outputs("vae") / "model"),
         load_model(Generator, outputs("gan") / "model"),
         load_model(ReferenceClassifier, outputs("reference") / "model"),
@@ -165,7 +191,7 @@ def _load_models(stage: StageContext) -> Models:
     )
 
 
-def _model_folders(stage: StageContext) -> dict[str, Path]:
+def _model_folders(stage: StageContext, info: DatasetInfo) -> dict[str, Path]:
     """Return the folders of the models by the beginnings of the names of their metrics."""
     folders = {
         "autoencoder": "train",
@@ -176,15 +202,19 @@ def _model_folders(stage: StageContext) -> dict[str, Path]:
         "generators/vae": "vae",
         "generators/gan": "gan",
     }
+    if not info.labeled:
+        del folders["classifier"]
     models = {prefix: stage.project.outputs(name) / "model" for prefix, name in folders.items()}
     for name in stage.params.denoise:
         models[f"denoise/{name}"] = stage.project.outputs("denoise") / "model" / name
     return models
 
 
-def _write_examples(stage: StageContext, per_image: dict[str, Tensor], test: ImageSet) -> None:
+def _write_examples(
+    stage: StageContext, per_image: dict[str, Tensor], test: ImageSet, info: DatasetInfo
+) -> None:
     """Write results per image [N] by metric, and log them to MLflow."""
-    folders = _model_folders(stage)
+    folders = _model_folders(stage, info)
     examples = Examples(
         {
             f"{stage.name}/test/{metric}": (

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 
 from latentlab.common.errors import ParamsError
+from latentlab.common.files import write_json
+from latentlab.common.progress import note
 from latentlab.data.image_set import DatasetInfo
 from latentlab.models.classifier import build_classifier
 from latentlab.models.cost import count_parameters
+from latentlab.models.io import write_not_trained
 from latentlab.params.classification import FinetuneParams
 from latentlab.params.resolve import with_values
 from latentlab.params.schema import Params
@@ -21,20 +24,27 @@ from latentlab.pipeline.study_run import StudyResult, run_study, trial_params, w
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.search.study import Candidate
 from latentlab.stages.finetune.label_efficiency import (
+    LABELS_PER_CLASS,
     METHODS,
     evaluate_label_efficiency,
     train_scratch_baseline,
 )
 from latentlab.training.loop import Training
 
+HISTORY = ("epoch", "train/accuracy", "validation/accuracy")
+"""Columns of the learning curves that `dvc.yaml` draws."""
+
 
 def run(stage: StageContext) -> None:
     """Write the classifier, its learning curves and its confusion matrix on validation images.
 
     If the parameters say so, also search them first, train the same network from scratch, and
-    compare classifiers on few labels.
+    compare classifiers on few labels. Without class labels, train nothing and write empty tables.
     """
     info = stage.load_info()
+    if not info.labeled:
+        _skip(stage, info)
+        return
     train, validation = stage.load_split("train"), stage.load_split("validation")
     settings, study = _search(stage, info)
     method = "frozen" if settings.freeze_encoder else "fine_tuned"
@@ -64,6 +74,22 @@ def run(stage: StageContext) -> None:
     if label_efficiency := evaluate_label_efficiency(stage, info, settings):
         metrics["label_efficiency"] = label_efficiency
     stage.write_metrics(metrics)
+
+
+def _skip(stage: StageContext, info: DatasetInfo) -> None:
+    """Write all outputs without a classifier, and say why."""
+    reason = f"{info.name} has no class labels, which a classifier needs"
+    stage.name_run("skipped")
+    stage.run.set_tags({"skipped": reason})
+    write_not_trained(stage.output / "model", reason)
+    write_yaml(stage.output / "settings.yaml", stage.params.finetune.tree())
+    write_trials(stage, StudyResult([], None), None)
+    stage.write_table("history.csv", [], HISTORY)
+    stage.write_table("label_efficiency.csv", [], [LABELS_PER_CLASS, *METHODS])
+    stage.plots.mkdir(parents=True, exist_ok=True)  # DVC expects it
+    write_json(stage.output / "metrics.json", {"labeled": False})
+    stage.run.log_files(stage.output / "metrics.json")
+    note(f"{stage.name}: skipped, because {reason}")
 
 
 def candidate(
