@@ -51,7 +51,8 @@ def plot_latent_map(
     else:
         figure.suptitle(title)  # a title of the axes would be as wide as one panel
         _scatter_density(figure, grid[1], points, log_density)
-    figure.legend(loc="outside right center", frameon=False, markerscale=2)
+    side = "right" if log_density is None else "left"  # next to the map that it explains
+    figure.legend(loc=f"outside {side} center", frameon=False, markerscale=2)
     save(figure, target)
 
 

@@ -57,8 +57,10 @@ def run(stage: StageContext) -> None:
         }
         plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images of each class")
     else:
-        shown = as_floats(torch.from_numpy(train_images[:SHOWN_UNLABELED]))
-        plot_grid(stage.plots / "images.png", shown, SHOWN_PER_CLASS, f"{info.name}: images")
+        indices = np.unique(np.linspace(0, len(train_images) - 1, SHOWN_UNLABELED).astype(int))
+        shown = as_floats(torch.from_numpy(train_images[indices]))
+        title = f"{info.name}: training images"
+        plot_grid(stage.plots / "images.png", shown, SHOWN_PER_CLASS, title)
     stage.name_run(f"{info.name} {settings.image_size}x{settings.image_size}")
     stage.run.log_params({"data": settings.tree()})
     stage.run.log_dataset(info)
