@@ -112,6 +112,12 @@ def test_csv_has_a_header_and_one_line_per_row(target):
     assert is_alone(target)
 
 
+def test_csv_without_rows_has_a_header(target):
+    write_csv(target, [], ["epoch", "loss"])
+
+    assert target.read_bytes() == b"epoch,loss\n"
+
+
 def test_csv_rows_with_different_keys_are_rejected_and_the_old_file_remains(target):
     write_csv(target, [{"a": 1}])
 

@@ -103,6 +103,19 @@ class TestSplits:
     def test_too_few_images_for_the_fractions_are_rejected(self, message):
         message("data/splits: too few images", split_error(dataset(5, 5), 0.1, 0.9))
 
+    def test_images_without_classes_are_split_too(self, message):
+        unlabeled = RawDataset((), dataset(30).splits, {})
+
+        splits = make_splits(unlabeled, 0.1, 0.2, seed=0)
+
+        assert {name: len(labels) for name, (_, labels) in splits.items()} == {
+            "train": 20,
+            "validation": 4,
+            "test": 6,
+        }
+        few = RawDataset((), dataset(4).splits, {})
+        message("data/splits: too few images without classes", split_error(few, 0.1, 0.2))
+
     def test_a_class_that_the_test_split_uses_up_is_named(self, message):
         message("data/splits: too few images in class", split_error(dataset(100, 5), 0.1, 0.8))
 

@@ -76,6 +76,15 @@ def test_a_generator_of_one_image_per_class_is_collapsed(monitor, classifier, im
     assert metrics["validation/diversity"] > 0.2
 
 
+def test_without_labels_collapse_is_recognized_by_the_diversity_alone(classifier, images):
+    monitor = GeneratorMonitor(classifier, images, 300, 0, torch.device("cpu"), labeled=False)
+
+    diverse, collapsed = (monitor.evaluate(Copier(images, each)) for each in (False, True))
+
+    assert set(diverse) == {FRECHET, "validation/diversity", "validation/collapsed"}
+    assert (diverse["validation/collapsed"], collapsed["validation/collapsed"]) == (0, 1)
+
+
 def test_the_real_baseline_is_the_distance_of_other_real_images(monitor, images):
     baseline = monitor(30).real_baseline(images)
 

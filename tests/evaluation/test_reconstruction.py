@@ -97,3 +97,7 @@ def test_all_methods_restore_the_same_corrupted_images(two_classes):
     for name, threshold in (("same", 0.5), ("half", 1.0)):
         correct = (corrupted[:, 0, 0, 0] > threshold) == two_classes.labels.bool()
         assert metrics[name]["accuracy"] == pytest.approx(float(correct.float().mean()))
+
+
+def test_without_a_classifier_there_is_no_accuracy(two_classes):
+    assert set(robustness({"same": same}, None, two_classes, NOISE, 4)["same"]) == {"mse"}

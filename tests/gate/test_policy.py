@@ -1,6 +1,7 @@
 import pytest
 
 from gated import MSE, POLICY, write_policy
+from latentlab.common.files import read_json, write_json
 from latentlab.gate.policy import Policy, matches, read_policy
 from latentlab.params.yaml_io import read_plain
 
@@ -95,6 +96,15 @@ def test_a_rule_that_matches_no_metric_is_an_error(gated, error, message):
 
 def test_a_rule_that_is_not_required_may_match_no_metric(gated, latentlab):
     write_policy(gated, POLICY + f"  vae/*: {RULE}, required: false}}\n")
+    assert latentlab("gate").code == 0
+
+
+def test_rules_with_labels_do_not_apply_to_a_dataset_without_classes(gated, error, latentlab):
+    write_policy(gated, POLICY + f"  evaluate/test/f1: {RULE}, labels: true}}\n")
+    assert "evaluate/test/f1: matches no metric" in error()
+
+    description = gated.outputs("fetch") / "dataset.json"
+    write_json(description, read_json(description) | {"classes": []})
     assert latentlab("gate").code == 0
 
 

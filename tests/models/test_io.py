@@ -9,7 +9,7 @@ from latentlab.common.files import sha256_of
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.gan import Generator
-from latentlab.models.io import load_model, save_model
+from latentlab.models.io import load_model, save_model, write_not_trained
 from latentlab.models.vae import Vae
 from latentlab.params.geometry import Architecture
 
@@ -78,6 +78,12 @@ def test_a_model_of_another_family_is_rejected(tmp_path, message):
 
 def test_the_error_for_a_missing_model_says_what_to_run(tmp_path, message):
     message("model/missing", error_of_loading(tmp_path / "missing"))
+
+
+def test_the_error_for_a_model_that_was_not_trained_says_why(tmp_path, message):
+    write_not_trained(tmp_path, "flowers has no class labels")
+
+    message("model/not trained", error_of_loading(tmp_path))
 
 
 def test_truncated_files_are_rejected(tmp_path, message):

@@ -17,12 +17,17 @@ def drawn(monkeypatch):
     calls = {}
     for name in ("plot_grid", "plot_latent_grid", "plot_rows", "save_animation"):
         monkeypatch.setattr(latent, name, lambda *args, name=name: calls.update({name: args}))
-    for name in ("plot_density_maps", "plot_histograms", "plot_latent_map"):
+    for name in ("plot_density_maps", "plot_histograms"):
         monkeypatch.setattr(latent, name, lambda *args, name=name: calls.update({name: args}))
+    monkeypatch.setattr(
+        latent,
+        "plot_latent_map",
+        lambda *args, log_density: calls.update(plot_latent_map=args, log_density=log_density),
+    )
     return calls
 
 
-def probe_of(codes, labels=None):
+def probe_of(codes, labels=None, classes=("a", "b")):
     """Return a probe with the given codes; decoding fills an image with the first coordinate."""
     labels = torch.zeros(len(codes), dtype=torch.int64) if labels is None else labels
     images = ImageSet(torch.zeros(len(codes), 1, 2, 2, dtype=torch.uint8), labels)
@@ -31,7 +36,7 @@ def probe_of(codes, labels=None):
         lambda images: torch.from_numpy(codes),
         lambda codes: codes[:, :1, None, None].repeat(1, 1, 2, 2),
     )
-    return EncodedProbe(space, ProbeImages(images, images, ["a", "b"], "test", 1000, 0))
+    return EncodedProbe(space, ProbeImages(images, images, [*classes], "test", 1000, 0))
 
 
 def normal_codes(count, center, deviations):
@@ -93,6 +98,7 @@ def test_maps_name_the_space_and_the_sample_of_images(drawn, tmp_path):
     assert points.shape == (60, 3)
     assert classes == ["a", "b"]
     assert axis_names[0].startswith("PC 1 (")
+    assert drawn["log_density"] is None
 
 
 def test_maps_have_an_explained_variance_and_a_trustworthiness():
@@ -130,3 +136,40 @@ def test_interpolations_connect_the_centroids_of_the_chosen_classes(drawn, tmp_p
     np.testing.assert_allclose(rows["linear"][:, 0, 0, 0], [5, 4, 3, 2, 1, 0], atol=1e-6)
     _, frames = drawn["save_animation"]
     assert len(frames) == 6 + 4  # forward and back, without repeating the ends
+
+
+@pytest.fixture
+def unlabeled():
+    """A probe of codes in four separate groups without classes; the first group is the largest."""
+    centers = np.array([[0, 0], [1, 0], [20, 0], [0, 9]], np.float32)
+    noise = np.random.default_rng(0).normal(scale=0.02, size=(100, 2))
+    codes = (centers.repeat([40, 30, 20, 10], axis=0) + noise).astype(np.float32)
+    return probe_of(codes, classes=())
+
+
+def test_without_classes_interpolations_connect_cluster_medoids(drawn, unlabeled, tmp_path):
+    settings = EvaluateParams.model_construct(walks="auto", walk_steps=6)
+
+    metrics = latent.interpolate(unlabeled, settings, tmp_path / "space")
+
+    assert list(metrics) == ["cluster 1_to_cluster 2", "cluster 3_to_cluster 4"]
+    _, rows, title = drawn["plot_rows"]
+    assert title == "Space: interpolation from cluster 3 to cluster 4"
+    assert rows["linear"][0, 0, 0, 0] in unlabeled.codes[70:90, 0]
+
+
+def test_without_classes_maps_show_clusters_and_the_density(drawn, unlabeled, tmp_path):
+    latent.plot_maps(unlabeled, {}, tmp_path / "space")
+
+    _, _, labels, names, *_ = drawn["plot_latent_map"]
+    assert names == ["cluster 1", "cluster 2", "cluster 3", "cluster 4"]
+    assert np.bincount(labels).tolist() == [40, 30, 20, 10]
+    assert len(drawn["log_density"]) == 100
+
+
+def test_without_classes_the_clusters_are_measured(unlabeled):
+    metrics = latent.code_metrics(unlabeled)
+
+    assert metrics["clusters"] == 4
+    assert metrics["silhouette"] > 0.9
+    assert set(metrics) == {"clusters", "silhouette", "collapsed_share"}

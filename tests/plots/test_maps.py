@@ -37,6 +37,23 @@ def test_a_map_shows_the_points_of_each_class_in_two_or_three_dimensions(draw, l
         assert len(set(colors)) == 10
 
 
+def test_a_second_map_shows_the_density_with_the_densest_points_on_top(draw, legend):
+    log_density = np.random.default_rng(1).normal(size=60)
+    for points in (POINTS[:, :2], POINTS):
+        figure = draw(
+            plot_latent_map, points, LABELS, CLASSES, AXES, "PCA", log_density=log_density
+        )
+
+        clusters, density, colorbar = figure.axes
+        assert figure.get_suptitle() == "PCA"
+        assert legend(figure) == CLASSES
+        assert len(clusters.collections) == len(CLASSES)
+        (drawn,) = scattered(density)
+        np.testing.assert_allclose(drawn, points[np.argsort(log_density)])
+        assert colorbar.get_ylabel() == "log-density of the latent code (nats)"
+        assert (density.get_xlabel(), density.get_ylabel()) == ("first", "second")
+
+
 def test_the_prior_is_drawn_as_circles_at_one_two_and_three_standard_deviations(draw, legend):
     for points in (POINTS[:, :2], POINTS):
         figure = draw(plot_latent_map, points, LABELS, CLASSES, AXES, "VAE", prior=True)

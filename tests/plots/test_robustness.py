@@ -27,6 +27,14 @@ def test_error_and_accuracy_of_every_method_are_drawn_against_the_severity(draw,
             assert line.get_xydata().tolist() == expected
 
 
+def test_without_a_classifier_only_the_error_is_drawn(draw):
+    errors = {0.1: {"identity": {"mse": 0.1}}, 0.5: {"identity": {"mse": 0.5}}}
+
+    (mse,) = draw(plot_robustness, "gaussian", errors).axes
+
+    assert mse.lines[0].get_xydata().tolist() == [[0.1, 0.1], [0.5, 0.5]]
+
+
 def test_an_error_close_to_zero_does_not_stretch_the_axis(draw):
     exact = {0.5: {"wiener": {"mse": 1e-9, "accuracy": 1.0}, "identity": CURVES[0.5]["identity"]}}
 

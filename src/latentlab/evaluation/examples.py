@@ -18,8 +18,9 @@ class Examples:
     """Results per image by metric, such as `evaluate/test/autoencoder/mse`.
 
     `values` are arrays [N]: squared errors per pixel as float32, or whether a prediction is correct
-    as bool (of several predictions per image, the share as float32). `weights` maps the same metrics to the SHA-256 of the weights of the measured model.
-    `images` is the digest of the images and their labels, in order.
+    as bool (of several predictions for one image, their share as float32). `weights` maps the same
+    metrics to the SHA-256 of the weights of the measured model. `images` is the digest of the
+    images and their labels, in order.
     """
 
     values: dict[str, np.ndarray]

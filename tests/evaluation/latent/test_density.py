@@ -95,3 +95,13 @@ def test_equal_seeds_give_equal_samples():
 
 def test_a_density_can_be_estimated_from_four_codes():
     assert np.isfinite(fit_density(normal(4, 1.0, 1.0), 0).sample(5, 0)).all()
+
+
+def test_the_log_density_is_the_mean_over_kernels_along_the_axes():
+    codes = normal(100, 2.0, 0.5)
+    density = fit_density(codes, seed=0)
+
+    points = density.axes.to_points(codes)
+    squares = ((points[:, None] - points) ** 2).sum(2) / density.bandwidth**2
+    kernels = np.exp(-squares / 2) / (2 * np.pi * density.bandwidth**2)
+    np.testing.assert_allclose(density.log_density(codes), np.log(kernels.mean(1)), rtol=1e-3)

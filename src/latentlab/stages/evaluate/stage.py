@@ -6,24 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from latentlab.common.processes import background_process
-from latentlab.common.progress import note, progress_bar
+from latentlab.common.progress import progress_bar
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.data.rotations import RotatedImages
 from latentlab.evaluation.bounds import bound_metrics, importance_weighted_bound
-from latentlab.evaluation.classification import (
-    calibration_error,
-    class_metrics,
-    classification_metrics,
-    confusion_counts,
-    confusion_rows,
-)
 from latentlab.evaluation.examples import EXAMPLES, Examples, digest_images
-from latentlab.evaluation.features import Features, extract_features
+from latentlab.evaluation.features import extract_features
 from latentlab.evaluation.latent.projection import tsne_embeddings
 from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
 from latentlab.evaluation.reconstruction import error_metrics, squared_errors
@@ -32,23 +23,20 @@ from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
 from latentlab.models.denoiser import Denoiser
 from latentlab.models.gan import Generator
-from latentlab.models.inference import apply_in_batches, in_batches
+from latentlab.models.inference import in_batches
 from latentlab.models.io import load_model, weights_checksum
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.latent import evaluate_latent_space, evaluate_pixel_pca
 from latentlab.plots.canvas import draw_in_background
-from latentlab.plots.classification import plot_confusion, plot_errors
 from latentlab.plots.images import plot_rows
+from latentlab.stages.evaluate.classification import evaluate_classification
 from latentlab.stages.evaluate.generators import Sampler, evaluate_generators
 from latentlab.stages.evaluate.robustness import evaluate_denoisers, evaluate_robustness
 
 PARTS = 6
 RECONSTRUCTIONS_SHOWN = 12
-ERRORS_SHOWN = 24
-CONFUSION = ("actual", "predicted")
-"""Columns of the table that `dvc.yaml` draws as a confusion matrix."""
 
 
 @dataclass(frozen=True)
@@ -114,24 +102,14 @@ def _evaluate(
 
     # classification
     features = extract_features(models.reference, in_batches(test))
-    actual, predicted = _reference_predictions(models.reference, features, test, info)
-    part: dict[str, Any] = {}
-    if models.classifier is None:
-        note(f"{stage.name}: no classification, because {info.name} has no class labels")
-        stage.write_table("confusion.csv", [], CONFUSION)
-    else:
-        logits = apply_in_batches(models.classifier, in_batches(test))
-        per_image["classifier/accuracy"] = logits.argmax(1) == test.labels
-        part = {"classifier": _evaluate_classifier(stage, logits, info, test)}
-    correct = torch.from_numpy(predicted == actual)
-    if not info.labeled:  # the share of the angles of each image
-        correct = correct.view(len(test), -1).double().mean(1)
-    per_image["reference/accuracy"] = correct
-    yield part | {"reference": classification_metrics(actual, predicted)}
+    part = evaluate_classification(
+        stage, models.classifier, models.reference, features, test, info, per_image
+    )
+    yield part
 
     # generation
     samplers = _samplers(models, probes["autoencoder"])
-    accuracy = float((predicted == actual).mean())
+    accuracy = part["reference"]["accuracy"]
     yield {
         "generators": evaluate_generators(
             stage, samplers, models.reference, features, accuracy, info
@@ -164,16 +142,6 @@ def _evaluate(
             stage, settings, models.autoencoder, models.denoisers, models.classifier, filters, test
         )
     }
-
-
-def _reference_predictions(
-    reference: ReferenceClassifier, features: Features, test: ImageSet, info: DatasetInfo
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the actual and predicted classes [N] of test images, or angles without labels."""
-    if info.labeled:
-        return test.labels.numpy(), features.classes
-    rotated = RotatedImages.of(test)
-    return rotated.labels.numpy(), extract_features(reference, in_batches(rotated)).classes
 
 
 def _load_models(stage: StageContext, info: DatasetInfo) -> Models:
@@ -243,46 +211,6 @@ def _vae_bounds(stage: StageContext, vae: Vae, test: ImageSet) -> dict[str, dict
     bounds = importance_weighted_bound(vae, images, samples, stage.seed)
     bounds |= {"iwae_samples": samples, "iwae_images": len(images)}
     return {vae.likelihood: bound_metrics(vae, test, stage.seed) | bounds}
-
-
-def _evaluate_classifier(
-    stage: StageContext, logits: Tensor, info: DatasetInfo, test: ImageSet
-) -> dict[str, Any]:
-    """Return the metrics of the classifier from its logits [N, K]; write its tables and plots."""
-    actual, predicted = test.labels.numpy(), logits.argmax(1).numpy()
-    stage.write_table("confusion.csv", confusion_rows(actual, predicted, info.classes))
-    counts = confusion_counts(actual, predicted, len(info.classes))
-    title = f"Confusion matrix, {info.name} test split"
-    plot_confusion(stage.plots / "confusion.png", counts, info.classes, title)
-    plot_confusion(
-        stage.plots / "confusion_counts.png", counts, info.classes, title, as_shares=False
-    )
-    probabilities = logits.softmax(1)
-    _plot_errors(stage, info, test, probabilities)
-    return (
-        classification_metrics(actual, predicted)
-        | {"calibration_error": calibration_error(probabilities.numpy(), actual)}
-        | class_metrics(actual, predicted, info.classes)
-    )
-
-
-def _plot_errors(
-    stage: StageContext, info: DatasetInfo, test: ImageSet, probabilities: Tensor
-) -> None:
-    """Draw the misclassified images with the lowest probability of the actual class."""
-    probability_of_actual = probabilities[torch.arange(len(test)), test.labels]
-    predicted = probabilities.argmax(1)
-    misclassified = (predicted != test.labels).nonzero()[:, 0]
-    order = probability_of_actual[misclassified].argsort(stable=True)
-    shown = misclassified[order][:ERRORS_SHOWN]
-    captions = [
-        f"{info.classes[test.labels[index]]}\npredicted: {info.classes[predicted[index]]}"
-        for index in shown
-    ]
-    title = (
-        f"Most confident errors ({len(misclassified):,} of {len(test):,} test images misclassified)"
-    )
-    plot_errors(stage.plots / "errors.png", test.floats(shown), captions, 8, title)
 
 
 @torch.inference_mode()
