@@ -89,7 +89,7 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     # clusters take the place of classes
     latent = test["autoencoder"]["latent"]
     assert latent["clusters"] >= 3
-    assert -1 <= latent["silhouette"] <= 1
+    assert -1 <= latent["cluster_silhouette"] <= 1
     assert "knn_accuracy" not in latent
     assert all(name.startswith("cluster ") for name in latent["walks"])
 

@@ -171,5 +171,5 @@ def test_without_classes_the_clusters_are_measured(unlabeled):
     metrics = latent.code_metrics(unlabeled)
 
     assert metrics["clusters"] == 4
-    assert metrics["silhouette"] > 0.9
-    assert set(metrics) == {"clusters", "silhouette", "collapsed_share"}
+    assert metrics["cluster_silhouette"] > 0.9
+    assert set(metrics) == {"clusters", "cluster_silhouette", "collapsed_share"}

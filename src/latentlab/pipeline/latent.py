@@ -63,7 +63,7 @@ def code_metrics(probe: EncodedProbe) -> dict[str, Any]:
         clusters = probe.clusters
         found: dict[str, float] = {"clusters": len(clusters.centers)}
         if len(clusters.centers) > 1:
-            found["silhouette"] = clusters.silhouette
+            found["cluster_silhouette"] = clusters.silhouette
         return found | collapsed
     return (
         probe_accuracies(probe.train_codes, probe.train_labels, probe.codes, probe.labels)

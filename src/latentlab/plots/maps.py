@@ -169,7 +169,8 @@ def _scatter_density(figure: Any, axes: Any, points: np.ndarray, log_density: np
         vmin=low,
         vmax=high,
     )
-    figure.colorbar(drawn, ax=axes, label="log-density of the latent code (nats)")
+    pad = 0.15 if points.shape[1] == 3 else 0.03  # the z axis has its label outside of the axes
+    figure.colorbar(drawn, ax=axes, pad=pad, label="log-density of the latent code (nats)")
 
 
 def _scatter(axes: Any, points: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
