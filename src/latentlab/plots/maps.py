@@ -48,11 +48,11 @@ def plot_latent_map(
         _draw_prior(grid[0])
     if log_density is None:
         grid[0].set_title(title)
+        figure.legend(loc="outside right center", frameon=False, markerscale=2)
     else:
         figure.suptitle(title)  # a title of the axes would be as wide as one panel
+        figure.legend(loc="outside left center", frameon=False, markerscale=2)
         _scatter_density(figure, grid[1], points, log_density)
-    side = "right" if log_density is None else "left"  # next to the map that it explains
-    figure.legend(loc=f"outside {side} center", frameon=False, markerscale=2)
     save(figure, target)
 
 
