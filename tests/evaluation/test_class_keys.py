@@ -50,7 +50,7 @@ def test_different_names_never_have_equal_keys():
             "".join(symbols.choices("a-+#/ .é猫\n$", k=symbols.randint(0, 4))) for _ in "x" * 60
         }
         keys = class_keys([*names])
-        names |= {key for key in keys}  # names that look like keys of other names
+        names |= set(keys)  # names that look like keys of other names
         keys = class_keys(sorted(names))
 
         assert len(set(keys)) == len(names)
