@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentlab.common.progress import Bar, progress_bar
+
 TOLERANCE = 0.1
 """Near duplicates: the root mean square of their difference is at most this share of the contrast,
 which is the smaller standard deviation of their gray values. Equal to a correlation of 0.995."""
@@ -18,7 +20,8 @@ MIN_CONTRAST = 2.0
 """Smallest standard deviation of the 256 gray values at which near duplicates are looked for."""
 FREQUENCIES = 6
 """Frequencies per axis that are compared."""
-BLOCK = 2048
+BLOCK = 512
+"""Images that are compared at once, with all that may be similar: limits the memory."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,25 @@ def similar_groups(parts: Sequence[np.ndarray], equal: np.ndarray) -> np.ndarray
     widest = features[candidates].var(0).argmax()
     candidates = candidates[features[candidates, widest].argsort(kind="stable")]
 
-    def pixels(rows: np.ndarray) -> np.ndarray:
-        return take_images(parts, rows).reshape(len(rows), -1).astype(np.float32)
-
-    for row, others in _close_pairs(features[candidates], int(widest)):
-        index, others = candidates[row], candidates[others]
-        others = others[groups[others] != groups[index]]
-        if len(others):
-            difference = pixels(others) - pixels(np.array([index]))
-            limits = TOLERANCE * np.minimum(contrast[others], contrast[index])
-            matches = others[np.sqrt((difference**2).mean(1)) <= limits]
-            merged = np.unique(groups[[index, *matches]])
-            groups[np.isin(groups, merged)] = merged[0]
+    with progress_bar("find duplicates", len(candidates), "images") as bar:
+        for row, close in _close_pairs(features[candidates], int(widest), bar):
+            index, others = candidates[row], candidates[close]
+            others = others[groups[others] != groups[index]]
+            if matches := [*_matches(parts, contrast, index, others)]:
+                merged = np.unique(groups[[index, *matches]])
+                groups[np.isin(groups, merged)] = merged[0]
     return groups
+
+
+def _matches(
+    parts: Sequence[np.ndarray], contrast: np.ndarray, index: int, others: np.ndarray
+) -> Iterator[int]:
+    """Yield those of `others` that are near duplicates of the image at `index`, by all pixels."""
+    image = take_images(parts, np.array([index])).astype(np.float32)
+    for start in range(0, len(others), BLOCK):
+        rows = others[start : start + BLOCK]
+        distances = np.sqrt(((take_images(parts, rows) - image) ** 2).mean((1, 2, 3)))
+        yield from rows[distances <= TOLERANCE * np.minimum(contrast[rows], contrast[index])]
 
 
 def take_images(parts: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -138,7 +147,9 @@ def _low_frequencies(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(features), np.concatenate(contrast)
 
 
-def _close_pairs(features: np.ndarray, sorted_by: int) -> Iterator[tuple[int, np.ndarray]]:
+def _close_pairs(
+    features: np.ndarray, sorted_by: int, bar: Bar
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield rows of features [N, F] with all later rows at a distance up to TOLERANCE.
 
     The rows are sorted by one feature, so only blocks with similar values of it are compared.
@@ -156,3 +167,4 @@ def _close_pairs(features: np.ndarray, sorted_by: int) -> Iterator[tuple[int, np
         rows, firsts = np.unique(rows, return_index=True)
         for row, members in zip(rows, np.split(others, firsts[1:]), strict=False):
             yield start + int(row), start + members
+        bar.advance(len(close))
