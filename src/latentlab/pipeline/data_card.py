@@ -78,7 +78,7 @@ def _duplicates(raw: RawDataset, found: DuplicateReport) -> Iterable[str]:
     """Yield lines of Markdown about the duplicates and what was done with them."""
     yield f"- Images equal to an earlier one, after resizing: {found.equal:,}"
     if raw.published:
-        yield "- Near duplicates were not looked for, because the splits are published."
+        yield "- Near duplicates were not looked for, because the splits of this dataset are kept."
         yield f"- Groups of equal images in several splits: {found.across:,}. All images are kept."
     else:
         yield f"- Images nearly equal to an earlier one: {found.similar:,}"
