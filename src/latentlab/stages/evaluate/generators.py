@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.evaluation.classification import metric_key
+from latentlab.evaluation.class_keys import class_keys
 from latentlab.evaluation.features import Features, extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
     class_shares,
@@ -116,7 +116,7 @@ def _sample_metrics(
     samples: Features, real: Features, info: DatasetInfo, seed: int
 ) -> dict[str, Any]:
     shares = class_shares(samples.classes, len(info.classes))
-    keys = [metric_key(name) for name in info.classes]
+    keys = class_keys(info.classes)
     return {
         "samples": len(samples),
         "real_samples": len(real),

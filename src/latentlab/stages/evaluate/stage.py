@@ -39,6 +39,7 @@ from latentlab.pipeline.latent import evaluate_latent_space, evaluate_pixel_pca
 from latentlab.plots.canvas import draw_in_background
 from latentlab.plots.classification import plot_confusion, plot_errors
 from latentlab.plots.images import plot_rows
+from latentlab.plots.labels import class_labels
 from latentlab.stages.evaluate.generators import Sampler, evaluate_generators
 from latentlab.stages.evaluate.robustness import evaluate_denoisers, evaluate_robustness
 
@@ -245,9 +246,9 @@ def _plot_errors(
     misclassified = (predicted != test.labels).nonzero()[:, 0]
     order = probability_of_actual[misclassified].argsort(stable=True)
     shown = misclassified[order][:ERRORS_SHOWN]
+    labels = class_labels(info.classes)
     captions = [
-        f"{info.classes[test.labels[index]]}\npredicted: {info.classes[predicted[index]]}"
-        for index in shown
+        f"{labels[test.labels[index]]}\npredicted: {labels[predicted[index]]}" for index in shown
     ]
     title = (
         f"Most confident errors ({len(misclassified):,} of {len(test):,} test images misclassified)"
