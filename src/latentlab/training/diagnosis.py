@@ -32,8 +32,10 @@ LAST_SHARE = 0.1
 """Share of the epochs, at their end, whose improvement decides whether a training was too short.
 Earlier, the error falls with the learning rate, which more epochs would not repeat."""
 IMPROVING = 0.015
-"""Relative decrease of the validation error over those epochs from which a training was too short.
-On the digits, networks above it gain 25% or more with twice the epochs, those below 14% or less."""
+"""Relative decrease of the validation error over those epochs from which a training was too short."""
+UNDERFITTED = 0.95
+"""Training error relative to the validation error from which a training can be too short. Below, the
+network fits the training images better than others, and more epochs add little."""
 FRECHET_IMPROVING = 0.03
 """The same of a Fréchet distance, which varies more from epoch to epoch."""
 SATURATED = 0.02
@@ -85,6 +87,11 @@ class Curve:
         return len(self.train) >= STALL_EPOCHS and not self.flat and last > (1 - FLAT) * middle
 
     @property
+    def underfitted(self) -> bool:
+        """Whether the training images are not fitted better than the validation images."""
+        return self.train[-1] >= UNDERFITTED * self.validation[-1]
+
+    @property
     def points(self) -> Points:
         """The validation error by epoch, from where the loss has settled.
 
@@ -117,7 +124,9 @@ def diagnose(curve: Curve, section: str, useless: bool, constant: bool = False) 
     if last >= max(EXPLODED * lowest, settled[0] / EXPLODED):
         text = f"diverged: training {curve.term} rose from {short(lowest)} to {short(last)}"
         return [Finding(DIVERGED, text, f"lower {section}.learning_rate")]
-    if improving := still_improving(curve.points, curve.budget, curve.term, section):
+    if curve.underfitted and (
+        improving := still_improving(curve.points, curve.budget, curve.term, section)
+    ):
         return improving
     if not useless:
         return []
