@@ -32,10 +32,10 @@ LAST_SHARE = 0.1
 """Share of the epochs, at their end, whose improvement decides whether a training was too short.
 Earlier, the error falls with the learning rate, which more epochs would not repeat."""
 IMPROVING = 0.015
-"""Relative decrease of the validation error over those epochs from which a training was too short."""
+"""Relative decrease of the validation error over those epochs that is not yet negligible."""
 UNDERFITTED = 0.95
-"""Training error relative to the validation error from which a training can be too short. Below, the
-network fits the training images better than others, and more epochs add little."""
+"""Training error, relative to the validation error, from which a training can be too short. A
+network that fits the training images better than others gains little from more epochs."""
 FRECHET_IMPROVING = 0.03
 """The same of a Fréchet distance, which varies more from epoch to epoch."""
 SATURATED = 0.02
@@ -152,8 +152,8 @@ def still_improving(
         return []
     lowest = short(min(error for _, error in points))
     text = (
-        f"still improving when its {budget} epochs ended (validation {name} {lowest}, lower by "
-        f"{decrease:.1%} within the last tenth of the training)"
+        f"still improving in the last epoch, {budget} (validation {name} {lowest}, {decrease:.1%} "
+        "lower than before the last tenth of the training)"
     )
     return [Finding(STILL_IMPROVING, text, f"raise {section}.epochs")]
 
