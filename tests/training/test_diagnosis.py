@@ -88,6 +88,7 @@ class TestCollapsed:
         assert finding.problem == COLLAPSED
         assert finding.advice.startswith("lower vae.beta, now 4,")
         assert posterior_collapse(curve([0.12, 0.12]), 0.001, 0, 1) == []
+        assert posterior_collapse(curve([0.12, 0.07]), 2.2, 0, 1) == []
         assert posterior_collapse(curve([0.12, 0.07]), 0.5, 1, 1) == []
 
 

@@ -38,6 +38,9 @@ UNDERFITTED = 0.95
 network that fits the training images better than others gains little from more epochs."""
 FRECHET_IMPROVING = 0.03
 """The same of a Fréchet distance, which varies more from epoch to epoch."""
+NEGLIGIBLE_KL = 0.1
+"""KL divergence in nats below which a posterior equals the prior. In its first epoch, a VAE may have
+no active dimension and a KL of nats."""
 SATURATED = 0.02
 """The discriminator makes no errors if D(x) > 1 - this and D(G(z)) < this."""
 
@@ -175,7 +178,7 @@ def posterior_collapse(curve: Curve, kl: float, active_units: int, beta: float) 
     `active_units` is the number of latent dimensions that depend on the image, and `kl` the KL
     divergence in nats.
     """
-    if active_units or curve.flat:
+    if active_units or kl > NEGLIGIBLE_KL or curve.flat:
         return []
     text = f"posterior collapse: no latent dimension depends on the image (KL {short(kl)} nats)"
     advice = f"lower vae.beta, now {beta:g}, or raise vae.warmup_epochs or vae.free_bits"
