@@ -39,8 +39,8 @@ network that fits the training images better than others gains little from more 
 FRECHET_IMPROVING = 0.03
 """The same of a Fréchet distance, which varies more from epoch to epoch."""
 NEGLIGIBLE_KL = 0.1
-"""KL divergence in nats below which a posterior equals the prior. In its first epoch, a VAE may have
-no active dimension and a KL of nats."""
+"""KL divergence in nats below which a posterior equals the prior. After its first epoch, a VAE may
+have no active dimension but a KL of nats."""
 SATURATED = 0.02
 """The discriminator makes no errors if D(x) > 1 - this and D(G(z)) < this."""
 
