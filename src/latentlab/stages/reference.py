@@ -32,5 +32,7 @@ def run(stage: StageContext) -> None:
     )
     run_and_log(stage, training, Probe.of(validation, stage.seed).predictions)
     model = training.restore_best().cpu()
-    metrics = write_classifier(stage, model, training, validation, info, "Reference classifier")
-    stage.write_metrics(metrics | {"parameters": count_parameters(model)})
+    metrics, review = write_classifier(
+        stage, model, training, validation, info, "Reference classifier"
+    )
+    stage.write_metrics(metrics | {"parameters": count_parameters(model)}, review)

@@ -12,6 +12,7 @@ from torch import Tensor
 from latentlab.common.processes import background_process
 from latentlab.common.progress import progress_bar
 from latentlab.data.image_set import DatasetInfo, ImageSet
+from latentlab.evaluation.baselines import majority_accuracy
 from latentlab.evaluation.bounds import bound_metrics, importance_weighted_bound
 from latentlab.evaluation.classification import (
     calibration_error,
@@ -36,6 +37,7 @@ from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.latent import evaluate_latent_space, evaluate_pixel_pca
+from latentlab.pipeline.review import review_test
 from latentlab.plots.canvas import draw_in_background
 from latentlab.plots.classification import plot_confusion, plot_errors
 from latentlab.plots.images import plot_rows
@@ -78,7 +80,7 @@ def run(stage: StageContext) -> None:
                 metrics[model] = metrics.get(model, {}) | values
             bar.advance(1)
     _write_examples(stage, per_image, test)
-    stage.write_metrics({"test": metrics})
+    stage.write_metrics({"test": metrics}, review_test(metrics))
 
 
 def _evaluate(
@@ -114,9 +116,12 @@ def _evaluate(
     logits = apply_in_batches(models.classifier, in_batches(test))
     per_image["classifier/accuracy"] = logits.argmax(1) == test.labels
     per_image["reference/accuracy"] = torch.from_numpy(features.classes) == test.labels
+    baseline = {
+        "majority_accuracy": majority_accuracy(stage.load_split("train").labels, test.labels)
+    }
     yield {
-        "classifier": _evaluate_classifier(stage, logits, info, test),
-        "reference": classification_metrics(test.labels.numpy(), features.classes),
+        "classifier": _evaluate_classifier(stage, logits, info, test) | baseline,
+        "reference": classification_metrics(test.labels.numpy(), features.classes) | baseline,
     }
 
     # generation

@@ -53,7 +53,7 @@ def run(stage: StageContext) -> None:
 
     encoder = "frozen" if settings.freeze_encoder else "fine-tuned"
     title = f"Classifier on the {encoder} encoder"
-    metrics = write_classifier(stage, model, training, validation, info, title)
+    metrics, review = write_classifier(stage, model, training, validation, info, title)
     metrics["trained_parameters"] = count_parameters(model, trained_only=True)
     if study.trials:
         metrics["search"] = study.metrics
@@ -63,7 +63,7 @@ def run(stage: StageContext) -> None:
         )
     if label_efficiency := evaluate_label_efficiency(stage, info, settings):
         metrics["label_efficiency"] = label_efficiency
-    stage.write_metrics(metrics)
+    stage.write_metrics(metrics, review)
 
 
 def candidate(
