@@ -11,19 +11,24 @@ import numpy as np
 import pytest
 
 from crafting import name_of
+from latentlab.evaluation.class_keys import class_keys
 from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
 # SQLAlchemy warns about a query of MLflow
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 STAGES = ["fetch", "search", "train", "denoise", "finetune", "reference", "vae", "gan", "evaluate"]
+CLASSES = ["A+", "A-", "$10_$20, 猫\n" + "x" * 130]
 
 
 @pytest.fixture
 def metrics(checkout, latentlab, empty_store):
     """The test metrics after running all stages on RGB images of three classes."""
     shutil.copy(empty_store, checkout.home)
-    draw_shapes(checkout.root / "data" / "shapes", of_each=30)
+    folder = checkout.root / "data" / "shapes"
+    draw_shapes(folder, of_each=30)
+    for shape, name in zip(SHAPES, CLASSES, strict=True):
+        (folder / shape).rename(folder / name)
     changes = {
         "data": {"name": "shapes", "image_size": 16},
         "train": SMALL["train"] | {"folds": 2},
@@ -38,10 +43,16 @@ def metrics(checkout, latentlab, empty_store):
 
 def test_every_stage_runs_on_a_folder_of_images(metrics, checkout):
     info = json.loads((checkout.outputs("fetch") / "dataset.json").read_text())
-    assert info["classes"] == sorted(SHAPES)
+    assert info["classes"] == sorted(CLASSES)
     assert info["image_shape"] == [3, 16, 16]
     assert sum(info["sizes"].values()) == 90
     assert metrics["classifier"]["accuracy"] > 0.5
+    keys = class_keys(info["classes"])
+    for values in (metrics["classifier"]["recall"], metrics["generators"]["vae"]["class_shares"]):
+        assert list(values) == keys
+    for walk in metrics["vae"]["latent"]["walks"]:
+        assert set(walk.split("_to_")) < set(keys)
+        assert (checkout.outputs("evaluate") / "plots" / f"vae_walk_{walk}.gif").exists()
     assert list(metrics["generators"]) == ["gan", "vae", "autoencoder_kde", "real"]
 
     client = mlflow.MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")

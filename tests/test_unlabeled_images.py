@@ -61,7 +61,7 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     assert read(checkout, "finetune") == {"labeled": False}
     folder = checkout.outputs("finetune")
     names = {"model", "plots", "settings.yaml", "trials.csv", "history.csv", "label_efficiency.csv"}
-    assert {path.name for path in folder.iterdir()} == names | {"metrics.json"}
+    assert {path.name for path in folder.iterdir()} == names | {"metrics.json", "diagnosis.json"}
     assert [path.name for path in (folder / "model").iterdir()] == ["not_trained.json"]
     for table, columns in {
         "finetune/history.csv": ["epoch", "train/accuracy", "validation/accuracy"],
@@ -79,7 +79,7 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     assert metrics["labeled"] is False
     test = metrics["test"]
     assert "classifier" not in test
-    assert set(test["generators"]) == {"gan", "vae", "autoencoder_kde", "real"}
+    assert set(test["generators"]) == {"gan", "vae", "autoencoder_kde", "pixel_gaussian", "real"}
     for values in test["generators"].values():
         assert values["classifier_frechet_distance"] > 0
         assert values["reference_accuracy"] == test["reference"]["accuracy"]

@@ -5,7 +5,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from latentlab.common.errors import DataError
 from latentlab.data.sources import RawDataset
-from latentlab.data.splits import make_splits, statistics, stratified_folds
+from latentlab.data.splits import make_splits, split_rows, statistics, stratified_folds
 
 
 def dataset(*counts, official_test=None):
@@ -46,6 +46,48 @@ class TestSplits:
         assert sorted(assigned) == list(range(sum(counts)))
         for images, labels in splits.values():
             np.testing.assert_array_equal(raw.splits["train"][1][numbers(images)], labels)
+
+    def test_duplicates_are_drawn_together(self):
+        raw = dataset(60, 40)
+        groups = np.arange(100)
+        groups[50:70] = groups[:20]
+
+        rows = split_rows(raw, 0.25, 0.3, 0, groups)
+
+        assert sorted(np.concatenate([*rows.values()])) == list(range(100))
+        members = [set(groups[each]) for each in rows.values()]
+        assert sum(map(len, members)) == len(set.union(*members)) == 80
+        assert 15 < len(rows["test"]) < 45
+
+    def test_duplicates_of_given_test_images_are_left_out_of_the_other_splits(self):
+        raw = dataset(60, 40, official_test=20)
+        raw.splits["validation"] = numbered(10, 20_000), np.arange(10) % 2
+        groups = np.arange(130)  # in the order train, test, validation
+        groups[[100, 120]] = 7
+        groups[121] = 8
+
+        rows = split_rows(raw, 0.25, 0.3, 0, groups)
+
+        assert rows["test"].tolist() == list(range(100, 120))
+        assert rows["validation"].tolist() == list(range(121, 130))
+        assert rows["train"].tolist() == [row for row in range(100) if row not in (7, 8)]
+
+    def test_without_duplicates_the_splits_are_those_of_a_published_dataset(self):
+        raw = dataset(60, 40)
+
+        with_groups = split_rows(raw, 0.25, 0.3, 0, np.arange(100))
+
+        for split, rows in split_rows(raw, 0.25, 0.3, 0).items():
+            np.testing.assert_array_equal(with_groups[split], rows)
+
+    def test_copies_of_one_image_are_too_few_for_a_class(self, message):
+        raw, groups = dataset(60, 5), np.arange(65)
+        copies = np.flatnonzero(raw.splits["train"][1] == 1)
+        groups[copies] = copies[0]
+
+        with pytest.raises(DataError) as caught:
+            split_rows(raw, 0.25, 0.3, 0, groups)
+        message("data/one different image in a class", caught.value)
 
     @pytest.mark.parametrize(
         ("counts", "validation", "test"),

@@ -7,7 +7,6 @@ from latentlab.evaluation.classification import (
     classification_metrics,
     confusion_counts,
     confusion_rows,
-    metric_key,
 )
 
 ACTUAL = np.array([0, 0, 1, 1, 2, 2])
@@ -45,11 +44,6 @@ def test_precision_and_recall_of_each_class_are_zero_where_they_are_undefined():
 
     assert metrics["precision"] == {"T-shirt-top": 1 / 2, "coat": 2 / 4, "shirt": 0, "bag": 0}
     assert metrics["recall"] == {"T-shirt-top": 1 / 2, "coat": 1, "shirt": 0, "bag": 0}
-
-
-def test_class_names_become_metric_names_without_special_characters():
-    assert metric_key("T-shirt/top (new)") == "T-shirt-top -new-"
-    assert metric_key("été 2.0_b") == "été 2.0_b"
 
 
 def test_the_calibration_error_is_zero_if_the_accuracy_equals_the_confidence():

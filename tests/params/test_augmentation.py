@@ -108,7 +108,9 @@ def test_an_error_names_file_line_and_entry(edited, tmp_path, message):
         load_params(path, "reference")
 
     assert load_params(path, "train").reference.augmentation == (TYPO,)
-    line = next(i for i, row in enumerate(path.read_text().splitlines(), 1) if "paddin:" in row)
+    line = next(
+        i for i, row in enumerate(path.read_text().splitlines(), 1) if "- RandomCrop:" in row
+    )
     text = str(caught.value)
     assert f"{path}:{line}: reference.augmentation.0: " in text
     message("params/augmentation: one error", text.replace(f":{line}:", ":<line>:"))

@@ -4,9 +4,12 @@ import torch
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import read_json
 from latentlab.data.image_set import DatasetInfo
+from latentlab.evaluation.baselines import Comparison
 from latentlab.params.load import load_params
 from latentlab.pipeline.context import StageContext, prepare_stage
+from latentlab.pipeline.review import Review
 from latentlab.tracking.run import NullRecorder, Run
+from latentlab.training.diagnosis import Finding
 
 
 class LoggedCommands(NullRecorder):
@@ -77,6 +80,24 @@ def test_headline_metrics_are_logged_at_the_last_epoch_together_with_files(stage
         ("log_files", None, stage.output / "metrics.json"),
         ("log_files", None, stage.plots),
     ]
+
+
+def test_a_review_is_printed_logged_and_written(stage, recorder, capsys):
+    comparison = Comparison("validation/mse", 0.5, "pixel PCA", 0.25)
+    finding = Finding("still_improving", "still improving", "raise train.epochs")
+
+    stage.write_metrics({"epochs": 1}, Review([comparison], [("train", finding)]))
+
+    assert capsys.readouterr().err == (
+        "train: still improving; raise train.epochs\n"
+        "train: epochs 1; below baseline: validation/mse 0.5 (pixel PCA 0.25); "
+        "outputs/train/metrics.json\n"
+    )
+    tags = {"below_baseline": "validation/mse 0.5 (pixel PCA 0.25)", "diagnosis": "still_improving"}
+    assert recorder.commands[0] == ("set_tags", None, tags)
+    written = read_json(stage.output / "diagnosis.json")
+    assert written["baselines"][0]["below"] is True
+    assert written["findings"][0]["section"] == "train"
 
 
 def test_a_table_is_written_and_logged(stage, recorder):

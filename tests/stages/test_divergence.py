@@ -54,6 +54,7 @@ def test_the_best_weights_are_saved_and_the_run_has_the_reason(
     run = bench.runs()[stage]
     assert run.info.status == "FAILED"
     assert "epoch 3, step 1 of 1" in run.data.tags["reason"]
+    assert run.data.tags["diagnosis"] == "diverged"
     assert run.data.metrics["train/loss" if stage == "vae" else "train/generator_loss"] > 0
     assert not list(bench.project.root.glob(".latentlab/checkpoints/*/*"))
 

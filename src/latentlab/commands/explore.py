@@ -95,13 +95,24 @@ def walk(
     """
     import torch
 
-    from latentlab.evaluation.classification import metric_key
     from latentlab.pipeline.latent import plot_interpolation
 
     probe = encode_probe(project, params, model, "validation", whole_split=True)
     start, end = (torch.from_numpy(_code_of(name, probe)) for name in ends)
-    key = metric_key("_to_".join(ends).replace("#", "image_"))
-    return plot_interpolation(probe.space, start, end, ends, steps, f"{folder / model}_walk_{key}")
+    keys, labels = zip(*(_names_of(name, probe.source.classes) for name in ends), strict=True)
+    target = f"{folder / model}_walk_{'_to_'.join(keys)}"
+    return plot_interpolation(probe.space, start, end, labels, steps, target)
+
+
+def _names_of(end: str, classes: list[str]) -> tuple[str, str]:
+    """Return the key of a class or image in a file name, and its label in a plot."""
+    from latentlab.evaluation.class_keys import class_keys
+    from latentlab.plots.labels import class_labels
+
+    if end in classes:
+        index = classes.index(end)
+        return class_keys(classes)[index], class_labels(classes)[index]
+    return f"image_{end.removeprefix('#')}", end
 
 
 def _code_of(end: str, probe: EncodedProbe) -> np.ndarray:

@@ -8,7 +8,8 @@ class KnownDataset:
     """A dataset in gzipped IDX files.
 
     `splits` maps the name of a split to its image file and label file; without "test", a test split
-    is drawn. `white` is the pixel value that becomes 1.0. `mirrors` are tried in order.
+    is drawn. `white` is the pixel value that becomes 1.0. `mirrors` are tried in order. `source`
+    and `license` are those that the publisher names.
     """
 
     classes: tuple[str, ...]
@@ -16,10 +17,16 @@ class KnownDataset:
     sha256: dict[str, str]
     mirrors: tuple[str, ...] = ()
     white: int = 255
+    source: str = ""
+    license: str = ""
 
 
 def _mnist_like(
-    classes: tuple[str, ...], mirrors: tuple[str, ...], sha256: tuple[str, str, str, str]
+    classes: tuple[str, ...],
+    mirrors: tuple[str, ...],
+    sha256: tuple[str, str, str, str],
+    source: str,
+    license: str,
 ) -> KnownDataset:
     """Return a dataset with the file names of MNIST.
 
@@ -28,7 +35,8 @@ def _mnist_like(
     train = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
     test = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
     digests = dict(zip(train + test, sha256, strict=True))
-    return KnownDataset(classes, {"train": train, "test": test}, digests, mirrors)
+    splits = {"train": train, "test": test}
+    return KnownDataset(classes, splits, digests, mirrors, source=source, license=license)
 
 
 _DIGITS = tuple(str(digit) for digit in range(10))
@@ -46,6 +54,8 @@ KNOWN = {
             ),
         },
         white=16,
+        source="Optical Recognition of Handwritten Digits (UCI), test part, from scikit-learn",
+        license="CC BY 4.0",
     ),
     "fashion-mnist": _mnist_like(
         classes=(
@@ -70,6 +80,8 @@ KNOWN = {
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         ),
+        source="Fashion-MNIST, https://github.com/zalandoresearch/fashion-mnist",
+        license="MIT",
     ),
     "mnist": _mnist_like(
         classes=_DIGITS,
@@ -83,6 +95,8 @@ KNOWN = {
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         ),
+        source="MNIST, http://yann.lecun.com/exdb/mnist/",
+        license="CC BY-SA 3.0",
     ),
     "kmnist": _mnist_like(
         classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
@@ -93,5 +107,7 @@ KNOWN = {
             "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
             "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
         ),
+        source="KMNIST, http://codh.rois.ac.jp/kmnist/",
+        license="CC BY-SA 4.0",
     ),
 }

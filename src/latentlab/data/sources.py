@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -25,15 +25,35 @@ MAX_IDX_BYTES = 1 << 31
 
 
 @dataclass(frozen=True)
+class SourceFacts:
+    """What is known about the source of a dataset, for its data card.
+
+    `smallest` and `largest` are width and height of original images, `ignored` the number of files
+    that were not read by reason, and `names` the names of the images of each split, in their order.
+    """
+
+    source: str = ""
+    license: str = ""
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+    ignored: dict[str, int] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RawDataset:
     """A dataset before it is split: uint8 images [N, C, S, S] and labels [N] per official split.
 
-    A dataset without labels has no `classes`, and all its labels are 0.
+    A dataset without labels has no `classes`, and all its labels are 0. The splits of a `published`
+    dataset stay as they are, so that results remain comparable. Those of other datasets must not
+    share duplicates.
     """
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[np.ndarray, np.ndarray]]
     sha256: dict[str, str]
+    published: bool = True
+    facts: SourceFacts = field(default_factory=SourceFacts)
 
 
 def read_dataset(
@@ -55,11 +75,17 @@ def read_dataset(
     if name in KNOWN:
         return _read_known(name, KNOWN[name], folder, image_size, channels)
     if find_torchvision(name):
-        return RawDataset(*read_torchvision(name, folder, options or {}, image_size, channels, fit))
+        parts = read_torchvision(name, folder, options or {}, image_size, channels, fit)
+        return RawDataset(*parts, facts=SourceFacts(name.replace("/", ".datasets.")))
     classes = list_classes(folder)
     images, labels = read_folder(classes, image_size, channels, fit)
     files = [file for members in classes.values() for file in members]
-    return RawDataset(tuple(classes), {"train": (images, labels)}, digest_files(folder, files))
+    facts = SourceFacts(
+        f"folder data/{name}",
+        names={"train": [file.relative_to(folder).as_posix() for file in files]},
+    )
+    splits, digests = {"train": (images, labels)}, digest_files(folder, files)
+    return RawDataset(tuple(classes), splits, digests, published=False, facts=facts)
 
 
 def locate(name: str, data_folder: Path, options: Mapping[str, str | int] | None = None) -> Path:
@@ -136,7 +162,8 @@ def _read_known(
         _check_labels(folder, image_file, images, label_file, labels, dataset)
         images = resize_images(_rescale(images, dataset.white), image_size)
         splits[split] = (images, labels.astype(np.int64))
-    return RawDataset(dataset.classes, splits, dict(dataset.sha256))
+    facts = SourceFacts(dataset.source, dataset.license)
+    return RawDataset(dataset.classes, splits, dict(dataset.sha256), facts=facts)
 
 
 def check_files(name: str, folder: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentlab.common.errors import DataError
+from latentlab.data.duplicates import take_images
 from latentlab.data.sources import RawDataset
 
 MIN_HELD_OUT = 4
@@ -19,37 +20,78 @@ Split = tuple[np.ndarray, np.ndarray]
 def make_splits(
     raw: RawDataset, validation_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, Split]:
-    """Return the splits "train", "validation" and "test"; each image is in exactly one of them.
+    """Return the splits that `split_rows` describes, each image in exactly one of them."""
+    rows = split_rows(raw, validation_fraction, test_fraction, seed)
+    return {split: take_split(raw, rows[split]) for split in rows}
+
+
+def take_split(raw: RawDataset, rows: np.ndarray) -> Split:
+    """Return the images and labels at `rows`, which are numbered through all splits of `raw`."""
+    images, labels = zip(*raw.splits.values(), strict=True)
+    return take_images(images, rows), take_images(labels, rows)
+
+
+def split_rows(
+    raw: RawDataset,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the rows of "train", "validation" and "test", numbered through all splits of `raw`.
 
     Official splits are kept. Otherwise, the test split is `test_fraction` of the training images,
     and the validation split `validation_fraction` of the remaining ones. Raises DataError if there
     are too few images.
+
+    Images with the same number in `groups` [N] get into one split. Where splits are drawn, the
+    whole group is drawn. Of given splits, the test split keeps all images: it stays comparable.
+    Images that it contains are left out of the others, and those of the validation split out of the
+    training split.
     """
-    train = raw.splits["train"]
-    if "test" in raw.splits:
-        test = raw.splits["test"]
+    labels = np.concatenate([labels for _, labels in raw.splits.values()])
+    starts = np.cumsum([0, *(len(labels) for _, labels in raw.splits.values())])
+    rows = {split: np.arange(*starts[i : i + 2]) for i, split in enumerate(raw.splits)}
+    if groups is None:
+        groups = np.arange(len(labels))
     else:
-        train, test = _hold_out(train, test_fraction, seed, raw.classes)
-    if "validation" in raw.splits:
-        validation = raw.splits["validation"]
-    else:
-        train, validation = _hold_out(train, validation_fraction, seed, raw.classes)
-    return {"train": train, "validation": validation, "test": test}
+        used = np.zeros(0, int)
+        for split in (each for each in ("test", "validation", "train") if each in rows):
+            rows[split] = rows[split][~np.isin(groups[rows[split]], used)]
+            used = np.union1d(used, groups[rows[split]])
+    for split, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+        if split not in rows:
+            rows["train"], rows[split] = _hold_out(
+                rows["train"], labels, groups, fraction, seed, raw.classes
+            )
+    return {split: rows[split] for split in ("train", "validation", "test")}
 
 
 def _hold_out(
-    split: Split, fraction: float, seed: int, classes: tuple[str, ...]
-) -> tuple[Split, Split]:
-    """Split into the rest and a held-out `fraction`, in order, each with images of every class."""
+    rows: np.ndarray,
+    all_labels: np.ndarray,
+    groups: np.ndarray,
+    fraction: float,
+    seed: int,
+    classes: tuple[str, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into the rest and a held-out `fraction`, each with images of every class.
+
+    One image of each group is drawn, and the others follow it.
+    """
     from sklearn.model_selection import train_test_split
 
-    images, labels = split
-    counts = np.bincount(labels)
-    single = [name for name, count in zip(classes, counts, strict=False) if count == 1]
+    firsts = np.sort(np.unique(groups[rows], return_index=True)[1])
+    labels = all_labels[rows[firsts]]
+    present = np.bincount(all_labels[rows], minlength=len(classes)) > 0
+    different = np.bincount(labels, minlength=len(classes))
+    single = [name for name, bad in zip(classes, present & (different < 2), strict=False) if bad]
     if single:
+        repeated = " Duplicates count once." if len(firsts) < len(rows) else ""
         raise DataError(
             f"too few images in class {', '.join(map(repr, single))}: only one is left for the "
-            "training and validation splits. Add images, or decrease data.test_fraction."
+            f"training and validation splits.{repeated} Add images, or decrease "
+            "data.test_fraction."
         )
     count = max(round(fraction * len(labels)), len(classes), MIN_HELD_OUT)
     if count > len(labels) - max(len(classes), 1):
@@ -63,7 +105,8 @@ def _hold_out(
     )
     held_out, rest = _with_every_class(held_out, rest, labels)
     rest, held_out = _with_every_class(rest, held_out, labels)
-    return (images[rest], labels[rest]), (images[held_out], labels[held_out])
+    is_held_out = np.isin(groups[rows], groups[rows[firsts[held_out]]])
+    return rows[~is_held_out], rows[is_held_out]
 
 
 def _with_every_class(

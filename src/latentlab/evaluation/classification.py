@@ -1,8 +1,8 @@
 """Metrics of classifiers."""
 
-import re
-
 import numpy as np
+
+from latentlab.evaluation.class_keys import class_keys
 
 CALIBRATION_BINS = 15
 
@@ -31,7 +31,7 @@ def classification_metrics(actual: np.ndarray, predicted: np.ndarray) -> dict[st
 def class_metrics(
     actual: np.ndarray, predicted: np.ndarray, classes: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Return precision and recall of each class, by the name of the class.
+    """Return precision and recall of each class, by the key of the class.
 
     The precision of a class that is never predicted is 0, as is the recall of a class without
     images.
@@ -41,16 +41,11 @@ def class_metrics(
     precision, recall, _, _ = precision_recall_fscore_support(
         actual, predicted, labels=range(len(classes)), average=None, zero_division=0
     )
-    keys = [metric_key(name) for name in classes]
+    keys = class_keys(classes)
     return {
         "precision": dict(zip(keys, precision.tolist(), strict=True)),
         "recall": dict(zip(keys, recall.tolist(), strict=True)),
     }
-
-
-def metric_key(class_name: str) -> str:
-    """Return a class name as a part of a metric name, without characters that MLflow rejects."""
-    return re.sub(r"[^\w.\- ]", "-", class_name)
 
 
 def calibration_error(probabilities: np.ndarray, actual: np.ndarray) -> float:

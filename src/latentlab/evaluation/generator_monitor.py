@@ -3,6 +3,7 @@
 import torch
 
 from latentlab.data.image_set import ImageSet
+from latentlab.evaluation.baselines import gaussian_images
 from latentlab.evaluation.features import extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
     class_shares,
@@ -58,6 +59,13 @@ class GeneratorMonitor:
             "samples": len(features),
             "real_samples": len(self._real),
         }
+
+    def gaussian_baseline(self, train: ImageSet) -> dict[str, float]:
+        """Return the Fréchet distance of images from a Gaussian fitted to the training images."""
+        images = gaussian_images(train, self._samples, self._seed)
+        features = extract_features(self._classifier, images)
+        distance = frechet_distance(features.values, self._real.values)
+        return {"classifier_frechet_distance": distance}
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
         """Return Fréchet distance, diversities and class entropy; `collapsed` is 0 or 1.

@@ -21,6 +21,7 @@ from latentlab.params.augmentation import augmentations
 from latentlab.params.fields import flatten
 from latentlab.params.schema import Params
 from latentlab.pipeline.headlines import headline_metrics
+from latentlab.pipeline.review import Review
 from latentlab.tracking.run import Run
 
 ON_CPU = ("fetch", "evaluate")
@@ -105,17 +106,30 @@ class StageContext:
             codes = model.latent_codes(example)
         self.run.log_model(self.output / "model", info, example, codes, epoch)
 
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write `metrics.json`, log it with plots and headline metrics, and print a summary."""
+    def write_metrics(self, metrics: dict[str, Any], review: Review | None = None) -> None:
+        """Write `metrics.json`, log it with plots and headline metrics, and print a summary.
+
+        A `review` is printed and logged with it, and written to `diagnosis.json`.
+        """
         path = self.output / "metrics.json"
         write_json(path, metrics)
         headlines = headline_metrics(self.name, metrics)
-        note(f"{self.name}: {_summary(metrics, headlines)}; {path.relative_to(self.project.root)}")
+        below = self._write_review(review) if review else ""
+        summary = f"{_summary(metrics, headlines)}{below and f'; below baseline: {below}'}"
+        note(f"{self.name}: {summary}; {path.relative_to(self.project.root)}")
         self.run.log_headlines(headlines, step=metrics.get("epochs", 0))
         self.run.describe(headlines)
         for file in (path, self.plots):
             if file.exists():
                 self.run.log_files(file)
+
+    def _write_review(self, review: Review) -> str:
+        """Print the findings, log and write the review; return what is below its baseline."""
+        for line in review.lines:
+            note(line)
+        self.run.set_tags(review.tags)
+        write_json(self.output / "diagnosis.json", review.tree)
+        return review.below_baseline
 
     def write_table(
         self, file: str, rows: list[dict[str, Any]], columns: Sequence[str] = ()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
-from latentlab.evaluation.classification import metric_key
+from latentlab.evaluation.class_keys import class_keys
 from latentlab.evaluation.latent.density import Axes
 from latentlab.evaluation.latent.interpolation import (
     linear_interpolation,
@@ -24,6 +24,7 @@ from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.params.schema import EvaluateParams
 from latentlab.plots.images import plot_grid, plot_latent_grid, plot_rows, save_animation
+from latentlab.plots.labels import class_labels
 from latentlab.plots.maps import plot_density_maps, plot_histograms, plot_latent_map
 
 DENSITY_SAMPLES = 64
@@ -174,16 +175,18 @@ def interpolate(
         ends, all_names = probe.centroids, probe.source.classes
     else:
         ends, all_names = probe.clusters.medoids, probe.clusters.names
-    pairs: Sequence[tuple[str, str]]
     if settings.walks == "auto":
-        indices = nearest_and_farthest(ends)
-        pairs = [(all_names[start], all_names[end]) for start, end in indices]
+        pairs = nearest_and_farthest(ends)
     else:
-        pairs = settings.walks
+        pairs = [(all_names.index(start), all_names.index(end)) for start, end in settings.walks]
+    keys, labels = class_keys(all_names), class_labels(all_names)
     metrics: dict[str, dict[str, float]] = {}
-    for names in pairs:
-        start, end = (torch.from_numpy(ends[all_names.index(name)]) for name in names)
-        key = metric_key("_to_".join(names))
+    for pair in dict.fromkeys(pairs):
+        start, end = (torch.from_numpy(ends[index]) for index in pair)
+        key = "_to_".join(keys[index] for index in pair)
+        if key in metrics:  # that of another pair, with names such as a_to_b and c
+            key += f" {pair[0]} {pair[1]}"
+        names = [labels[index] for index in pair]
         metrics[key] = plot_interpolation(
             probe.space, start, end, names, settings.walk_steps, f"{target}_{key}"
         )
@@ -195,7 +198,8 @@ def plot_interpolation(
 ) -> dict[str, float]:
     """Decode a linear and a spherical interpolation between two codes [L].
 
-    Writes `target`.png and an animation `target`.gif, and returns the smoothness of both.
+    Writes `target`.png and an animation `target`.gif, and returns the smoothness of both. `names`
+    are those of the codes in the title, for example `class_labels`.
     """
     rows = {
         "linear": space.images(linear_interpolation(start, end, steps)),

@@ -11,6 +11,7 @@ from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.pictures import Draw, Snapshots
 from latentlab.training.checkpoint import Checkpoint
+from latentlab.training.diagnosis import DIVERGED
 from latentlab.training.loop import Record
 
 
@@ -67,6 +68,7 @@ def run_and_log(stage: StageContext, training: ResumableTraining, draw: Draw) ->
                     stage.run.log_image(*picture)
                 bar.advance(1)
         except TrainingDiverged as diverged:
+            stage.run.set_tags({"diagnosis": DIVERGED})
             raise TrainingDiverged(f"{diverged}{_save_best(stage, training)}") from None
     stage.run.log_metrics({"seconds": training.seconds}, step=len(training.history))
     _write_history(stage, training)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from latentlab.common.files import atomic_path
 from latentlab.common.processes import background_process
+from latentlab.plots.labels import use_fonts
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -32,6 +33,7 @@ def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches; it does not need a display."""
     from matplotlib.figure import Figure
 
+    use_fonts()
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
@@ -75,6 +77,7 @@ def draw_in_background() -> Iterator[None]:
 
 
 def _write(figure: Figure, target: Path) -> None:
+    use_fonts()  # in a background process, too: it creates the texts of ticks
     with atomic_path(target) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from latentlab.plots.canvas import PALETTE, legend_outside, new_figure, save
 from latentlab.plots.images import image_strip
+from latentlab.plots.labels import class_labels
 
 
 def plot_label_efficiency(
@@ -61,9 +62,9 @@ def plot_confusion(
     figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right")
-    axes.set_yticks(ticks, classes)
+    ticks, labels = range(len(classes)), class_labels(classes)
+    axes.set_xticks(ticks, labels, rotation=45, ha="right")
+    axes.set_yticks(ticks, labels)
     axes.set(xlabel="predicted class", ylabel="actual class", title=title)
     for row in ticks:
         for column in ticks:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from latentlab.common.files import atomic_path
 from latentlab.plots.canvas import new_figure, save
 
 INCHES_PER_IMAGE = 0.62
+CAPTION_WIDTH = 20
+"""Characters in a line of a caption."""
 ANIMATION_SCALE = 4
 """Pixels of an animation per pixel of an image."""
 ANIMATION_MILLISECONDS = 120
@@ -25,6 +28,25 @@ def plot_grid(target: Path, images: Tensor, columns: int, title: str) -> None:
 def plot_rows(target: Path, rows: dict[str, Tensor], title: str) -> None:
     """Draw one row of images [N, C, S, S] in [0, 1] per entry, with the key as its label."""
     _draw_rows(target, list(rows.items()), title, margin=1.4)
+
+
+def plot_captioned(
+    target: Path, images: Tensor, captions: Sequence[str], columns: int, title: str
+) -> None:
+    """Draw images [N, C, S, S] in [0, 1] in a grid, each with its caption above it."""
+    rows = -(-len(images) // columns)
+    figure = new_figure(1.2 * columns, 1.2 * rows + 0.5)
+    axes = figure.subplots()  # one for all images, because the layout of hundreds takes minutes
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(index, columns)
+        extent = (column, column + 0.75, -row - 0.75, -row)
+        axes.imshow(image_strip(image[None]), interpolation="nearest", extent=extent)
+        lines = fill(caption, CAPTION_WIDTH, break_long_words=False, break_on_hyphens=False)
+        axes.text(column, 0.02 - row, lines, fontsize=5, va="bottom")
+    axes.set(xlim=(0, columns), ylim=(-rows, 0.25))
+    axes.set_axis_off()
+    figure.suptitle(title)
+    save(figure, target)
 
 
 def plot_latent_grid(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentlab.plots.canvas import PALETTE, new_figure, save
+from latentlab.plots.labels import class_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,13 +176,13 @@ def _scatter_density(figure: Any, axes: Any, points: np.ndarray, log_density: np
 
 def _scatter(axes: Any, points: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
     """Draw points [N, D] with one color and marker for each class, on axes of D dimensions."""
-    for index, name in enumerate(classes):
+    for index, label in enumerate(class_labels(classes)):
         axes.scatter(
             *points[labels == index].T,
             s=7,
             linewidths=0,
             alpha=0.7,
-            label=name,
+            label=label,
             color=PALETTE[index % len(PALETTE)],
             marker=MARKERS[index // len(PALETTE) % len(MARKERS)],
         )

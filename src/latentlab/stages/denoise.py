@@ -8,6 +8,7 @@ import torch
 
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import DatasetInfo, ImageSet
+from latentlab.evaluation.baselines import restoration_baselines
 from latentlab.evaluation.reconstruction import restoration_metrics
 from latentlab.models.denoiser import Denoiser, Network, network_builder
 from latentlab.models.io import load_model
@@ -15,6 +16,7 @@ from latentlab.params.denoising import DenoiserParams
 from latentlab.pipeline.context import EXAMPLES, StageContext
 from latentlab.pipeline.jobs import job_of, run_and_log_all
 from latentlab.pipeline.pictures import Probe, write_latent_map
+from latentlab.pipeline.review import Review, review_denoiser
 from latentlab.plots.curves import plot_overlaid
 from latentlab.plots.images import plot_rows
 from latentlab.tracking.run import Run
@@ -36,9 +38,14 @@ def run(stage: StageContext) -> None:
     probe = Probe.of(validation, stage.seed)
     jobs = [_job(stage, info, name, probe) for name in names]
     metrics: dict[str, Any] = {}
+    reviews: list[Review] = []
 
     def evaluate(run: Run, outcome: Outcome) -> None:
-        metrics[outcome.name] = _evaluate(stage, run, outcome, validation, info)
+        name = outcome.name
+        metrics[name] = _evaluate(stage, run, outcome, validation, info)
+        scores = metrics[name]["validation"]
+        reviews.append(review_denoiser(name, outcome.history, entries[name], scores))
+        run.set_tags(reviews[-1].tags)
 
     outcomes = run_and_log_all(stage, "denoiser", jobs, evaluate) if jobs else []
     if outcomes:
@@ -47,7 +54,7 @@ def run(stage: StageContext) -> None:
         ylabel = "validation MSE per pixel"
         plot_overlaid(stage.plots / "curves.png", histories, "validation/mse", ylabel, title)
     stage.write_table("history.csv", _history_rows(outcomes))
-    stage.write_metrics(metrics)
+    stage.write_metrics(metrics, sum(reviews, Review()))
 
 
 def _job(stage: StageContext, info: DatasetInfo, name: str, probe: Probe) -> Job:
@@ -96,8 +103,10 @@ def _evaluate(
     run.log_model(folder, info, corrupted[:EXAMPLES], codes, outcome.best_epoch, outcome.name)
     errors = restoration_metrics(model, validation, model.corruption, stage.seed)
     run.log_headlines({"validation/mse": errors["mse"]}, step=len(outcome.history))
+    train = stage.load_split("train")
+    baselines = restoration_baselines(train, model.corruption, validation, stage.seed)
     return {
-        "validation": errors,
+        "validation": errors | baselines,
         "epochs": len(outcome.history),
         "best_epoch": outcome.best_epoch,
         "parameters": outcome.parameters,

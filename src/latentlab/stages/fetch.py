@@ -8,19 +8,31 @@ import numpy as np
 import torch
 
 from latentlab.common.errors import ParamsError
+from latentlab.common.progress import note
+from latentlab.data.duplicates import (
+    DuplicateReport,
+    equal_groups,
+    report_duplicates,
+    similar_groups,
+)
 from latentlab.data.image_set import DatasetInfo, as_floats, write_split
-from latentlab.data.sources import read_dataset
-from latentlab.data.splits import make_splits, statistics
+from latentlab.data.sources import RawDataset, read_dataset
+from latentlab.data.splits import split_rows, statistics, take_split
 from latentlab.pipeline.context import StageContext
-from latentlab.plots.images import plot_grid, plot_rows
+from latentlab.pipeline.data_card import write_data_card
+from latentlab.plots.images import plot_captioned, plot_grid, plot_rows
+from latentlab.plots.labels import class_labels
 
 SHOWN_PER_CLASS = 10
-SHOWN_CLASSES = 20
+MAX_ROWS = 20
+"""Classes that are shown with several images. Of more classes, one image of each is shown."""
+MAX_SHOWN = 1000
+COLUMNS = 20
 SHOWN_UNLABELED = 50
 
 
 def run(stage: StageContext) -> None:
-    """Write `train/`, `validation/`, `test/`, `dataset.json` and a plot of every class."""
+    """Write the splits, `dataset.json`, `data_card.md` and a plot of every class."""
     settings = stage.params.data
     raw = read_dataset(
         settings.name,
@@ -31,7 +43,8 @@ def run(stage: StageContext) -> None:
         settings.options,
     )
     _check_walks(stage, raw.classes)
-    splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
+    rows, duplicates = _split(stage, raw)
+    splits = {split: take_split(raw, members) for split, members in rows.items()}
     for split, (images, labels) in splits.items():
         write_split(stage.output / split, images, labels)
 
@@ -50,17 +63,11 @@ def run(stage: StageContext) -> None:
     )
     info.write(stage.output)
 
-    if info.labeled:
-        rows = {
-            name: as_floats(torch.from_numpy(train_images[train_labels == index][:SHOWN_PER_CLASS]))
-            for index, name in enumerate(info.classes[:SHOWN_CLASSES])
-        }
-        plot_rows(stage.plots / "classes.png", rows, f"{info.name}: training images of each class")
-    else:
-        indices = np.unique(np.linspace(0, len(train_images) - 1, SHOWN_UNLABELED).astype(int))
-        shown = as_floats(torch.from_numpy(train_images[indices]))
-        title = f"{info.name}: training images"
-        plot_grid(stage.plots / "images.png", shown, SHOWN_PER_CLASS, title)
+    picture = _plot_images(stage, info, train_images, train_labels)
+    card = stage.output / "data_card.md"
+    labels = {split: labels for split, (_, labels) in splits.items()}
+    write_data_card(card, info, raw, labels, duplicates, f"plots/{picture}")
+    stage.run.log_files(card)
     stage.name_run(f"{info.name} {settings.image_size}x{settings.image_size}")
     stage.run.log_params({"data": settings.tree()})
     stage.run.log_dataset(info)
@@ -73,6 +80,65 @@ def run(stage: StageContext) -> None:
             "train": {"pixel_mean": float(np.mean(mean)), "pixel_std": float(np.mean(std))},
         }
     )
+
+
+def _split(stage: StageContext, raw: RawDataset) -> tuple[dict[str, np.ndarray], DuplicateReport]:
+    """Return the rows of each split, and the duplicates.
+
+    Near duplicates take too long to find in large published datasets, whose splits are kept anyway.
+    """
+    settings = stage.params.data
+    images, labels = zip(*raw.splits.values(), strict=True)
+    equal = equal_groups(images)
+    groups = equal if raw.published else similar_groups(images, equal)
+    rows = split_rows(
+        raw,
+        settings.validation_fraction,
+        settings.test_fraction,
+        stage.seed,
+        None if raw.published else groups,
+    )
+    found = report_duplicates(equal, groups, np.concatenate(labels), rows)
+    if not raw.published and found.equal + found.similar:
+        note(
+            f"{stage.name}: {found.equal:,} images equal an earlier one, {found.similar:,} are "
+            f"nearly equal; {found.left_out:,} were left out, the others are in the same split. "
+            f"{len(found.conflicts):,} groups of duplicates have different labels; data_card.md "
+            "lists them"
+        )
+    return rows, found
+
+
+def _plot_images(
+    stage: StageContext, info: DatasetInfo, images: np.ndarray, labels: np.ndarray
+) -> str:
+    """Draw training images, by class if there are classes; return the name of the file."""
+    if info.labeled:
+        _plot_classes(stage, info, images, labels)
+        return "classes.png"
+    indices = np.unique(np.linspace(0, len(images) - 1, SHOWN_UNLABELED).astype(int))
+    shown, title = as_floats(torch.from_numpy(images[indices])), f"{info.name}: training images"
+    plot_grid(stage.plots / "images.png", shown, SHOWN_PER_CLASS, title)
+    return "images.png"
+
+
+def _plot_classes(
+    stage: StageContext, info: DatasetInfo, images: np.ndarray, labels: np.ndarray
+) -> None:
+    """Draw training images of each class."""
+    target, title = stage.plots / "classes.png", f"{info.name}: training images of each class"
+    names = class_labels(info.classes)
+    if len(names) <= MAX_ROWS:
+        rows = {
+            name: as_floats(torch.from_numpy(images[labels == index][:SHOWN_PER_CLASS]))
+            for index, name in enumerate(names)
+        }
+        plot_rows(target, rows, title)
+        return
+    shown, firsts = np.unique(labels, return_index=True)
+    shown, firsts = shown[:MAX_SHOWN], firsts[:MAX_SHOWN]
+    samples = as_floats(torch.from_numpy(images[firsts]))
+    plot_captioned(target, samples, [names[index] for index in shown], COLUMNS, title)
 
 
 def _check_walks(stage: StageContext, classes: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from latentlab.models.reference import ReferenceClassifier
 from latentlab.params.generators import GanParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.pictures import Probe
+from latentlab.pipeline.review import review_gan
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_rows, save_animation, tile_images
@@ -72,20 +73,21 @@ def run(stage: StageContext) -> None:
     if collapsed:
         stage.run.set_tags({"collapsed": f"epochs {', '.join(map(str, collapsed))}"})
     best = training.history[training.best_epoch - 1]
-    stage.write_metrics(
-        {
-            "train": _entries_of(best, "train/"),
-            "validation": _entries_of(best, "validation/"),
-            "real": monitor.real_baseline(stage.load_split("train")),
-            "collapsed_epochs": len(collapsed),
-            "epochs": len(training.history),
-            "best_epoch": training.best_epoch,
-            "parameters": {
-                "generator": count_parameters(generator),
-                "discriminator": count_parameters(training.discriminator),
-            },
-        }
-    )
+    metrics = {
+        "train": _entries_of(best, "train/"),
+        "validation": _entries_of(best, "validation/"),
+        "real": monitor.real_baseline(stage.load_split("train")),
+        "pixel_gaussian": monitor.gaussian_baseline(stage.load_split("train")),
+        "collapsed_epochs": len(collapsed),
+        "epochs": len(training.history),
+        "best_epoch": training.best_epoch,
+        "parameters": {
+            "generator": count_parameters(generator),
+            "discriminator": count_parameters(training.discriminator),
+        },
+    }
+    review = review_gan(training.history, training.best_epoch, settings, metrics)
+    stage.write_metrics(metrics, review)
 
 
 def interpolate_noise(generator: Generator, random: torch.Generator) -> dict[str, Tensor]:

@@ -50,8 +50,8 @@ def run(stage: StageContext) -> None:
     )
     run_and_log(stage, training, Probe.of(validation, stage.seed).predictions)
     model = training.restore_best().cpu()
-    metrics |= write_classifier(stage, model, training, validation, info, title)
-    stage.write_metrics(metrics | {"parameters": count_parameters(model)})
+    scores, review = write_classifier(stage, model, training, validation, info, title)
+    stage.write_metrics(metrics | scores | {"parameters": count_parameters(model)}, review)
 
 
 def _keeping_orientation(settings: ReferenceParams) -> ReferenceParams:

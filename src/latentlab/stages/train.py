@@ -8,6 +8,7 @@ import torch
 from latentlab.common.errors import TrainingDiverged
 from latentlab.data.image_set import DatasetInfo, load_info
 from latentlab.data.splits import check_folds, stratified_folds
+from latentlab.evaluation.baselines import reconstruction_baselines
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.cost import count_parameters
@@ -18,6 +19,7 @@ from latentlab.params.schema import TrainParams
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.jobs import job_of, mean_and_deviation, run_and_log_all
 from latentlab.pipeline.pictures import Probe, write_latent_map
+from latentlab.pipeline.review import review_autoencoder
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_rows
@@ -65,8 +67,11 @@ def run(stage: StageContext) -> None:
         f"Validation images reconstructed from {settings.model.latent_dim} latent dimensions",
     )
     stage.log_model(model, shown, info, training.best_epoch)
+    baselines = reconstruction_baselines(
+        stage.load_split("train"), settings.model.latent_dim, validation, stage.seed
+    )
     metrics = {
-        "validation": reconstruction_metrics(model, validation),
+        "validation": reconstruction_metrics(model, validation) | baselines,
         "epochs": len(training.history),
         "best_epoch": training.best_epoch,
         "parameters": count_parameters(model),
@@ -74,7 +79,8 @@ def run(stage: StageContext) -> None:
     }
     if settings.folds is not None:
         metrics["folds"] = _cross_validate(stage, settings, settings.folds, info)
-    stage.write_metrics(metrics)
+    review = review_autoencoder(training.history, settings, metrics["validation"])
+    stage.write_metrics(metrics, review)
 
 
 def run_worker_rank(stage: StageContext) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentlab.evaluation.baselines import reconstruction_baselines
 from latentlab.evaluation.bounds import bound_metrics
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.models.cost import count_parameters
@@ -12,6 +13,7 @@ from latentlab.models.vae import KlSchedule, Vae
 from latentlab.params.geometry import Architecture
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.pictures import Probe, write_latent_map
+from latentlab.pipeline.review import review_vae
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.plots.curves import plot_history
 from latentlab.plots.images import plot_grid, plot_latent_grid, plot_rows
@@ -55,16 +57,19 @@ def run(stage: StageContext) -> None:
         samples = model.sample(SAMPLES, torch.Generator().manual_seed(stage.seed))
     plot_grid(stage.plots / "samples.png", samples, 8, f"{title}: samples")
     stage.log_model(model, shown, info, training.best_epoch)
-    stage.write_metrics(
-        {
-            "validation": {settings.likelihood: bound_metrics(model, validation, stage.seed)}
-            | reconstruction_metrics(model, validation),
-            "epochs": len(training.history),
-            "best_epoch": training.best_epoch,
-            "parameters": count_parameters(model),
-            "sparsity": sparsity(model),
-        }
+    scores = (
+        {settings.likelihood: bound_metrics(model, validation, stage.seed)}
+        | reconstruction_metrics(model, validation)
+        | reconstruction_baselines(train, settings.model.latent_dim, validation, stage.seed)
     )
+    metrics = {
+        "validation": scores,
+        "epochs": len(training.history),
+        "best_epoch": training.best_epoch,
+        "parameters": count_parameters(model),
+        "sparsity": sparsity(model),
+    }
+    stage.write_metrics(metrics, review_vae(training.history, settings, scores))
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from torch import Tensor
 from latentlab.common.progress import note
 from latentlab.data.image_set import DatasetInfo, ImageSet
 from latentlab.data.rotations import RotatedImages
+from latentlab.evaluation.baselines import majority_accuracy
 from latentlab.evaluation.classification import (
     calibration_error,
     class_metrics,
@@ -22,6 +23,7 @@ from latentlab.models.inference import apply_in_batches, in_batches
 from latentlab.models.reference import ReferenceClassifier
 from latentlab.pipeline.context import StageContext
 from latentlab.plots.classification import plot_confusion, plot_errors
+from latentlab.plots.labels import class_labels
 
 ERRORS_SHOWN = 24
 CONFUSION = ("actual", "predicted")
@@ -42,6 +44,7 @@ def evaluate_classification(
     `features` are those of the test images. Without class labels there is no `classifier`, and the
     reference classifier predicts angles.
     """
+    train_labels = stage.load_split("train").labels
     metrics: dict[str, Any] = {}
     if classifier is None:
         note(f"{stage.name}: no classification, because {info.name} has no class labels")
@@ -49,13 +52,15 @@ def evaluate_classification(
     else:
         logits = apply_in_batches(classifier, in_batches(test))
         per_image["classifier/accuracy"] = logits.argmax(1) == test.labels
-        metrics["classifier"] = _evaluate_classifier(stage, logits, info, test)
+        baseline = {"majority_accuracy": majority_accuracy(train_labels, test.labels)}
+        metrics["classifier"] = _evaluate_classifier(stage, logits, info, test) | baseline
     actual, predicted = _reference_predictions(reference, features, test, info)
     correct = torch.from_numpy(predicted == actual)
     if not info.labeled:  # the share of the angles of each image
         correct = correct.view(len(test), -1).double().mean(1)
     per_image["reference/accuracy"] = correct
-    return metrics | {"reference": classification_metrics(actual, predicted)}
+    baseline = {"majority_accuracy": majority_accuracy(train_labels, torch.from_numpy(actual))}
+    return metrics | {"reference": classification_metrics(actual, predicted) | baseline}
 
 
 def _reference_predictions(
@@ -98,9 +103,9 @@ def _plot_errors(
     misclassified = (predicted != test.labels).nonzero()[:, 0]
     order = probability_of_actual[misclassified].argsort(stable=True)
     shown = misclassified[order][:ERRORS_SHOWN]
+    labels = class_labels(info.classes)
     captions = [
-        f"{info.classes[test.labels[index]]}\npredicted: {info.classes[predicted[index]]}"
-        for index in shown
+        f"{labels[test.labels[index]]}\npredicted: {labels[predicted[index]]}" for index in shown
     ]
     title = (
         f"Most confident errors ({len(misclassified):,} of {len(test):,} test images misclassified)"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.evaluation.classification import metric_key
+from latentlab.evaluation.baselines import gaussian_images
+from latentlab.evaluation.class_keys import class_keys
 from latentlab.evaluation.features import Features, extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
     class_shares,
@@ -29,7 +30,7 @@ SHOWN_PER_ROW = 12
 SHOWN_ROWS = 2
 CHECKED_SAMPLES = 1000
 """Samples that are compared with the training images, at most."""
-REAL = "real"
+REAL, GAUSSIAN = "real", "pixel_gaussian"
 TITLES = {REAL: "real", "gan": "DCGAN", "vae": "VAE", "autoencoder_kde": "AE + KDE"}
 
 Sampler = Callable[[int, torch.Generator], Tensor]
@@ -54,7 +55,8 @@ def evaluate_generators(
 ) -> dict[str, Any]:
     """Compare the samples of every generator with the test split; draw samples of each.
 
-    The entry `real` of the result is the baseline: validation images in the place of samples.
+    The entry `real` of the result is the best possible: validation images in the place of samples.
+    The entry `pixel_gaussian` is the baseline: a Gaussian fitted to the training images.
     Distances are comparable only within the features of one reference classifier, of which
     `reference_accuracy` is the accuracy on the test split.
     """
@@ -71,7 +73,7 @@ def evaluate_generators(
         "reference_features": test_features.values.shape[1],
         "reference_accuracy": reference_accuracy,
     }
-    metrics = {}
+    metrics: dict[str, Any] = {}
     for name, samples in generators.items():
         distances, nearest = nearest_training_images(samples.images, train)
         metrics[name] = _sample_metrics(samples.features, test_features, info, stage.seed)
@@ -80,7 +82,9 @@ def evaluate_generators(
             shown = nearest[: SHOWN_ROWS * SHOWN_PER_ROW]
             _plot_nearest(stage, name, samples.images, train.floats(shown))
     _plot_samples(stage, generators)
-    return metrics
+    gaussian = extract_features(classifier, gaussian_images(train, count, stage.seed))
+    distance = frechet_distance(gaussian.values, test_features.values)
+    return metrics | {GAUSSIAN: {"classifier_frechet_distance": distance}}
 
 
 def _generate(
@@ -128,7 +132,7 @@ def _sample_metrics(
     if not info.labeled:  # the reference classifier predicts angles
         return metrics
     shares = class_shares(samples.classes, len(info.classes))
-    keys = [metric_key(name) for name in info.classes]
+    keys = class_keys(info.classes)
     return metrics | {
         "diversity_in_classes": diversity_in_classes(samples, real, seed),
         "class_entropy": entropy(shares),

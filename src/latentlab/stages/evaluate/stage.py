@@ -29,6 +29,7 @@ from latentlab.models.reference import ReferenceClassifier
 from latentlab.models.vae import Vae
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.latent import evaluate_latent_space, evaluate_pixel_pca
+from latentlab.pipeline.review import review_test
 from latentlab.plots.canvas import draw_in_background
 from latentlab.plots.images import plot_rows
 from latentlab.stages.evaluate.classification import evaluate_classification
@@ -69,7 +70,8 @@ def run(stage: StageContext) -> None:
                 metrics[model] = metrics.get(model, {}) | values
             bar.advance(1)
     _write_examples(stage, per_image, test, info)
-    stage.write_metrics({"test": metrics} if info.labeled else {"labeled": False, "test": metrics})
+    labels = {} if info.labeled else {"labeled": False}
+    stage.write_metrics(labels | {"test": metrics}, review_test(metrics))
 
 
 def _evaluate(

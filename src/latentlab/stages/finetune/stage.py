@@ -20,6 +20,7 @@ from latentlab.params.yaml_io import write_yaml
 from latentlab.pipeline.classifier_outputs import write_classifier
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.pictures import Probe
+from latentlab.pipeline.review import Review
 from latentlab.pipeline.study_run import StudyResult, run_study, trial_params, write_trials
 from latentlab.pipeline.training_run import checkpoint_of, run_and_log
 from latentlab.search.study import Candidate
@@ -63,7 +64,7 @@ def run(stage: StageContext) -> None:
 
     encoder = "frozen" if settings.freeze_encoder else "fine-tuned"
     title = f"Classifier on the {encoder} encoder"
-    metrics = write_classifier(stage, model, training, validation, info, title)
+    metrics, review = write_classifier(stage, model, training, validation, info, title)
     metrics["trained_parameters"] = count_parameters(model, trained_only=True)
     if study.trials:
         metrics["search"] = study.metrics
@@ -73,7 +74,7 @@ def run(stage: StageContext) -> None:
         )
     if label_efficiency := evaluate_label_efficiency(stage, info, settings):
         metrics["label_efficiency"] = label_efficiency
-    stage.write_metrics(metrics)
+    stage.write_metrics(metrics, review)
 
 
 def _skip(stage: StageContext, info: DatasetInfo) -> None:
@@ -88,6 +89,7 @@ def _skip(stage: StageContext, info: DatasetInfo) -> None:
     stage.write_table("label_efficiency.csv", [], [LABELS_PER_CLASS, *METHODS])
     stage.plots.mkdir(parents=True, exist_ok=True)  # DVC expects it
     write_json(stage.output / "metrics.json", {"labeled": False})
+    write_json(stage.output / "diagnosis.json", Review().tree)
     stage.run.log_files(stage.output / "metrics.json")
     note(f"{stage.name}: skipped, because {reason}")
 
