@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import zlib
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -110,6 +111,20 @@ def write_pictures(folder, count, size=(12, 12), mode="L", suffix=".png", seed=0
     for number in range(count):
         pixels = generator.integers(0, 256, shape, dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}{suffix}")
+
+
+def png_with_size(width, height, bits=1, color=0):
+    """Return a black PNG file of 1000 bytes of pixels whose header claims this size."""
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
 
 
 def run_dask(arguments, environment, log):

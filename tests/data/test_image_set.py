@@ -44,6 +44,16 @@ class TestLoading:
         assert split.images.dtype == torch.uint8
         assert split.labels.dtype == torch.int64
 
+    @pytest.mark.parametrize("count", [0, 1, 600])
+    def test_images_are_written_in_blocks_as_numpy_writes_them(self, tmp_path, count):
+        images = np.random.default_rng(0).integers(0, 256, (count, 3, 4, 4), dtype=np.uint8)
+
+        write_split(tmp_path / "train", images, np.zeros(count, np.int64))
+
+        np.save(tmp_path / "expected.npy", images)
+        expected = (tmp_path / "expected.npy").read_bytes()
+        assert (tmp_path / "train/images.npy").read_bytes() == expected
+
     def test_pixels_are_read_when_they_are_used(self, data_dir):
         split = load_split(data_dir, "train")
         with (data_dir / "train/images.npy").open("r+b") as file:

@@ -148,6 +148,18 @@ class TestKnownDatasets:
         assert values[16] == 255
         assert len(set(values.tolist())) == 17
 
+    def test_labels_can_be_left_out(self, pets, places):
+        raw = read_dataset("pets", 6, "auto", places["data"], labels="none")
+
+        assert raw.classes == ()
+        assert raw.splits["train"][1].tolist() == [0] * 20
+
+    def test_labels_cannot_come_from_a_file(self, pets, places, message):
+        with pytest.raises(DataError) as caught:
+            read_dataset("pets", 6, "auto", places["data"], labels="labels.csv")
+
+        message("data/sources: label file of a known dataset", caught.value)
+
     def test_gray_images_cannot_have_three_channels(self, pets, places, message):
         message("data/sources: three channels of gray images", read_error("pets", places, 3))
 
@@ -199,6 +211,23 @@ class TestImageFolders:
         assert labels.tolist() == [0] * 6 + [1] * 6
         assert raw.classes == ("cat", "dog")
         assert list(raw.sha256) == ["mine/ (12 files)"]
+
+    def test_official_splits_are_kept_and_the_label_file_is_part_of_the_digest(self, places):
+        write_pictures(places["data"] / "mine", 12)
+        lines = [f"{n}.png,{n % 2},{'test' if n > 9 else 'train'}" for n in range(12)]
+        source = places["data"] / "mine/labels.csv"
+        source.write_text("\n".join(["file,label,split", *lines]))
+
+        raw = read_dataset("mine", 8, "auto", places["data"], labels="labels.csv")
+        source.write_text("\n".join(["file,label,split", *reversed(lines)]))
+        other = read_dataset("mine", 8, "auto", places["data"], labels="labels.csv")
+
+        assert {split: labels.tolist() for split, (_, labels) in raw.splits.items()} == {
+            "train": [0, 1] * 5,
+            "test": [0, 1],
+        }
+        assert list(raw.sha256) == ["mine/ (13 files)"]
+        assert raw.sha256 != other.sha256
 
 
 class TestOfficialFiles:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,8 @@ def numbered(count, start=0):
     return numbers.view(np.uint8).reshape(count, 1, 2, 2)
 
 
-def numbers(images):
+def numbers(split):
+    images = split[:]
     return np.ascontiguousarray(images).reshape(len(images), 4).view(np.uint32)[:, 0].tolist()
 
 
@@ -42,10 +45,10 @@ class TestSplits:
         splits = make_splits(raw, 0.1, 0.2, seed=0)
 
         assert tuple(splits) == ("train", "validation", "test")
-        assigned = [number for images, _ in splits.values() for number in numbers(images)]
+        assigned = [number for split in splits.values() for number in numbers(split)]
         assert sorted(assigned) == list(range(sum(counts)))
-        for images, labels in splits.values():
-            np.testing.assert_array_equal(raw.splits["train"][1][numbers(images)], labels)
+        for split in splits.values():
+            np.testing.assert_array_equal(raw.splits["train"][1][numbers(split)], split.labels)
 
     def test_duplicates_are_drawn_together(self):
         raw = dataset(60, 40)
@@ -99,7 +102,7 @@ class TestSplits:
         shares = {"test": test, "validation": validation * (1 - test)}
         shares["train"] = 1 - sum(shares.values())
         for split, share in shares.items():
-            actual = np.bincount(splits[split][1], minlength=len(counts))
+            actual = np.bincount(splits[split].labels, minlength=len(counts))
             # the training split has the rounding errors of both others
             tolerance = 2 if split == "train" else 1.5
             np.testing.assert_allclose(actual, share * np.array(counts), atol=tolerance)
@@ -110,25 +113,25 @@ class TestSplits:
             for seed in range(5):
                 splits = make_splits(dataset(*counts), validation, test, seed)
 
-                for _, labels in splits.values():
-                    assert set(labels) == set(range(len(counts)))
+                for split in splits.values():
+                    assert set(split.labels) == set(range(len(counts)))
 
     def test_the_sizes_follow_the_fractions(self):
         splits = make_splits(dataset(500, 500), 0.1, 0.2, seed=0)
 
-        assert {split: len(labels) for split, (_, labels) in splits.items()} == {
+        assert {name: len(split) for name, split in splits.items()} == {
             "train": 720,
             "validation": 80,
             "test": 200,
         }
 
     def test_images_stay_in_order(self):
-        for images, _ in make_splits(dataset(50, 50), 0.1, 0.2, seed=0).values():
-            assert numbers(images) == sorted(numbers(images))
+        for split in make_splits(dataset(50, 50), 0.1, 0.2, seed=0).values():
+            assert numbers(split) == sorted(numbers(split))
 
     def test_the_splits_depend_on_the_seed(self):
         def test_images(seed):
-            return numbers(make_splits(dataset(50, 50), 0.1, 0.2, seed)["test"][0])
+            return numbers(make_splits(dataset(50, 50), 0.1, 0.2, seed)["test"])
 
         assert test_images(1) == test_images(1)
         assert test_images(1) != test_images(2)
@@ -138,9 +141,49 @@ class TestSplits:
 
         splits = make_splits(raw, 0.1, 0.7, seed=0)
 
-        assert numbers(splits["test"][0]) == list(range(10_000, 10_030))
-        assert len(splits["validation"][1]) == 10
-        assert len(splits["train"][1]) == 90
+        assert numbers(splits["test"]) == list(range(10_000, 10_030))
+        assert len(splits["validation"]) == 10
+        assert len(splits["train"]) == 90
+
+    def test_an_official_validation_split_is_kept_and_the_test_split_drawn(self):
+        raw = dataset(50, 50)
+        given = (numbered(10, 20_000), np.arange(10) % 2)
+
+        splits = make_splits(replace(raw, splits=raw.splits | {"validation": given}), 0.1, 0.2, 0)
+
+        assert numbers(splits["validation"]) == list(range(20_000, 20_010))
+        assert (len(splits["train"]), len(splits["test"])) == (80, 20)
+
+    def test_all_official_splits_are_used_unchanged(self):
+        raw = dataset(50, 50, official_test=30)
+        given = (numbered(10, 20_000), np.arange(10) % 2)
+
+        splits = make_splits(replace(raw, splits=raw.splits | {"validation": given}), 0.1, 0.2, 0)
+
+        assert {name: len(split) for name, split in splits.items()} == {
+            "train": 100,
+            "validation": 10,
+            "test": 30,
+        }
+
+    def test_images_without_labels_are_split_at_random(self):
+        raw = RawDataset((), {"train": (numbered(100), np.zeros(100, np.int64))}, {})
+
+        splits = make_splits(raw, 0.1, 0.2, seed=0)
+
+        assert [len(split) for split in splits.values()] == [72, 8, 20]
+
+    @pytest.mark.parametrize("count", [1, 4, 8])
+    def test_too_few_images_without_labels_are_rejected(self, count, message):
+        raw = RawDataset((), {"train": (numbered(count), np.zeros(count, np.int64))}, {})
+
+        message(f"data/splits: {count} images without labels", split_error(raw, 0.1, 0.2))
+
+    def test_an_official_split_that_is_too_small_is_rejected(self, message):
+        message(
+            "data/splits: small official split",
+            split_error(dataset(50, 50, official_test=3), 0.1, 0.2),
+        )
 
     def test_too_few_images_for_the_fractions_are_rejected(self, message):
         message("data/splits: too few images", split_error(dataset(5, 5), 0.1, 0.9))
@@ -150,7 +193,7 @@ class TestSplits:
 
         splits = make_splits(unlabeled, 0.1, 0.2, seed=0)
 
-        assert {name: len(labels) for name, (_, labels) in splits.items()} == {
+        assert {name: len(split) for name, split in splits.items()} == {
             "train": 20,
             "validation": 4,
             "test": 6,

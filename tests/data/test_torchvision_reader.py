@@ -122,7 +122,7 @@ class TestLayouts:
 
         assert shapes(raw) == {"train": (30, 3, 64, 64)}
         assert raw.classes == ("Forest", "River", "SeaLake")
-        sizes = {split: len(labels) for split, (_, labels) in make_splits(raw, 0.2, 0.2, 0).items()}
+        sizes = {name: len(split) for name, split in make_splits(raw, 0.2, 0.2, 0).items()}
         assert sizes == {"train": 19, "validation": 5, "test": 6}
 
     def test_oxford_pets(self, data):
@@ -146,7 +146,7 @@ class TestLayouts:
         assert raw.classes == ("pink primrose", "hard-leaved pocket orchid", "canterbury bells")
         splits = make_splits(raw, 0.5, 0.5, 0)
         for split in ("train", "validation", "test"):
-            np.testing.assert_array_equal(splits[split][0], raw.splits[split][0])
+            np.testing.assert_array_equal(splits[split][:], raw.splits[split][0])
 
     def test_food(self, data):
         layouts.write_food(data / "torchvision/Food101")

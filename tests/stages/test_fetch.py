@@ -1,6 +1,9 @@
+import json
 import shutil
+from itertools import count
 
 import mlflow
+import pytest
 from PIL import Image
 
 from crafting import write_pictures
@@ -83,3 +86,65 @@ def test_duplicates_of_user_images_are_reported_and_get_into_one_split(bench, me
     experiment = client.get_experiment_by_name("latentlab/shapes")
     (run,) = client.search_runs([experiment.experiment_id])
     assert "data_card.md" in [file.path for file in client.list_artifacts(run.info.run_id)]
+
+
+@pytest.fixture
+def shapes(bench):
+    """A folder with given splits, and two files that are not images."""
+    folder = bench.project.data / "shapes"
+    seeds = count()
+    for split, images in {"train": 12, "val": 4, "test": 4}.items():
+        for name in ("circles", "squares"):
+            write_pictures(folder / split / name, images, seed=next(seeds))
+    (folder / "train/circles/.DS_Store").touch()
+    (folder / "README.md").touch()
+    bench.edit({"data.name": "shapes"})
+    return folder
+
+
+def info(bench):
+    return json.loads((bench.project.outputs("fetch") / "dataset.json").read_text())
+
+
+def test_given_splits_are_used_and_ignored_files_are_reported(bench, shapes):
+    answer = bench.run("fetch")
+
+    assert answer.code == 0, answer.err
+    assert info(bench)["sizes"] == {"train": 24, "validation": 8, "test": 8}
+    assert f"{shapes}: 40 images; ignored: 1 hidden, 1 not images." in answer.err
+
+
+def test_a_label_file_defines_classes_and_splits(bench, shapes):
+    files = sorted(file.relative_to(shapes) for file in shapes.rglob("*.png"))
+    lines = [f"{file},{'odd' if int(file.stem) % 2 else 'even'}" for file in files]
+    (shapes / "labels.csv").write_text("\n".join(["file,label", *lines]))
+    bench.edit({"data.labels": "labels.csv"})
+
+    answer = bench.run("fetch")
+
+    assert answer.code == 0, answer.err
+    assert info(bench)["classes"] == ["even", "odd"]
+    assert sum(info(bench)["sizes"].values()) == 40
+
+
+def test_nothing_is_written_if_a_file_is_damaged(bench, shapes):
+    before = info(bench)
+    (shapes / "test/circles/9.png").write_bytes(b"")
+
+    answer = bench.run("fetch")
+
+    assert answer.code == 3
+    assert f"{shapes}/test/circles/9.png: the file is empty" in answer.err
+    assert info(bench) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("labels", "../labels.csv"), ("labels", "folder"), ("scale", [5, 5])]
+)
+def test_invalid_settings_are_rejected(bench, shapes, message, key, value):
+    bench.edit({f"data.{key}": value})
+
+    answer = bench.run("fetch", "--dry-run")
+
+    assert answer.code == 2
+    message(f"stages/fetch: data.{key} = {value}", answer.err)

@@ -1,170 +1,209 @@
-"""Image folders: `<class>/*.png` or `.jpg`, gray or RGB, of any size."""
+"""Layouts of a folder of images: which files belong to which split, and their labels.
 
-import hashlib
-import os
-import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+Supported are `<class>/*`, `<split>/<class>/*`, and images without classes, in split folders or not.
+A single folder around these is skipped.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
-
-import numpy as np
-import torch
-from PIL import Image, ImageOps
 
 from latentlab.common.errors import DataError
-from latentlab.common.files import sha256_of
-from latentlab.common.progress import progress_bar
-from latentlab.data.resizing import Fit, fit_images
+from latentlab.data.files import ALLOWED, FileTree, Parts, describe_ignored, find_images, printable
+from latentlab.data.label_file import SPLIT_NAMES, Named, read_label_file
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
-GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
-MIN_IMAGES_PER_CLASS = 5
-MAX_LISTED_FAILURES = 5
-
-Result = TypeVar("Result")
+MIN_TRAIN_IMAGES = 5
+"""Fewest training images per class: each split that is drawn from them needs one."""
 
 
-def list_classes(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of each class, sorted by class name and file name.
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a dataset: pairs of path and label per official split.
 
-    Raises DataError if there are fewer than two classes, if a class has too few images, or if a
-    class has only files of other formats.
+    `classes` is empty, and all labels are 0, if the images have no labels. `sources` are other
+    files that determine the labels, `ignored` the number of ignored files by reason, and `notes`
+    messages for the user.
     """
-    members = {
-        # hidden files are ignored: macOS writes `._x.png` next to x.png
-        sub.name: sorted(f for f in sub.iterdir() if not f.name.startswith("."))
-        for sub in sorted(folder.iterdir())
-        if sub.is_dir() and not sub.name.startswith(".")
-    }
-    classes = {
-        name: [file for file in files if file.suffix.lower() in SUFFIXES]
-        for name, files in members.items()
-    }
-    unreadable = [name for name, files in classes.items() if members[name] and not files]
-    if unreadable:
-        raise DataError(
-            f"{folder}: no .png or .jpg files in class {', '.join(map(repr, unreadable))}, only "
-            "files of other formats. Convert them, or move the folder elsewhere."
-        )
-    classes = {name: files for name, files in classes.items() if files}
-    if len(classes) < 2:
-        raise DataError(
-            f"{folder}: at least 2 classes with .png or .jpg files are needed, but there are "
-            f"{len(classes)}. Put the images into {folder}/<class>/."
-        )
-    small = [name for name, files in classes.items() if len(files) < MIN_IMAGES_PER_CLASS]
-    if small:
-        raise DataError(
-            f"{folder}: too few images in class {', '.join(map(repr, small))}; the splits need at "
-            f"least {MIN_IMAGES_PER_CLASS} images per class. Add images, or remove the class."
-        )
-    return classes
+
+    classes: tuple[str, ...]
+    splits: dict[str, list[tuple[Path, int]]]
+    sources: tuple[Path, ...]
+    ignored: dict[str, int]
+    notes: tuple[str, ...]
 
 
-def read_folder(
-    classes: dict[str, list[Path]],
-    image_size: int,
-    channels: int | Literal["auto"],
-    fit: Fit = "crop",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decode and resize all images: uint8 images [N, C, S, S] and int64 labels [N].
+def list_images(folder: Path, labels: str) -> Listing:
+    """Return the image files of `folder`, with labels from its folders, from a CSV file, or none.
 
-    With channels="auto", C is 1 if every image is gray, otherwise 3. Raises DataError if files
-    cannot be read; it names the first of them and counts the others.
+    `labels` is the parameter `data.labels`. Raises DataError if the layout is ambiguous, if a class
+    lacks images in a split, or if the folder contains something that cannot be read.
     """
-    files = [file for members in classes.values() for file in members]
-    labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
-    if channels == "auto":
-        depth = 1 if all(_map_files("inspect images", _is_gray, files)) else 3
+    tree = find_images(folder)
+    sources: tuple[Path, ...] = ()
+    notes = []
+    if labels == "none":
+        _, images = _find_splits(tree)
+        named = _without_labels(images)
+    elif labels == "folders":
+        named, note = _label_by_folder(tree, *_find_splits(tree))
+        notes += note
     else:
-        depth = channels
-
-    def decode(file: Path) -> np.ndarray:
-        return decode_image(file, image_size, depth, fit)
-
-    images = np.empty((len(files), depth, image_size, image_size), np.uint8)
-    for index, image in enumerate(_map_files("read images", decode, files)):
-        images[index] = image
-    return images, labels
-
-
-def digest_files(root: Path, files: list[Path]) -> dict[str, str]:
-    """Return one SHA-256 digest of the names and contents of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(root).as_posix()} {sha256_of(file)}\n".encode())
-    return {f"{root.name}/ ({len(files)} files)": digest.hexdigest()}
-
-
-def decode_image(file: Path, image_size: int, channels: int, fit: Fit = "crop") -> np.ndarray:
-    """Read an image file as uint8 [C, S, S]; transparent pixels are composited over white."""
-    with Image.open(file) as opened:
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip instead of scaling
-            image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
-        elif image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-    return fit_images(torch.from_numpy(pixels), image_size, fit).numpy()
+        tree.ignored["not images"] -= 1  # this file
+        sources = (folder / labels,)
+        named = read_label_file(tree, sources[0])
+    classes = sorted({name for pairs in named.values() for _, name in pairs} - {""})
+    _check_classes(folder, classes, named)
+    index = {name: label for label, name in enumerate(classes)}
+    splits = {
+        split: [(tree.path(parts), index.get(name, 0)) for parts, name in pairs]
+        for split, pairs in named.items()
+    }
+    notes += _similar_names(folder, classes)
+    if reasons := describe_ignored(tree.ignored):
+        count = sum(map(len, splits.values()))
+        notes.append(f"{printable(folder)}: {count:,} images; ignored: {reasons}.")
+    ignored = dict(sorted((+tree.ignored).items()))
+    return Listing(tuple(map(printable, classes)), splits, sources, ignored, tuple(notes))
 
 
-def resize_images(images: np.ndarray, image_size: int) -> np.ndarray:
-    """Resize gray uint8 images [N, H, W] to [N, 1, S, S], bicubic with antialiasing.
+def _find_splits(tree: FileTree) -> tuple[int, dict[str, list[Parts]]]:
+    """Assign every image to the split whose folder it is in, or all images to "train".
 
-    With Pillow, which all results on the bundled digits were computed with; torchvision differs by
-    up to 1 of 255.
+    Also returns how many leading parts of their paths do not name a class.
     """
-    if images.shape[1:] == (image_size, image_size):
-        return images[:, None]
-    size = (image_size, image_size)
-    resized = [Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in images]
-    return np.stack([np.asarray(image) for image in resized])[:, None]
+    depth = _depth_of_single_folder(tree.images + tree.unread)
+    tops = sorted({parts[depth] for parts in tree.images if len(parts) > depth + 1})
+    named = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    others = [top for top in tops if top not in named]
+    # a single `train` or `test` next to other folders is a class
+    if not named or (others and (len(named) == 1 or "train" not in named.values())):
+        return depth, {"train": tree.images}
+    _check_split_folders(tree.path(tree.images[0][:depth]), named, others)
+    images: dict[str, list[Parts]] = {
+        split: [] for split in ("train", "validation", "test") if split in named.values()
+    }
+    for parts in tree.images:
+        if len(parts) > depth + 1:
+            images[named[parts[depth]]].append(parts)
+        else:
+            tree.ignored["outside the split folders"] += 1
+    return depth + 1, images
 
 
-def _is_gray(file: Path) -> bool:
-    try:
-        with Image.open(file) as image:
-            return image.mode in GRAY_MODES
-    except Exception:
-        return True  # decoding the file reports the error, together with all others
+def _depth_of_single_folder(files: list[Parts]) -> int:
+    """Return how many folders contain all files; a split folder does not count.
 
-
-def _map_files(
-    description: str, function: Callable[[Path], Result], files: list[Path]
-) -> list[Result]:
-    """Apply `function` to every file, in threads: Pillow decodes without holding Python's lock.
-
-    Raises DataError after all files were tried if any of them failed.
+    Archives often contain a single folder, such as `flowers/flowers/<class>/`.
     """
-    failures: list[str] = []
-
-    def attempt(file: Path) -> list[Result]:
-        try:
-            return [function(file)]
-        except Exception as error:  # Pillow's decoders raise errors of any type
-            failures.append(f"{file}: {error}")
-            return []
-
-    results: list[Result] = []
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        progress_bar(description, len(files), "images") as bar,
+    depth = 0
+    first = files[0]
+    while (
+        len(first) > depth + 1
+        and first[depth].lower() not in SPLIT_NAMES
+        and all(len(parts) > depth + 1 and parts[depth] == first[depth] for parts in files)
     ):
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for result in pool.map(attempt, files):
-            results += result
-            bar.advance(1)
-    if failures:
-        failures.sort()
-        others = len(failures) - MAX_LISTED_FAILURES
+        depth += 1
+    return depth
+
+
+def _check_split_folders(root: Path, named: dict[str, str], others: list[str]) -> None:
+    """Raise DataError if split folders have other folders next to them, or the wrong names."""
+    folders = ", ".join(named)
+    if others:
         raise DataError(
-            f"{len(failures)} of {len(files)} image files cannot be read, nothing was written:\n  "
-            + "\n  ".join(failures[:MAX_LISTED_FAILURES])
-            + (f"\n  and {others} others" if others > 0 else "")
-            + "\nRepair or remove them."
+            f"{printable(root)}: there are split folders ({folders}), and next to them other "
+            f"folders with images: {_list_names(others)}. Move these elsewhere, or into the split "
+            "folders."
         )
-    return results
+    for split, count in Counter(named.values()).items():
+        if count > 1:
+            same = " and ".join(top for top in named if named[top] == split)
+            raise DataError(f"{printable(root)}: {same} are the same split. Merge these folders.")
+    if "train" not in named.values():
+        raise DataError(
+            f"{printable(root)}: there are split folders ({folders}), but none for training. Name "
+            "it train."
+        )
+
+
+def _without_labels(images: dict[str, list[Parts]]) -> Named:
+    return {split: [(parts, "") for parts in members] for split, members in images.items()}
+
+
+def _label_by_folder(
+    tree: FileTree, depth: int, images: dict[str, list[Parts]]
+) -> tuple[Named, list[str]]:
+    """Return the images with the name of their class folder, and notes for the user.
+
+    With fewer than two class folders, there are no labels. Otherwise, images outside the class
+    folders are ignored.
+    """
+    named = {
+        split: [(parts, parts[depth]) for parts in members if len(parts) > depth + 1]
+        for split, members in images.items()
+    }
+    classes = {name for pairs in named.values() for _, name in pairs}
+    unread = {parts[depth] for parts in tree.unread if len(parts) > depth + 1} - classes
+    if classes and unread:
+        raise DataError(
+            f"{printable(tree.root)}: no image of class {_list_names(unread)} has a format that is "
+            f"read. Convert them to one of {ALLOWED}, or move the folder elsewhere."
+        )
+    if len(classes) < 2:
+        return _without_labels(images), [
+            f"{printable(tree.root)}: fewer than two class folders, so the images have no labels. "
+            "For labels, put the images into one folder per class, or set data.labels: <file.csv>."
+        ]
+    for split, pairs in named.items():
+        if not pairs:
+            raise DataError(
+                f"{printable(tree.root)}: the {split} images are not in class folders, as the "
+                "others are. Put them into class folders, move them elsewhere, or set data.labels "
+                "to none or to a CSV file."
+            )
+        if outside := len(images[split]) - len(pairs):
+            tree.ignored["outside the class folders"] += outside
+    return named, []
+
+
+def _check_classes(folder: Path, classes: list[str], named: Named) -> None:
+    """Raise DataError if a class has no images in one of the splits, or too few for training."""
+    counts = {split: Counter(name for _, name in pairs) for split, pairs in named.items()}
+    for split, count in counts.items():
+        if missing := [name for name in classes if not count[name]]:
+            advice = (
+                "Add some, or remove the class; the names of its folders must be equal in all "
+                "splits."
+                if split == "train"
+                else f"Add some, remove the class, or remove the {split} split: it is then drawn "
+                "from the training images."
+            )
+            raise DataError(
+                f"{printable(folder)}: no {split} images of class {_list_names(missing)}. {advice}"
+            )
+    if few := [name for name in classes if counts["train"][name] < MIN_TRAIN_IMAGES]:
+        raise DataError(
+            f"{printable(folder)}: too few images in class {_list_names(few)}; at least "
+            f"{MIN_TRAIN_IMAGES} training images per class are needed. Add images, or remove the "
+            "class."
+        )
+
+
+def _similar_names(folder: Path, classes: list[str]) -> list[str]:
+    """Return a note for each pair of classes that some file systems do not distinguish."""
+    notes = []
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            notes.append(
+                f"{printable(folder)}: the classes {_list_names([other, name])} differ only in "
+                "case or in the encoding of accents. Merge them if they are the same class."
+            )
+    return notes
+
+
+def _list_names(names: Iterable[str]) -> str:
+    return ", ".join(repr(printable(name)) for name in sorted(names))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.files import atomic_path, read_json, write_json
+
+IMAGES_PER_BLOCK = 256
+"""Images that are copied at once while a split is written."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,27 @@ def stratified_sample(labels: Tensor, count: int, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(np.concatenate([by_class[firsts], spaced])))
 
 
-def write_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a split as `images.npy` and `labels.npy`."""
-    for name, array in (("images", images), ("labels", labels)):
-        with atomic_path(folder / f"{name}.npy") as temporary:
-            np.save(temporary, array)
+class ImageArray(Protocol):
+    """Images [N, C, S, S] as an array, or an object that returns parts of it as arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: slice) -> np.ndarray: ...
+
+
+def write_split(folder: Path, images: ImageArray, labels: np.ndarray) -> None:
+    """Write a split as `images.npy` and `labels.npy`; the uint8 images are read in blocks."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
+    with atomic_path(folder / "images.npy") as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(images), IMAGES_PER_BLOCK):
+            images[start : start + IMAGES_PER_BLOCK].tofile(file)
+    with atomic_path(folder / "labels.npy") as temporary:
+        np.save(temporary, labels)
 
 
 def load_split(data_dir: Path, split: str) -> ImageSet:

@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +12,12 @@ import numpy as np
 from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
 from latentlab.data.catalog import KNOWN, KnownDataset
+from latentlab.data.decoding import resize_images
 from latentlab.data.download import download
-from latentlab.data.folders import digest_files, list_classes, read_folder, resize_images
+from latentlab.data.files import printable
+from latentlab.data.folders import list_images
 from latentlab.data.idx import read_idx
+from latentlab.data.reading import Scale, digest_files, read_files
 from latentlab.data.resizing import Fit
 from latentlab.data.torchvision_catalog import find_torchvision
 from latentlab.data.torchvision_download import download_torchvision
@@ -44,7 +47,8 @@ class SourceFacts:
 class RawDataset:
     """A dataset before it is split: uint8 images [N, C, S, S] and labels [N] per official split.
 
-    A dataset without labels has no `classes`, and all its labels are 0. The splits of a `published`
+    The split "train" is always there, "validation" and "test" may be. Without labels, `classes` is
+    empty and all labels are 0. `notes` are messages for the user. The splits of a `published`
     dataset stay as they are, so that results remain comparable. Those of other datasets must not
     share duplicates.
     """
@@ -54,6 +58,7 @@ class RawDataset:
     sha256: dict[str, str]
     published: bool = True
     facts: SourceFacts = field(default_factory=SourceFacts)
+    notes: tuple[str, ...] = ()
 
 
 def read_dataset(
@@ -63,8 +68,10 @@ def read_dataset(
     data_folder: Path,
     fit: Fit = "crop",
     options: Mapping[str, str | int] | None = None,
+    labels: str = "folders",
+    scale: Scale = "full",
 ) -> RawDataset:
-    """Locate, verify and decode the dataset `name`.
+    """Locate, verify and decode the dataset `name`; the arguments are parameters of `data`.
 
     A dataset of the catalog or of torchvision is searched in `data_folder/name`,
     `$LATENTLAB_DATA/name` and the per-user cache, and otherwise downloaded. An image folder must be
@@ -73,19 +80,57 @@ def read_dataset(
     """
     folder = locate(name, data_folder, options)
     if name in KNOWN:
-        return _read_known(name, KNOWN[name], folder, image_size, channels)
+        raw = _read_known(name, KNOWN[name], folder, image_size, channels)
+        return _relabel(name, raw, labels)
     if find_torchvision(name):
         parts = read_torchvision(name, folder, options or {}, image_size, channels, fit)
-        return RawDataset(*parts, facts=SourceFacts(name.replace("/", ".datasets.")))
-    classes = list_classes(folder)
-    images, labels = read_folder(classes, image_size, channels, fit)
-    files = [file for members in classes.values() for file in members]
+        facts = SourceFacts(name.replace("/", ".datasets."))
+        return _relabel(name, RawDataset(*parts, facts=facts), labels)
+    return _read_folder(folder, image_size, channels, fit, labels, scale)
+
+
+def _relabel(name: str, raw: RawDataset, labels: str) -> RawDataset:
+    """Return a dataset that has labels of its own with or without them."""
+    if labels not in ("folders", "none"):
+        raise DataError(
+            f"data.labels = {labels!r}, but {name} has labels of its own; allowed: folders, none"
+        )
+    if labels == "folders":
+        return raw
+    splits = {split: (images, np.zeros_like(old)) for split, (images, old) in raw.splits.items()}
+    return replace(raw, classes=(), splits=splits)
+
+
+def _read_folder(
+    folder: Path,
+    image_size: int,
+    channels: int | Literal["auto"],
+    fit: Fit,
+    labels: str,
+    scale: Scale,
+) -> RawDataset:
+    """Read a folder of images; its splits are parts of one array."""
+    listing = list_images(folder, labels)
+    files = [file for pairs in listing.splits.values() for file, _ in pairs]
+    images, originals = read_files(files, image_size, channels, scale, fit)
+    splits, start = {}, 0
+    for split, pairs in listing.splits.items():
+        end = start + len(pairs)
+        splits[split] = images[start:end], np.array([label for _, label in pairs], np.int64)
+        start = end
+    digests = digest_files(folder, [*files, *listing.sources])
     facts = SourceFacts(
-        f"folder data/{name}",
-        names={"train": [file.relative_to(folder).as_posix() for file in files]},
+        f"folder data/{folder.name}",
+        smallest=originals.smallest,
+        largest=originals.largest,
+        ignored=listing.ignored,
+        names={
+            split: [printable(file.relative_to(folder).as_posix()) for file, _ in pairs]
+            for split, pairs in listing.splits.items()
+        },
     )
-    splits, digests = {"train": (images, labels)}, digest_files(folder, files)
-    return RawDataset(tuple(classes), splits, digests, published=False, facts=facts)
+    notes = (*listing.notes, *originals.notes)
+    return RawDataset(listing.classes, splits, digests, False, facts, notes)
 
 
 def locate(name: str, data_folder: Path, options: Mapping[str, str | int] | None = None) -> Path:
@@ -145,7 +190,7 @@ def _not_found(name: str, candidates: list[Path]) -> DataError:
     return DataError(
         f"data.name = '{name}': no such dataset in {' or '.join(map(str, candidates))}. "
         f"Available: {', '.join(sorted(available))}.{hint} "
-        f"To use your own images, put them into {candidates[0]}/<class>/."
+        f"To use your own images, put them into {candidates[0]}/."
     )
 
 

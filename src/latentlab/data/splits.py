@@ -8,13 +8,31 @@ from torch import Tensor
 
 from latentlab.common.errors import DataError
 from latentlab.data.duplicates import take_images
+from latentlab.data.image_set import IMAGES_PER_BLOCK, ImageArray
 from latentlab.data.sources import RawDataset
 
 MIN_HELD_OUT = 4
 """Fewest held-out images: the real-data baseline of the generators needs a covariance per half."""
 
-Split = tuple[np.ndarray, np.ndarray]
-"""Images [N, C, S, S] and labels [N]."""
+
+class Split:
+    """Rows [N] of a dataset, numbered through all its splits; their pixels are copied when used."""
+
+    def __init__(self, raw: RawDataset, rows: np.ndarray) -> None:
+        images, labels = zip(*raw.splits.values(), strict=True)
+        self._images = images
+        self._rows = rows
+        self.labels = take_images(labels, rows)
+        """Labels [N]."""
+        self.shape = (len(rows), *images[0].shape[1:])
+        """Shape [N, C, S, S] of the images."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, indices: slice | np.ndarray) -> np.ndarray:
+        """Return a copy of some of the images."""
+        return take_images(self._images, self._rows[indices])
 
 
 def make_splits(
@@ -22,13 +40,7 @@ def make_splits(
 ) -> dict[str, Split]:
     """Return the splits that `split_rows` describes, each image in exactly one of them."""
     rows = split_rows(raw, validation_fraction, test_fraction, seed)
-    return {split: take_split(raw, rows[split]) for split in rows}
-
-
-def take_split(raw: RawDataset, rows: np.ndarray) -> Split:
-    """Return the images and labels at `rows`, which are numbered through all splits of `raw`."""
-    images, labels = zip(*raw.splits.values(), strict=True)
-    return take_images(images, rows), take_images(labels, rows)
+    return {split: Split(raw, rows[split]) for split in rows}
 
 
 def split_rows(
@@ -59,6 +71,13 @@ def split_rows(
         for split in (each for each in ("test", "validation", "train") if each in rows):
             rows[split] = rows[split][~np.isin(groups[rows[split]], used)]
             used = np.union1d(used, groups[rows[split]])
+    for split in rows:
+        if split != "train" and len(rows[split]) < MIN_HELD_OUT:
+            raise DataError(
+                f"the {split} split has {len(rows[split])} images; at least {MIN_HELD_OUT} are "
+                "needed. Add images, or remove the split, so that it is drawn from the training "
+                "images."
+            )
     for split, fraction in (("test", test_fraction), ("validation", validation_fraction)):
         if split not in rows:
             rows["train"], rows[split] = _hold_out(
@@ -121,19 +140,20 @@ def _with_every_class(
     return np.union1d(part, moved).astype(part.dtype), np.setdiff1d(rest, moved)
 
 
-def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+def statistics(images: ImageArray) -> tuple[list[float], list[float]]:
     """Return the mean and standard deviation per channel of uint8 images [N, C, S, S], in [0, 1].
 
     They are computed from the histogram of the 256 values: exact, and in constant memory.
     """
     values = np.arange(256) / 255
+    counts = np.zeros((images.shape[1], 256))
+    for start in range(0, len(images), IMAGES_PER_BLOCK):
+        block = images[start : start + IMAGES_PER_BLOCK]
+        for channel, histogram in enumerate(counts):
+            histogram += np.bincount(block[:, channel].reshape(-1), minlength=256)
     means, deviations = [], []
-    for channel in range(images.shape[1]):
-        counts = np.zeros(256)
-        for start in range(0, len(images), 4096):
-            block = images[start : start + 4096, channel]
-            counts += np.bincount(block.reshape(-1), minlength=256)
-        frequency = counts / counts.sum()
+    for histogram in counts:
+        frequency = histogram / histogram.sum()
         mean = float(frequency @ values)
         means.append(mean)
         deviations.append(float(np.sqrt(frequency @ (values - mean) ** 2)))

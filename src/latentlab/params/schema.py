@@ -21,6 +21,7 @@ from latentlab.params.fields import (
     NoFlag,
     NotNegative,
     Positive,
+    Real,
     Section,
     Unit,
     flatten,
@@ -40,13 +41,22 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+LabelFile = Annotated[str, Field(pattern=r"^[^/.\\][^\\]*\.csv$")]
+
+
+def _ascending(levels: tuple[float, float]) -> tuple[float, float]:
+    if levels[0] >= levels[1]:
+        raise ValueError("must be ascending: [low, high]")
+    return levels
+
+
 class DataParams(Section):
     """Which images are used, at which size, and how they are split."""
 
     name: Annotated[str, Field(pattern=r"^(torchvision/)?[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
         description="Name of a dataset (digits, fashion-mnist, mnist, kmnist), of a dataset of "
-        "torchvision (such as torchvision/CIFAR10), or of a folder data/<name>/ with one folder of "
-        "images per class."
+        "torchvision (such as torchvision/CIFAR10), or of a folder data/<name>/ with your own "
+        "images."
     )
     options: dict[str, str | Integer] = Field(
         default={},
@@ -60,6 +70,19 @@ class DataParams(Section):
         default="crop",
         description="How images that are not square become square: crop keeps the center, pad adds "
         "black borders, stretch changes the aspect ratio.",
+    )
+    labels: Literal["folders", "none"] | LabelFile = Field(
+        default="folders",
+        description="Labels of your own images: folders (the name of the folder is the class), "
+        "none, or a CSV file in data/<name>/ with the columns file, label and, optionally, split.",
+    )
+    scale: Literal["full", "content"] | Annotated[tuple[Real, Real], AfterValidator(_ascending)] = (
+        Field(
+            default="full",
+            description="Values of images with more than 8 bits that become black and white: full "
+            "(0 and 65535), content (the smallest and the largest value in all images), or "
+            "`[low, high]`.",
+        )
     )
     channels: Annotated[Literal["auto", 1, 3], NoFlag] = Field(
         default="auto", description="Color channels: 1 (gray), 3 (RGB), or auto, as in the dataset."

@@ -17,7 +17,7 @@ from latentlab.data.duplicates import (
 )
 from latentlab.data.image_set import DatasetInfo, as_floats, write_split
 from latentlab.data.sources import RawDataset, read_dataset
-from latentlab.data.splits import split_rows, statistics, take_split
+from latentlab.data.splits import Split, split_rows, statistics
 from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.data_card import write_data_card
 from latentlab.plots.images import plot_captioned, plot_grid, plot_rows
@@ -41,21 +41,24 @@ def run(stage: StageContext) -> None:
         stage.project.data,
         settings.fit,
         settings.options,
+        settings.labels,
+        settings.scale,
     )
+    for text in raw.notes:
+        note(text)
     _check_walks(stage, raw.classes)
     rows, duplicates = _split(stage, raw)
-    splits = {split: take_split(raw, members) for split, members in rows.items()}
-    for split, (images, labels) in splits.items():
-        write_split(stage.output / split, images, labels)
+    splits = {name: Split(raw, members) for name, members in rows.items()}
+    for name, split in splits.items():
+        write_split(stage.output / name, split, split.labels)
 
-    train_images, train_labels = splits["train"]
-    mean, std = statistics(train_images)
+    mean, std = statistics(splits["train"])
     payload = [raw.sha256, settings.tree(), stage.seed]
     info = DatasetInfo(
         name=settings.name,
         classes=list(raw.classes),
-        image_shape=list(train_images.shape[1:]),
-        sizes={split: len(labels) for split, (_, labels) in splits.items()},
+        image_shape=list(splits["train"].shape[1:]),
+        sizes={name: len(split) for name, split in splits.items()},
         mean=mean,
         std=std,
         sha256=raw.sha256,
@@ -63,16 +66,16 @@ def run(stage: StageContext) -> None:
     )
     info.write(stage.output)
 
-    picture = _plot_images(stage, info, train_images, train_labels)
+    picture = _plot_images(stage, info, splits["train"])
     card = stage.output / "data_card.md"
-    labels = {split: labels for split, (_, labels) in splits.items()}
+    labels = {name: split.labels for name, split in splits.items()}
     write_data_card(card, info, raw, labels, duplicates, f"plots/{picture}")
     stage.run.log_files(card)
     stage.name_run(f"{info.name} {settings.image_size}x{settings.image_size}")
     stage.run.log_params({"data": settings.tree()})
     stage.run.log_dataset(info)
-    for split in info.sizes:
-        stage.run.log_split(info, split)
+    for name in info.sizes:
+        stage.run.log_split(info, name)
     stage.write_metrics(
         {
             "classes": len(info.classes),
@@ -109,35 +112,31 @@ def _split(stage: StageContext, raw: RawDataset) -> tuple[dict[str, np.ndarray],
     return rows, found
 
 
-def _plot_images(
-    stage: StageContext, info: DatasetInfo, images: np.ndarray, labels: np.ndarray
-) -> str:
+def _plot_images(stage: StageContext, info: DatasetInfo, train: Split) -> str:
     """Draw training images, by class if there are classes; return the name of the file."""
     if info.labeled:
-        _plot_classes(stage, info, images, labels)
+        _plot_classes(stage, info, train)
         return "classes.png"
-    indices = np.unique(np.linspace(0, len(images) - 1, SHOWN_UNLABELED).astype(int))
-    shown, title = as_floats(torch.from_numpy(images[indices])), f"{info.name}: training images"
+    indices = np.unique(np.linspace(0, len(train) - 1, SHOWN_UNLABELED).astype(int))
+    shown, title = as_floats(torch.from_numpy(train[indices])), f"{info.name}: training images"
     plot_grid(stage.plots / "images.png", shown, SHOWN_PER_CLASS, title)
     return "images.png"
 
 
-def _plot_classes(
-    stage: StageContext, info: DatasetInfo, images: np.ndarray, labels: np.ndarray
-) -> None:
+def _plot_classes(stage: StageContext, info: DatasetInfo, train: Split) -> None:
     """Draw training images of each class."""
     target, title = stage.plots / "classes.png", f"{info.name}: training images of each class"
     names = class_labels(info.classes)
     if len(names) <= MAX_ROWS:
-        rows = {
-            name: as_floats(torch.from_numpy(images[labels == index][:SHOWN_PER_CLASS]))
-            for index, name in enumerate(names)
-        }
+        rows = {}
+        for index, name in enumerate(names):
+            members = np.flatnonzero(train.labels == index)[:SHOWN_PER_CLASS]
+            rows[name] = as_floats(torch.from_numpy(train[members]))
         plot_rows(target, rows, title)
         return
-    shown, firsts = np.unique(labels, return_index=True)
+    shown, firsts = np.unique(train.labels, return_index=True)
     shown, firsts = shown[:MAX_SHOWN], firsts[:MAX_SHOWN]
-    samples = as_floats(torch.from_numpy(images[firsts]))
+    samples = as_floats(torch.from_numpy(train[firsts]))
     plot_captioned(target, samples, [names[index] for index in shown], COLUMNS, title)
 
 
