@@ -93,8 +93,8 @@ class TestScale:
 
     @staticmethod
     def corners(files, scale):
-        images, notes = read_files(files, 8, 1, scale)
-        return [[int(image[0, 0, 0]), int(image[0, 7, 7])] for image in images], notes
+        images, originals = read_files(files, 8, 1, scale)
+        return [[int(image[0, 0, 0]), int(image[0, 7, 7])] for image in images], originals.notes
 
     def test_full_uses_all_sixteen_bits_and_notes_a_small_range(self, deep, message):
         values, notes = self.corners(deep, "full")
@@ -103,10 +103,10 @@ class TestScale:
         message("data/reading: small range", "\n".join(notes))
 
     def test_content_uses_the_range_of_all_images(self, deep):
-        assert self.corners(deep, "content") == ([[0, 128], [128, 255], [77, 77]], [])
+        assert self.corners(deep, "content") == ([[0, 128], [128, 255], [77, 77]], ())
 
     def test_two_values_are_black_and_white(self, deep):
-        assert self.corners(deep, (2000, 2500)) == ([[0, 0], [0, 255], [77, 77]], [])
+        assert self.corners(deep, (2000, 2500)) == ([[0, 0], [0, 255], [77, 77]], ())
 
     def test_floating_point_images_have_no_full_range(self, tmp_path, message):
         Image.fromarray(np.eye(8, dtype=np.float32)).save(tmp_path / "x.tif")
@@ -115,12 +115,12 @@ class TestScale:
             read_files([tmp_path / "x.tif"], 8, 1, "full")
 
         message("data/reading: no full range", caught.value)
-        assert self.corners([tmp_path / "x.tif"], "content") == ([[255, 255]], [])
+        assert self.corners([tmp_path / "x.tif"], "content") == ([[255, 255]], ())
 
     def test_sixteen_bits_per_color_are_noted(self, tmp_path, message):
         (tmp_path / "x.png").write_bytes(png_with_size(4, 4, bits=16, color=2))
 
-        _, notes = read_files([tmp_path / "x.png"], 8, 3, "full")
+        notes = read_files([tmp_path / "x.png"], 8, 3, "full")[1].notes
 
         message("data/reading: sixteen bits per color", "\n".join(notes))
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,8 +21,10 @@ from latentlab.params.augmentation import augmentations
 from latentlab.params.fields import flatten
 from latentlab.params.schema import Params
 from latentlab.pipeline.headlines import headline_metrics
-from latentlab.pipeline.review import Review
 from latentlab.tracking.run import Run
+
+if TYPE_CHECKING:  # stages without models do not depend on evaluation and training
+    from latentlab.pipeline.review import Review
 
 ON_CPU = ("fetch", "evaluate")
 """Stages that always run on the CPU, so that their metrics do not depend on the device."""
@@ -106,7 +108,7 @@ class StageContext:
             codes = model.latent_codes(example)
         self.run.log_model(self.output / "model", info, example, codes, epoch)
 
-    def write_metrics(self, metrics: dict[str, Any], review: Review | None = None) -> None:
+    def write_metrics(self, metrics: dict[str, Any], review: "Review | None" = None) -> None:
         """Write `metrics.json`, log it with plots and headline metrics, and print a summary.
 
         A `review` is printed and logged with it, and written to `diagnosis.json`.
@@ -123,7 +125,7 @@ class StageContext:
             if file.exists():
                 self.run.log_files(file)
 
-    def _write_review(self, review: Review) -> str:
+    def _write_review(self, review: "Review") -> str:
         """Print the findings, log and write the review; return what is below its baseline."""
         for line in review.lines:
             note(line)
