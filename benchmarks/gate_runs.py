@@ -167,12 +167,17 @@ def run_variant(variant: Variant, gate: Gate, commit: str) -> Run:
     return run
 
 
-def _output(*command: str, folder: Path = CLONE, allowed: tuple[int, ...] = (0,)) -> str:
-    """Return what a command prints; raise SystemExit if its exit code is not allowed."""
+def _output(*command: str, folder: Path | None = None, allowed: tuple[int, ...] = (0,)) -> str:
+    """Return what a command prints in a folder, by default the clone.
+
+    Raises SystemExit if its exit code is not allowed.
+    """
     own = {name: os.environ[name] for name in os.environ if not name.startswith(PRIVATE)}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = own | {"PATH": path, "PYTHONPATH": str(CLONE / "src")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": CLONE / "src"}
+    paths = {name: f"{first[name]}{os.pathsep}{own.get(name, '')}" for name in first}
+    done = subprocess.run(
+        command, cwd=folder or CLONE, env=own | paths, capture_output=True, text=True
+    )
     if done.returncode not in allowed:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
     return done.stdout

@@ -24,7 +24,7 @@ SETTINGS = """\
     settings = resolved_params(stage.project, stage.params).train
 """
 SPLITS = """\
-    splits = make_splits(raw, settings.validation_fraction, settings.test_fraction, stage.seed)
+    splits = {split: take_split(raw, members) for split, members in rows.items()}
 """
 
 
@@ -105,8 +105,8 @@ REGRESSIONS = (
             SPLITS,
             """\
     labels = splits["train"][1]
-    rows = np.random.default_rng(stage.seed).permutation(len(labels))[: len(labels) // 20]
-    labels[rows] = labels[np.roll(rows, 1)]
+    some = np.random.default_rng(stage.seed).permutation(len(labels))[: len(labels) // 20]
+    labels[some] = labels[np.roll(some, 1)]
 """,
         ),
         (CLASSIFIER, REFERENCE, GAN),

@@ -1,6 +1,8 @@
 """The experiment about the gate, without running the pipeline."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -8,9 +10,11 @@ from benchmarks import gate as results
 from benchmarks import gate_runs
 from benchmarks.gate_runs import Gate, Variant
 from benchmarks.regressions import REGRESSIONS, Edit, apply_edits, edits_digest
-from gated import ACCURACY, MSE, accepted_run, make_baseline
+from gated import ACCURACY, MSE, accepted_run, git, make_baseline, run_scripts
+from latentlab.commands.gate import GateOptions, accept
 from latentlab.gate.baseline import read_baseline
 from latentlab.gate.policy import Policy, matches
+from latentlab.params.load import load_params
 
 POLICY = Policy.model_validate(
     {
@@ -193,3 +197,47 @@ def test_the_smallest_detectable_change_is_detected_in_nine_of_ten_simulated_run
     detected = sum(not verdict.passed for verdict in simulate(1000, change))
 
     assert detected == pytest.approx(900, abs=40)
+
+
+@pytest.fixture
+def small_repository(checkout, monkeypatch, tmp_path):
+    """A repository with raw data, a pipeline of two scripts, and a baseline of it."""
+    run_scripts(checkout)
+    accept(checkout, load_params(checkout.params), GateOptions(accept=True))
+    (checkout.root / ".dvc" / "config").write_text(
+        "[core]\n    remote = bundled\n['remote \"bundled\"']\n    url = remote\n"
+    )
+    checkout.data.mkdir()
+    (checkout.data / "raw").write_text("0")
+    for command in (["add", "-q", "data"], ["push", "-q"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=checkout.root, check=True)
+    git(checkout.root, "add", "-A")
+    git(checkout.root, "commit", "-qm", "baseline")
+    monkeypatch.setattr(gate_runs, "ROOT", checkout.root)
+    monkeypatch.setattr(gate_runs, "CLONE", tmp_path / "clone")
+    return checkout
+
+
+def test_variants_run_in_a_clone_and_get_a_verdict(small_repository):
+    gate = Gate.of_repository()
+    edits = (Edit("src/stage.py", '"mse": 0.1 +', '"mse": 0.5 +'),)
+    commit = gate_runs.prepare_clone()
+
+    plain = gate_runs.run_variant(Variant("unchanged", 100), gate, commit)
+    worse = gate_runs.run_variant(Variant("more errors", 101, edits, (MSE,)), gate, commit)
+
+    assert (plain["verdict"], plain["worse"], plain["metrics"][MSE]) == ("failed", [MSE], 0.2)
+    assert (worse["verdict"], worse["worse"], worse["metrics"][MSE]) == ("failed", [MSE], 0.601)
+    assert git(small_repository.root, "status", "--porcelain") == ""
+    shown = git(gate_runs.CLONE, "show", "more-errors-101", "--", "src/stage.py")
+    assert '+metrics = {"fetch": {}, "evaluate": {"test": {"mse": 0.5' in shown
+    without_effect = Variant("nothing", 102, (Edit("gate.yaml", "metrics:", "metrics: "),))
+    with pytest.raises(SystemExit, match="change nothing that the pipeline depends on"):
+        gate_runs.run_variant(without_effect, gate, commit)
+
+
+def test_uncommitted_changes_are_rejected(small_repository):
+    (small_repository.root / "src" / "stage.py").write_text("")
+
+    with pytest.raises(SystemExit, match="commit these changes first"):
+        gate_runs.prepare_clone()

@@ -1,19 +1,14 @@
 """`latentlab gate --calibrate`, with an invented pipeline in place of the real one."""
 
-import subprocess
-import sys
-
 import pytest
-from dvc.repo import Repo
 
 from gated import (
     LOCK,
     MSE,
     accepted_run,
     git,
+    run_scripts,
     store_baseline,
-    write_pipeline,
-    write_policy,
     write_results,
 )
 from latentlab.commands.gate import GateOptions, accept, judge
@@ -138,38 +133,6 @@ def test_worse_metrics_need_a_reason_before_anything_runs(repository_of_results)
     assert calibrate(repository_of_results, 2, pipeline, reason="because").reason == "because"
 
 
-SCRIPT = """\
-import json, pathlib, re, sys
-
-stage = sys.argv[1]
-seed = int(re.search(r"seed: (\\d+)", pathlib.Path("params.yaml").read_text())[1])
-metrics = {"fetch": {}, "evaluate": {"test": {"mse": 0.1 + seed / 1000, "accuracy": 0.9}}}[stage]
-folder = pathlib.Path("outputs", stage)
-folder.mkdir(parents=True, exist_ok=True)
-(folder / "metrics.json").write_text(json.dumps(metrics))
-if stage == "fetch":
-    (folder / "dataset.json").write_text(json.dumps({"name": "digits", "sha256": {"file": "0"}}))
-"""
-
-PIPELINE = """\
-stages:
-  fetch:
-    cmd: python src/stage.py fetch
-    deps: [src/stage.py]
-    outs: [outputs/fetch/dataset.json]
-    metrics:
-      - outputs/fetch/metrics.json:
-          cache: false
-  evaluate:
-    cmd: python src/stage.py evaluate
-    deps: [outputs/fetch/dataset.json, src/stage.py]
-    params: [runtime.seed]
-    metrics:
-      - outputs/evaluate/metrics.json:
-          cache: false
-"""
-
-
 @pytest.fixture
 def finished_pipeline(checkout, monkeypatch):
     """A Git and DVC repository whose two stages have run, and are committed."""
@@ -177,15 +140,7 @@ def finished_pipeline(checkout, monkeypatch):
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "Test")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.org")
-    write_policy(checkout)
-    write_pipeline(checkout, PIPELINE)
-    (checkout.root / "src").mkdir()
-    (checkout.root / "src" / "stage.py").write_text(SCRIPT)
-    git(checkout.root, "init", "-q")
-    Repo.init().close()
-    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=checkout.root, check=True)
-    git(checkout.root, "add", "-A")
-    git(checkout.root, "commit", "-qm", "results")
+    run_scripts(checkout)
     return checkout
 
 
