@@ -71,10 +71,10 @@ def split_rows(
         for split in (each for each in ("test", "validation", "train") if each in rows):
             rows[split] = rows[split][~np.isin(groups[rows[split]], used)]
             used = np.union1d(used, groups[rows[split]])
-    for split in rows:
-        if split != "train" and len(rows[split]) < MIN_HELD_OUT:
+    for given, members in rows.items():
+        if given != "train" and len(members) < MIN_HELD_OUT:
             raise DataError(
-                f"the {split} split has {len(rows[split])} images; at least {MIN_HELD_OUT} are "
+                f"the {given} split has {len(members)} images; at least {MIN_HELD_OUT} are "
                 "needed. Add images, or remove the split, so that it is drawn from the training "
                 "images."
             )

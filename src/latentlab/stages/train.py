@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -70,7 +71,7 @@ def run(stage: StageContext) -> None:
     baselines = reconstruction_baselines(
         stage.load_split("train"), settings.model.latent_dim, validation, stage.seed
     )
-    metrics = {
+    metrics: dict[str, Any] = {
         "validation": reconstruction_metrics(model, validation) | baselines,
         "epochs": len(training.history),
         "best_epoch": training.best_epoch,
