@@ -31,7 +31,9 @@ class Examples:
         """Write a safetensors file; equal results give equal files."""
         from safetensors.numpy import save_file
 
-        metadata = {"weights": json.dumps(self.weights, sort_keys=True), "images": self.images}
+        description = {"weights": self.weights, "images": self.images}
+        # one entry: safetensors writes several in random order
+        metadata = {"description": json.dumps(description, sort_keys=True)}
         with atomic_path(path) as temporary:
             save_file(self.values, temporary, metadata)
 
@@ -45,12 +47,11 @@ def read_examples(path: Path) -> Examples:
 
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata()
+            description = json.loads(file.metadata()["description"])
             values = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        weights = json.loads(metadata["weights"])
-        if values.keys() != weights.keys():
+        if values.keys() != description["weights"].keys():
             raise ValueError("its metrics are not those of its weights")
-        return Examples(values, weights, metadata["images"])
+        return Examples(values, description["weights"], description["images"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise EnvironmentProblem(
             f"{path}: not results per image ({error}); run `dvc repro evaluate`"
