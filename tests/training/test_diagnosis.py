@@ -169,6 +169,13 @@ class TestGan:
         assert finding.problem == COLLAPSED
         assert "diversity of the samples relative to real images 0.1" in finding.text
 
+    def test_without_labels_samples_that_are_too_alike_have_collapsed_too(self):
+        best = {"validation/collapsed": 1.0, "validation/diversity": 0.1}
+
+        (finding,) = diagnosed(gan_history([90, 50, 50], **best))
+
+        assert finding.text.endswith("diversity of the samples relative to real images 0.1")
+
     def test_a_discriminator_without_errors_is_a_collapse_only_if_it_returns_probabilities(self):
         history = gan_history([90, 50, 50], d=(0.999, 0.001))
 

@@ -215,14 +215,13 @@ def diagnose_gan(
 def _gan_collapse(best: Record, last: Record, bounded: bool) -> list[Finding]:
     findings = []
     if best.get("validation/collapsed"):
-        diversity, within = (
-            short(best[f"validation/{name}"]) for name in ("diversity", "diversity_in_classes")
-        )
-        text = (
-            f"mode collapse: diversity of the samples relative to real images {diversity}, within "
-            f"classes {within}; entropy of their classes "
-            f"{short(best['validation/class_entropy'])} nats"
-        )
+        diversity = short(best["validation/diversity"])
+        text = f"mode collapse: diversity of the samples relative to real images {diversity}"
+        if "validation/class_entropy" in best:  # there is none without labels
+            text += (
+                f", within classes {short(best['validation/diversity_in_classes'])}; entropy of "
+                f"their classes {short(best['validation/class_entropy'])} nats"
+            )
         findings.append(Finding(COLLAPSED, text, "lower gan.learning_rate or raise gan.epochs"))
     real, generated = last["train/d_real"], last["train/d_generated"]
     if bounded and real > 1 - SATURATED and generated < SATURATED:
