@@ -65,6 +65,14 @@ class TestReading:
         images, _ = read_files(files_of(pictures), 8, channels, "full")
         assert images.shape == (11, channels, 8, 8)
 
+    def test_the_sizes_of_the_smallest_and_the_largest_file_are_returned(self, pictures):
+        write_pictures(pictures / "cow", 1, size=(40, 17))
+        write_pictures(pictures / "elk", 1, size=(30, 3))
+
+        _, originals = read_files(files_of(pictures), 8, 1, "full")
+
+        assert (originals.smallest, originals.largest) == ((30, 3), (40, 17))
+
     def test_memory_for_the_images_is_allocated_once(self, tmp_path):
         write_pictures(tmp_path / "many", 100, size=(8, 8))
         files = files_of(tmp_path, "many/*")
