@@ -24,7 +24,7 @@ SETTINGS = """\
     settings = resolved_params(stage.project, stage.params).train
 """
 SPLITS = """\
-    splits = {split: take_split(raw, members) for split, members in rows.items()}
+    splits = {name: Split(raw, members) for name, members in rows.items()}
 """
 
 
@@ -104,7 +104,7 @@ REGRESSIONS = (
             FETCH,
             SPLITS,
             """\
-    labels = splits["train"][1]
+    labels = splits["train"].labels
     some = np.random.default_rng(stage.seed).permutation(len(labels))[: len(labels) // 20]
     labels[some] = labels[np.roll(some, 1)]
 """,
@@ -174,7 +174,7 @@ REGRESSIONS = (
             FETCH,
             SPLITS,
             """\
-    splits["train"] = tuple(part[np.arange(len(part)) % 10 > 0] for part in splits["train"])
+    splits["train"] = Split(raw, rows["train"][np.arange(len(rows["train"])) % 10 > 0])
 """,
         ),
         (AUTOENCODER, VAE, ELBO, DENOISERS, CLASSIFIER, REFERENCE),
