@@ -80,6 +80,7 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     test = metrics["test"]
     assert "classifier" not in test
     assert set(test["generators"]) == {"gan", "vae", "autoencoder_kde", "pixel_gaussian", "real"}
+    assert test["generators"].pop("pixel_gaussian").keys() == {"classifier_frechet_distance"}
     for values in test["generators"].values():
         assert values["classifier_frechet_distance"] > 0
         assert values["reference_accuracy"] == test["reference"]["accuracy"]
