@@ -53,7 +53,10 @@ def test_every_stage_runs_on_a_folder_of_images(metrics, checkout):
     for walk in metrics["vae"]["latent"]["walks"]:
         assert set(walk.split("_to_")) < set(keys)
         assert (checkout.outputs("evaluate") / "plots" / f"vae_walk_{walk}.gif").exists()
-    assert list(metrics["generators"]) == ["gan", "vae", "autoencoder_kde", "real"]
+    assert list(metrics["generators"]) == [
+        *("gan", "vae", "autoencoder_kde", "real"),
+        "pixel_gaussian",
+    ]
 
     client = mlflow.MlflowClient(f"sqlite:///{checkout.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("latentlab/shapes")
