@@ -290,7 +290,7 @@ def test_latent_spaces_are_compared_with_principal_components_of_the_pixels(clon
 def test_all_generators_have_the_same_metrics_as_the_real_data_baseline(clone):
     generators = clone.metrics("evaluate")["test"]["generators"]
 
-    assert list(generators) == ["gan", "vae", "autoencoder_kde", "real"]
+    assert list(generators) == ["gan", "vae", "autoencoder_kde", "real", "pixel_gaussian"]
     baseline = generators["real"]["classifier_frechet_distance"]
     for name in ("gan", "vae", "autoencoder_kde"):
         metrics = generators[name]

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from gated import MSE, accepted_run, git, store_baseline, write_examples, write_results
-from latentlab.gate.baseline import baseline_path, examples_path
+from latentlab.gate.baseline import (
+    baseline_path,
+    examples_path,
+    read_baseline,
+    write_baseline,
+)
 
 ERRORS = np.linspace(0.05, 0.15, 100)
 """Squared errors per image with a mean of 0.1."""
@@ -87,6 +92,17 @@ def test_results_of_other_images_are_not_compared(accepted, judged):
 
 def test_results_that_contradict_the_metric_are_not_used(accepted, judged):
     write_results(accepted, mse=0.2, accuracy=0.9)
+
+    code, metric = judged()
+
+    assert (code, metric["images"]) == (1, None)
+
+
+def test_results_that_contradict_the_baseline_are_not_used(accepted, judged):
+    path = baseline_path(accepted.root, "digits")
+    baseline = read_baseline(path)
+    baseline.runs[0].metrics[MSE] = 0.05
+    write_baseline(path, baseline)
 
     code, metric = judged()
 

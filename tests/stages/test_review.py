@@ -71,7 +71,11 @@ def test_one_epoch_is_too_short(bars):
 
 
 def test_a_classifier_that_does_not_learn_is_compared_with_the_majority_class(bars):
-    changes = {"reference.learning_rate": 1e-12, "reference.epochs": 3, "reference.shift": 0}
+    changes = {
+        "reference.learning_rate": 1e-12,
+        "reference.epochs": 3,
+        "reference.augmentation": [],
+    }
 
     lines, tags, review = run_and_review(bars, "reference", changes)
 
@@ -96,6 +100,6 @@ def test_a_good_model_has_no_tags(bars):
 
     lines, tags, review = run_and_review(bars, "vae", changes)
 
-    assert "below baseline" not in lines[1]
+    assert "below baseline" not in lines[-1]
     assert {"below_baseline", "diagnosis"}.isdisjoint(tags)
     assert review["findings"] == []

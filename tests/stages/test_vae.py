@@ -21,7 +21,7 @@ def test_codes_are_mapped_and_a_prior_of_two_dimensions_is_decoded_on_a_grid(
     output = bench.project.outputs("vae")
     assert {path.name for path in (output / "plots").iterdir()} & LATENT_PLOTS == expected
     metrics = json.loads((output / "metrics.json").read_text())["validation"]
-    assert set(metrics) == {"bernoulli", "mse", "psnr"}
+    assert set(metrics) == {"bernoulli", "mse", "psnr", "pixel_pca_mse", "mean_image_mse"}
     assert metrics["bernoulli"]["elbo"] == pytest.approx(-64 * np.log(2), rel=0.2)
 
 

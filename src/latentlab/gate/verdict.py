@@ -135,7 +135,12 @@ def compare(
         )
     failing = sum(not rule.informational for rule, _ in compared.values())
     level = level_per_metric(policy.false_alarms, failing)
-    images = compare_examples(*examples, policy, level) if examples else {}
+    paired = compare_examples(*examples, policy, level) if examples else {}
+    images = {
+        metric: pair
+        for metric, pair in paired.items()
+        if _are_of(pair, [run.metrics.get(metric) for run in baseline.runs], values.get(metric))
+    }
     comparisons = [
         replace(
             compare_metric(metric, rule, accepted, values[metric], level, images.get(metric)),
@@ -166,10 +171,8 @@ def compare_metric(
 ) -> Comparison:
     """Compare one metric with its accepted runs, at a level of false alarms.
 
-    `images` decides if the weights are the same and its means are those of the metric.
+    `images` decides if the weights are the same.
     """
-    if images and not math.isclose(images.after, value, rel_tol=1e-4, abs_tol=1e-9):
-        images = None
     change = value - accepted.mean if rule.direction == "lower" else accepted.mean - value
     noise = confidence = None
     fallback = max(rule.tolerance, rule.relative_tolerance * abs(accepted.mean))
@@ -182,6 +185,15 @@ def compare_metric(
     return Comparison(
         metric, rule, accepted, value, change, noise, allowed, confidence, images=images
     )
+
+
+def _are_of(pair: PairedChange, accepted: list[float | None], value: Any) -> bool:
+    """Return whether results per image have the means of an accepted run and of the outputs."""
+
+    def equal(mean: float, metric: Any) -> bool:
+        return is_number(metric) and math.isclose(mean, metric, rel_tol=1e-4, abs_tol=1e-9)
+
+    return equal(pair.after, value) and any(equal(pair.before, each) for each in accepted)
 
 
 def check_values(ruled: dict[str, Rule], values: dict[str, Any]) -> list[str]:
