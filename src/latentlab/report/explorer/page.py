@@ -1,0 +1,26 @@
+"""Writing the page of the explorer: one file without references to others."""
+
+from pathlib import Path
+from typing import Any
+
+from latentlab.common.files import write_text
+
+ExplorerContent = dict[str, Any]
+"""What `load_content` returns: values that JSON can hold."""
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def write_explorer(path: Path, content: ExplorerContent) -> None:
+    """Write the explorer with this content as a self-contained HTML file."""
+    import json
+
+    from jinja2 import Environment, FileSystemLoader
+
+    # in a script element, only the character "<" can end or change the script
+    data = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS), autoescape=True, keep_trailing_newline=True
+    )
+    page = environment.get_template("explorer.html")
+    write_text(path, page.render(data=data, dataset=content["dataset"]["name"]))
