@@ -52,7 +52,7 @@ def load_content(project: Project, params: Params) -> ExplorerContent:
         "spaces": _spaces(project, params, source, networks),
         "generator": _generator(project, networks),
         "denoisers": _denoisers(project, params, networks),
-        "classifier": _classifier(project, images, networks),
+        "classifier": _classifier(project, images, networks, bool(info.classes)),
         "networks": networks,
     }
 
@@ -66,7 +66,9 @@ def _images(images: ImageSet, labeled: bool) -> dict[str, Any]:
     from PIL import Image
 
     count = len(images)
-    pixels = images.images[images.rows].numpy() if images.rows is not None else images.images.numpy()
+    pixels = (
+        images.images[images.rows].numpy() if images.rows is not None else images.images.numpy()
+    )
     depth, size, _ = images.image_shape
     rows = -(-count // ATLAS_COLUMNS)
     tiles = np.zeros((rows * ATLAS_COLUMNS, size, size, depth), np.uint8)
@@ -129,9 +131,7 @@ def _space(
         "codes": encode_floats(codes),
         "errors": encode_floats(squared_errors(model, source.images)),
         "distances": _neighbor_distances(codes),
-        "centroids": [
-            row.tolist() if np.isfinite(row).all() else None for row in probe.centroids
-        ],
+        "centroids": [row.tolist() if np.isfinite(row).all() else None for row in probe.centroids],
         "maps": _maps(codes, params, source.seed),
         "density": {
             "centers": encode_floats(centers),
@@ -149,7 +149,9 @@ def _neighbor_distances(codes: np.ndarray) -> list[float]:
 
     neighbors = NearestNeighbors(n_neighbors=min(2, len(codes))).fit(codes)
     distances = neighbors.kneighbors()[0][:, 0] if len(codes) > 2 else np.zeros(1)
-    quantiles: list[float] = np.quantile(distances, np.linspace(0, 1, DISTANCE_QUANTILES + 1)).tolist()
+    quantiles: list[float] = np.quantile(
+        distances, np.linspace(0, 1, DISTANCE_QUANTILES + 1)
+    ).tolist()
     return quantiles
 
 
@@ -197,9 +199,7 @@ def _generator(project: Project, networks: dict[str, Any]) -> dict[str, Any] | N
     return {"noise_dim": generator.noise_dim, "classes": len(generator.class_shares)}
 
 
-def _denoisers(
-    project: Project, params: Params, networks: dict[str, Any]
-) -> list[dict[str, str]]:
+def _denoisers(project: Project, params: Params, networks: dict[str, Any]) -> list[dict[str, str]]:
     """Return the denoisers by name, and add their networks."""
     denoisers = []
     for name in params.denoise:
@@ -216,13 +216,13 @@ def _denoisers(
 
 
 def _classifier(
-    project: Project, images: ImageSet, networks: dict[str, Any]
+    project: Project, images: ImageSet, networks: dict[str, Any], labeled: bool
 ) -> dict[str, Any] | None:
     """Return the classifier's predictions for the images, and add its network in two parts.
 
     The features are averaged over an image and its mirror image if the classifier is `mirrored`.
     """
-    if not _is_trained(project, "finetune"):
+    if not labeled or not _is_trained(project, "finetune"):
         return None
     classifier = load_model(Classifier, project.outputs("finetune") / "model")
     networks["classifier.features"] = export_network(classifier.encoder, classifier.head)

@@ -162,5 +162,7 @@ def _fold(norm: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer) -> None:
     scale, shift = scale.repeat_interleave(repeats), shift.repeat_interleave(repeats)
     weight = layer["weight"]
     axis = 1 if layer["type"] == "conv_transpose" else 0
-    layer["weight"] = weight * scale.reshape([-1 if each == axis else 1 for each in range(weight.ndim)])
+    layer["weight"] = weight * scale.reshape(
+        [-1 if each == axis else 1 for each in range(weight.ndim)]
+    )
     layer["bias"] = layer["bias"] * scale + shift
