@@ -23,7 +23,7 @@ def browser():
 
 @pytest.fixture
 def errors():
-    """Messages of errors that the pages of a test have reported; the test fails if there are any."""
+    """Errors that the pages of a test have reported; the test fails if there are any."""
     reported = []
     yield reported
     assert reported == []

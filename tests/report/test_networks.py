@@ -14,7 +14,8 @@ from latentlab.params.geometry import Architecture
 from latentlab.report.explorer.networks import export_network
 from latentlab.report.explorer.page import ASSETS
 
-RUN = "([network, values, shape]) => Array.from(runNetwork(prepareNetwork(network), Float32Array.from(values), shape))"
+RUN = """([network, values, shape]) =>
+    Array.from(runNetwork(prepareNetwork(network), Float32Array.from(values), shape))"""
 
 
 @pytest.fixture(scope="module")

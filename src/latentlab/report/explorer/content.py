@@ -66,9 +66,7 @@ def _images(images: ImageSet, labeled: bool) -> dict[str, Any]:
     from PIL import Image
 
     count = len(images)
-    pixels = (
-        images.images[images.rows].numpy() if images.rows is not None else images.images.numpy()
-    )
+    pixels = (images.floats() * 255).round().to(torch.uint8).numpy()
     depth, size, _ = images.image_shape
     rows = -(-count // ATLAS_COLUMNS)
     tiles = np.zeros((rows * ATLAS_COLUMNS, size, size, depth), np.uint8)
@@ -149,14 +147,13 @@ def _neighbor_distances(codes: np.ndarray) -> list[float]:
 
     neighbors = NearestNeighbors(n_neighbors=min(2, len(codes))).fit(codes)
     distances = neighbors.kneighbors()[0][:, 0] if len(codes) > 2 else np.zeros(1)
-    quantiles: list[float] = np.quantile(
-        distances, np.linspace(0, 1, DISTANCE_QUANTILES + 1)
-    ).tolist()
+    shares = np.linspace(0, 1, DISTANCE_QUANTILES + 1)
+    quantiles: list[float] = np.quantile(distances, shares).tolist()
     return quantiles
 
 
 def _maps(codes: np.ndarray, params: Params, seed: int) -> dict[str, dict[str, Any]]:
-    """Return the two-dimensional maps of codes [N, L]; `inverse` says how a point becomes a code."""
+    """Return two-dimensional maps of codes [N, L]; `inverse` says how a point becomes a code."""
     dimensions = codes.shape[1]
     maps: dict[str, dict[str, Any]] = {}
     if dimensions == 2:

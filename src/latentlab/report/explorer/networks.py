@@ -161,8 +161,8 @@ def _fold(norm: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer) -> None:
     repeats = len(layer["bias"]) // len(scale)
     scale, shift = scale.repeat_interleave(repeats), shift.repeat_interleave(repeats)
     weight = layer["weight"]
-    axis = 1 if layer["type"] == "conv_transpose" else 0
-    layer["weight"] = weight * scale.reshape(
-        [-1 if each == axis else 1 for each in range(weight.ndim)]
-    )
+    transposed = layer["type"] == "conv_transpose"
+    rows = weight.transpose(0, 1) if transposed else weight  # one row for each output
+    scaled = rows * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    layer["weight"] = scaled.transpose(0, 1) if transposed else scaled
     layer["bias"] = layer["bias"] * scale + shift
