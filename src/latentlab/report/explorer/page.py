@@ -9,6 +9,23 @@ ExplorerContent = dict[str, Any]
 """What `load_content` returns: values that JSON can hold."""
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = [
+    "runtime.js",
+    "page.js",
+    "state.js",
+    "space.js",
+    "map.js",
+    "map-panel.js",
+    "point-panel.js",
+    "gif.js",
+    "interpolation-panel.js",
+    "drawing-pad.js",
+    "own-image-panel.js",
+    "lists-panel.js",
+    "generator-panel.js",
+    "app.js",
+]
+"""Scripts in the order in which they run; `network.js` comes first."""
 
 
 def write_explorer(path: Path, content: ExplorerContent) -> None:
@@ -23,4 +40,4 @@ def write_explorer(path: Path, content: ExplorerContent) -> None:
         loader=FileSystemLoader(ASSETS), autoescape=True, keep_trailing_newline=True
     )
     page = environment.get_template("explorer.html")
-    write_text(path, page.render(data=data, dataset=content["dataset"]["name"]))
+    write_text(path, page.render(data=data, dataset=content["dataset"]["name"], scripts=SCRIPTS))
