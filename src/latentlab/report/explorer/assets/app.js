@@ -94,6 +94,7 @@ async function start() {
     createGeneratorPanel(),
   ];
   app.ownImage = createOwnImagePanel(app);
+  app.ownImage.use(0);
   whenChanged(["at", "tab"], () => {
     pointer = null;
     showCurrent();

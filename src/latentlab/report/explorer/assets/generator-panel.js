@@ -55,7 +55,7 @@ function createGeneratorPanel() {
   function showSliders() {
     sliders.forEach((slider, i) => {
       slider.input.value = STATE.noise[i];
-      slider.output.textContent = short(Number(STATE.noise[i].toPrecision(2)));
+      slider.output.textContent = fixed(STATE.noise[i]);
     });
   }
 

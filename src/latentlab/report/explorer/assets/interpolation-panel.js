@@ -27,7 +27,7 @@ function createInterpolationPanel(app) {
       return frame;
     });
     byId("frames").replaceChildren(...pictures);
-    byId("smoothness").textContent = short(smoothness(images));
+    byId("smoothness").textContent = fixed(smoothness(images));
   });
 
   const showCurrent = latestOnly(async () => {

@@ -15,7 +15,7 @@ function createListsPanel(app) {
     const order = Array.from(errors, (error, index) => ({ error, index }));
     order.sort((a, b) => b.error - a.error);
     byId("worst").replaceChildren(
-      ...order.slice(0, LISTED).map(({ error, index }) => entry(index, `MSE ${short(error)}`)),
+      ...order.slice(0, LISTED).map(({ error, index }) => entry(index, formatError(error))),
     );
   }
 

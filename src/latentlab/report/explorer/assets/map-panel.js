@@ -157,7 +157,7 @@ function createMapPanel(app, onPoint) {
 
 /** Create a button for each class that shows or hides its points. */
 function createLegend() {
-  byId("legend").hidden = !LABELS;
+  byId("legend-row").hidden = !LABELS;
   if (!LABELS) return;
   const toggle = (label) => {
     const others = STATE.hide.filter((each) => each !== label);
@@ -182,14 +182,6 @@ function createLegend() {
     ),
   );
   byId("legend").append(...entries);
-  byId("legend").after(
-    element(
-      "p",
-      { className: "legend-tools" },
-      button("Show all", () => update({ hide: [] }), { className: "link" }),
-      button("Hide all", () => update({ hide: CLASSES.map((_, label) => label) }), {
-        className: "link",
-      }),
-    ),
-  );
+  byId("show-all").onclick = () => update({ hide: [] });
+  byId("hide-all").onclick = () => update({ hide: CLASSES.map((_, label) => label) });
 }

@@ -58,7 +58,7 @@ function createOwnImagePanel(app) {
     const nearest = space.nearest(code, NEIGHBORS);
     byId("own-nearest").replaceChildren(
       ...nearest.map(({ index, distance }) =>
-        imageButton(index, short(distance), () => app.selectImage(index)),
+        imageButton(index, fixed(distance), () => app.selectImage(index)),
       ),
     );
     app.map.mark({ own: code });
@@ -66,7 +66,7 @@ function createOwnImagePanel(app) {
   });
 
   function outputFigure(name, values) {
-    const error = short(meanSquaredError(values, image));
+    const error = formatError(meanSquaredError(values, image));
     return element(
       "figure",
       {},

@@ -24,11 +24,9 @@ const classOf = (index) => (LABELS ? CLASSES[LABELS[index]] : `image ${index + 1
 const byId = (id) => document.getElementById(id);
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-/** Return a number with three significant digits and a real minus sign. */
-function short(value) {
-  const text = Math.abs(value) >= 100 ? value.toFixed(0) : Number(value.toPrecision(3)).toString();
-  return text.replace("-", "−");
-}
+/** Return a number with a fixed number of decimals and a real minus sign. */
+const fixed = (value, decimals = 2) => value.toFixed(decimals).replace("-", "−");
+const formatError = (value) => fixed(value, 4);
 
 /** Create an element. Text is never parsed as HTML, and attributes are set as properties. */
 function element(tag, properties = {}, ...children) {

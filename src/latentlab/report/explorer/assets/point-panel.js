@@ -30,11 +30,11 @@ function createPointPanel(app) {
     byId("point-title").textContent = isPointer ? "Point under the pointer" : "Selected point";
     byId("distance-level").textContent = text;
     byId("distance-level").dataset.level = level;
-    byId("distance").textContent = short(nearest[0].distance);
-    byId("typical-distance").textContent = short(space.distances[50]);
+    byId("distance").textContent = fixed(nearest[0].distance);
+    byId("typical-distance").textContent = fixed(space.distances[50]);
     byId("nearest").replaceChildren(
       ...nearest.map(({ index, distance }) =>
-        imageButton(index, short(distance), () => app.selectImage(index)),
+        imageButton(index, fixed(distance), () => app.selectImage(index)),
       ),
     );
     app.map.mark({ neighbors: nearest });
@@ -82,7 +82,7 @@ function createCodePanel(app) {
     sliders.forEach(({ input, output }, dimension) => {
       const value = STATE.at?.[dimension] ?? 0;
       input.value = value;
-      output.textContent = short(value);
+      output.textContent = fixed(value);
     });
   }
 
