@@ -243,7 +243,9 @@ class LatentMap {
     context.beginPath();
     context.arc(x, y, 10, 0, 2 * Math.PI);
     context.fill();
-    context.fillStyle = this.color("--card");
+    context.strokeStyle = context.fillStyle = this.color("--card");
+    context.lineWidth = 1.5;
+    context.stroke();
     context.font = "600 12px system-ui, sans-serif";
     context.textAlign = "center";
     context.textBaseline = "middle";
