@@ -129,7 +129,7 @@ def _space(
         "codes": encode_floats(codes),
         "errors": encode_floats(squared_errors(model, source.images)),
         "distances": _neighbor_distances(codes),
-        "centroids": [row.tolist() if np.isfinite(row).all() else None for row in probe.centroids],
+        "centroids": _centroids(probe),
         "maps": _maps(codes, params, source.seed),
         "density": {
             "centers": encode_floats(centers),
@@ -139,6 +139,13 @@ def _space(
         "has_prior": False,
         "binarizes": False,
     }
+
+
+def _centroids(probe: EncodedProbe) -> list[list[float] | None]:
+    """Return the mean training code of each class; None for a class without images."""
+    if not probe.source.classes:
+        return []
+    return [row.tolist() if np.isfinite(row).all() else None for row in probe.centroids]
 
 
 def _neighbor_distances(codes: np.ndarray) -> list[float]:

@@ -26,7 +26,7 @@ function createDrawingPad(onImage) {
 
   function stroke(position) {
     context.strokeStyle = DEPTH === 3 ? byId("brush-color").value : "#fff";
-    context.lineWidth = (Number(byId("brush").value) / 28) * SIZE;
+    context.lineWidth = Math.max(1.5, (Number(byId("brush").value) / 28) * SIZE);
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(...(last ?? position));

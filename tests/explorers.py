@@ -31,10 +31,14 @@ IMAGES = 60
 class Explorer:
     """A page, and the models and test images that it shows."""
 
-    address: str
+    page: Path
     models: SimpleNamespace
     test: ImageSet
     content: dict
+
+    @property
+    def address(self):
+        return self.page.as_uri()
 
 
 def build_explorer(root: Path, params: Path, classes: list[str], depth: int = 1, codes: int = 4):
@@ -72,4 +76,4 @@ def build_explorer(root: Path, params: Path, classes: list[str], depth: int = 1,
     content = load_content(project, load_params(params))
     page = root / "outputs" / "report" / "explorer.html"
     write_explorer(page, content)
-    return Explorer(page.as_uri(), models, load_split(data_dir, "test"), content)
+    return Explorer(page, models, load_split(data_dir, "test"), content)
