@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 2000
 """Test images on the map, at most."""
+MAX_PIXELS = 1 << 22
+"""Pixels of all test images on the map together, at most; it limits the size of the page."""
 ATLAS_COLUMNS = 50
 """Test images per row of the picture that contains all of them."""
 DISTANCE_QUANTILES = 100
@@ -42,7 +44,10 @@ def load_content(project: Project, params: Params) -> ExplorerContent:
     """
     data_dir, seed = project.outputs("fetch"), params.runtime.seed
     info, test = load_info(data_dir), load_split(data_dir, "test")
-    images = test.sample(min(params.evaluate.projected_images, MAX_IMAGES), seed)
+    count = min(
+        params.evaluate.projected_images, MAX_IMAGES, MAX_PIXELS // info.image_shape[1] ** 2
+    )
+    images = test.sample(count, seed)
     train = load_split(data_dir, "train").sample(params.evaluate.probe_images, seed)
     source = ProbeImages(train, images, info.classes, "test", len(test), seed)
     networks: dict[str, Any] = {}
