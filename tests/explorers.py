@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from latentlab.common.files import write_json
 from latentlab.common.project import Project
 from latentlab.data.corruption import Corruption, CorruptionSpec
 from latentlab.data.image_set import DatasetInfo, ImageSet, load_split, write_split
@@ -72,6 +73,10 @@ def build_explorer(root: Path, params: Path, classes: list[str], depth: int = 1,
     if classes:
         models.classifier = Classifier(architecture, [6], len(classes), False, mirrored=True).eval()
         save_model(models.classifier, outputs("finetune") / "model")
+
+    bandwidth = {"latent": {"kde_bandwidth": 0.4}}
+    metrics = {"test": {"autoencoder": bandwidth, "vae": bandwidth}}
+    write_json(outputs("evaluate") / "metrics.json", metrics)
 
     content = load_content(project, load_params(params))
     page = root / "outputs" / "report" / "explorer.html"

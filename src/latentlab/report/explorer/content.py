@@ -10,10 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latentlab.common.files import read_json
 from latentlab.common.project import Project
-from latentlab.data.image_set import ImageSet, load_info, load_split
+from latentlab.data.image_set import ImageSet, load_info, load_split, stratified_sample
+from latentlab.evaluation.latent.density import Axes
 from latentlab.evaluation.latent.projection import tsne
-from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
+from latentlab.evaluation.latent.space import (
+    MAX_DENSITY_CODES,
+    EncodedProbe,
+    LatentSpace,
+    ProbeImages,
+)
 from latentlab.evaluation.reconstruction import squared_errors
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -96,53 +103,63 @@ def _spaces(
 ) -> list[dict[str, Any]]:
     """Return the latent spaces of the autoencoder and the VAE, and add their networks."""
     spaces = []
+    metrics = read_json(project.outputs("evaluate") / "metrics.json")["test"]
     if _is_trained(project, "train"):
         autoencoder = load_model(Autoencoder, project.outputs("train") / "model")
-        space = LatentSpace.of_autoencoder("Autoencoder", autoencoder)
         networks["autoencoder.encoder"] = export_network(autoencoder.encoder, autoencoder.to_code)
         networks["autoencoder.decoder"] = export_network(autoencoder.decoder)
-        spaces.append(_space("autoencoder", space, autoencoder, source, params))
+        probe = EncodedProbe(LatentSpace.of_autoencoder("Autoencoder", autoencoder), source)
+        spaces.append(_space("autoencoder", autoencoder, probe, params, metrics))
     if _is_trained(project, "vae"):
         vae = load_model(Vae, project.outputs("vae") / "model")
         networks["vae.encoder"] = export_network(vae.encoder, vae.to_mean)
         networks["vae.decoder"] = export_network(vae.decoder)
-        content = _space("vae", LatentSpace.of_vae("VAE", vae), vae, source, params)
-        binary = vae.likelihood == "bernoulli"
-        spaces.append(content | {"has_prior": True, "binarizes": binary})
+        probe = EncodedProbe(LatentSpace.of_vae("VAE", vae), source)
+        content = _space("vae", vae, probe, params, metrics)
+        spaces.append(content | {"has_prior": True, "binarizes": vae.likelihood == "bernoulli"})
     return spaces
 
 
 def _space(
     name: str,
-    space: LatentSpace,
     model: Autoencoder | Vae,
-    source: ProbeImages,
+    probe: EncodedProbe,
     params: Params,
+    metrics: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the codes of the images, their maps and density, and centroids of classes."""
-    probe = EncodedProbe(space, source)
+    """Return the codes of the images, their maps and density, and centroids of classes.
+
+    `metrics` are those of `evaluate`, which has searched for the bandwidth of the density.
+    """
     codes = probe.codes
-    density = probe.density
-    centers = np.asarray(density.kernels.tree_.data) * density.axes.scales
-    centers = centers @ density.axes.directions.T + density.axes.center
+    bandwidth = metrics[name]["latent"]["kde_bandwidth"]
     return {
         "name": name,
-        "title": space.name,
+        "title": probe.space.name,
         "encoder": f"{name}.encoder",
         "decoder": f"{name}.decoder",
         "dimensions": codes.shape[1],
         "codes": encode_floats(codes),
-        "errors": encode_floats(squared_errors(model, source.images)),
+        "errors": encode_floats(squared_errors(model, probe.source.images)),
         "distances": _neighbor_distances(codes),
         "centroids": _centroids(probe),
-        "maps": _maps(codes, params, source.seed),
-        "density": {
-            "centers": encode_floats(centers),
-            "spread": encode_floats(density.axes.directions * density.axes.scales),
-            "bandwidth": density.bandwidth,
-        },
+        "maps": _maps(codes, params, probe.source.seed),
+        "density": _density(probe, bandwidth),
         "has_prior": False,
         "binarizes": False,
+    }
+
+
+def _density(probe: EncodedProbe, bandwidth: float) -> dict[str, Any]:
+    """Return the kernel density estimate that `evaluate` drew from, without a search of its own."""
+    labels = torch.from_numpy(probe.train_labels)
+    indices = stratified_sample(labels, MAX_DENSITY_CODES, probe.source.seed).numpy()
+    centers = probe.train_codes[indices]
+    axes = Axes.of(centers.astype(np.float64))
+    return {
+        "centers": encode_floats(centers),
+        "spread": encode_floats(axes.directions * axes.scales),
+        "bandwidth": bandwidth,
     }
 
 
