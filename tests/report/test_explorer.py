@@ -261,6 +261,18 @@ def test_a_phone_needs_no_horizontal_scrolling(explorer, open_explorer, tab):
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("tab", ["vae", "generator"])
+def test_axe_finds_no_barriers(explorer, open_explorer, repository, tab, scheme):
+    fragment = f"#tab={tab}&from=1,0,0,0&to=0,1,0,2&hide=1"
+    page = open_explorer(explorer, fragment, color_scheme=scheme)
+    page.wait_for_selector("#samples button" if tab == "generator" else "#frames button")
+    page.add_script_tag(path=repository / "tests" / "vendor" / "axe.min.js")
+
+    found = page.evaluate("axe.run().then(({ violations }) => violations)")
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+
+
 def test_dark_mode_follows_the_system(explorer, open_explorer):
     colors = [
         open_explorer(explorer, color_scheme=scheme).evaluate(

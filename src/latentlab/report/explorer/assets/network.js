@@ -101,12 +101,10 @@ function prepareNetwork(network) {
  */
 function multiply(left, right, rows, depth, columns) {
   const result = new Float32Array(rows * columns);
-  const rowsOutside = rows > columns; // the inner loop then reads the smaller matrix repeatedly
-  const [outer, inner] = rowsOutside ? [rows, columns] : [columns, rows];
-  for (let i = 0; i < outer; i += PANEL) {
-    for (let j = 0; j < inner; j += PANEL) {
-      const row = rowsOutside ? i : j;
-      const column = rowsOutside ? j : i;
+  for (let column = 0; column < columns; column += PANEL) {
+    const width = Math.min(PANEL, columns - column);
+    for (let row = 0; row < rows; row += PANEL) {
+      const height = Math.min(PANEL, rows - row);
       let a = row * depth;
       let b = column * depth;
       let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0;
@@ -120,8 +118,6 @@ function multiply(left, right, rows, depth, columns) {
         s30 += a3 * b0; s31 += a3 * b1; s32 += a3 * b2; s33 += a3 * b3;
       }
       const sums = [s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33];
-      const height = Math.min(PANEL, rows - row);
-      const width = Math.min(PANEL, columns - column);
       for (let y = 0; y < height; y++) {
         for (let x = 0; x < width; x++) {
           result[(row + y) * columns + column + x] = sums[y * PANEL + x];
