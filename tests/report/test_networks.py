@@ -21,7 +21,8 @@ RUN = """([network, values, shape]) =>
 @pytest.fixture(scope="module")
 def run_in_browser(browser):
     page = browser.new_page()
-    page.add_script_tag(path=ASSETS / "network.js")
+    for name in ("weights.js", "network.js"):
+        page.add_script_tag(path=ASSETS / name)
 
     def run(modules, inputs):
         network = export_network(*modules)

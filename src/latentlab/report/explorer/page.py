@@ -25,7 +25,7 @@ SCRIPTS = [
     "generator-panel.js",
     "app.js",
 ]
-"""Scripts in the order in which they run; `network.js` comes first."""
+"""Scripts in the order in which they run, after `weights.js` and `network.js`."""
 
 
 def write_explorer(path: Path, content: ExplorerContent) -> None:

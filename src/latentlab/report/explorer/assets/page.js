@@ -5,7 +5,8 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const CLASSES = DATA.dataset.classes;
 const [DEPTH, SIZE] = DATA.dataset.shape;
 const LABELS = DATA.images.labels;
-const RUNTIME = createRuntime(DATA.networks, document.getElementById("network-source").textContent);
+const SOURCES = Array.from(document.querySelectorAll(".worker-source"), (each) => each.textContent);
+const RUNTIME = createRuntime(DATA.networks, SOURCES);
 
 const PALETTE = [
   "#3b7dd8", "#e8863a", "#3f9f52", "#d64550", "#8a63c9", "#9a6a4f", "#db6fb4", "#7f8790", "#a8a02a",

@@ -1,7 +1,7 @@
 "use strict";
 /*
  * Runs networks in a worker, so that the page stays responsive, or in the page itself where workers
- * are not allowed. network.js is the source of both.
+ * are not allowed. weights.js and network.js are the source of both.
  */
 
 const WORKER_MAIN = `
@@ -12,7 +12,7 @@ const WORKER_MAIN = `
   };`;
 
 /** Return a function (name, values, shape) -> Promise of the output of one of the networks. */
-function createRuntime(networks, source) {
+function createRuntime(networks, sources) {
   const prepared = {}; // networks that were used in the page itself
   const sent = new Set(); // names of the networks that the worker has
   const waiting = new Map(); // requests to the worker by number
@@ -22,7 +22,7 @@ function createRuntime(networks, source) {
   function startWorker() {
     try {
       const address = URL.createObjectURL(
-        new Blob([source, WORKER_MAIN], { type: "text/javascript" }),
+        new Blob([...sources, WORKER_MAIN], { type: "text/javascript" }),
       );
       const started = new Worker(address);
       started.onmessage = ({ data }) => {
