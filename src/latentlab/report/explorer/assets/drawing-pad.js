@@ -16,7 +16,7 @@ function createDrawingPad(onImage) {
     changed();
   }
 
-  function positionOf(event) {
+  function placeOf(event) {
     const box = canvas.getBoundingClientRect();
     return [
       ((event.clientX - box.left) / box.width) * SIZE,
@@ -39,10 +39,10 @@ function createDrawingPad(onImage) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     last = null;
-    stroke(positionOf(event));
+    stroke(placeOf(event));
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (event.buttons) stroke(positionOf(event));
+    if (event.buttons) stroke(placeOf(event));
   });
 
   /** Show an image file, cropped to a square around its center. */
