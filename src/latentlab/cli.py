@@ -175,9 +175,7 @@ def describe(section: str, as_json: bool) -> None:
 @click.option("--here", is_flag=True, help="List the run that produced each output in outputs/.")
 @click.option("--filter", "expression", help="Condition, in MLflow's search syntax.")
 @click.option("--sort", help="Metric, parameter or attribute; -NAME puts the largest first.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs."
-)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows shown.")
 @click.option("--dataset", help="Name of a dataset; by default that of params.yaml.")
 @click.option("--nested", is_flag=True, help="Also list trials, folds and other nested runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with all metrics.")
@@ -242,12 +240,9 @@ _MODEL = click.option(
     show_default=True,
     help="autoencoder, vae, or an entry of denoise that has latent codes.",
 )
+_PATH = click.Path(path_type=Path)
 _FOLDER = click.option(
-    "--out",
-    default="latent",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder for the plots.",
+    "--out", default="latent", show_default=True, type=_PATH, help="Folder for the plots."
 )
 
 
@@ -295,9 +290,7 @@ def decode(model: str, points: tuple[str, ...], out: Path) -> None:
 @click.argument("start")
 @click.argument("end")
 @_MODEL
-@click.option(
-    "--steps", type=click.IntRange(min=3), default=10, show_default=True, help="Number of images."
-)
+@click.option("--steps", type=click.IntRange(3), default=10, show_default=True, help="Images.")
 @_FOLDER
 def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
     """Interpolate in latent space from START to END.
@@ -311,13 +304,19 @@ def walk(start: str, end: str, model: str, steps: int, out: Path) -> None:
     click.echo(f"plots: {out}", err=True)
 
 
+@cli.command()
+def explore() -> None:
+    """Open the explorer of the latent spaces in the browser."""
+    from latentlab.commands.explore import open_explorer
+
+    click.echo(open_explorer(find_project()))
+
+
 # --- Environment ----------------------------------------------------------------------------------
 
 
 @cli.command()
-@click.option(
-    "--fix", is_flag=True, help="First let a moved or copied MLflow store find its files."
-)
+@click.option("--fix", is_flag=True, help="First let a moved or copied store find its files.")
 def doctor(fix: bool) -> None:
     """Check the environment and the repository, and suggest fixes."""
     from latentlab.commands.doctor import examine, repair

@@ -1,6 +1,7 @@
-"""`latentlab latent`, `decode` and `walk` on small random models."""
+"""`latentlab latent`, `decode`, `walk` and `explore` on small random models."""
 
 import json
+import webbrowser
 
 import pytest
 import torch
@@ -119,6 +120,24 @@ def test_an_invalid_argument_is_explained_in_one_line(trained, latentlab, messag
         assert answer.err.count("\n") == 1
         message(f"explore/{name}", answer.err.rstrip())
     assert not (trained.root / "latent").exists()
+
+
+def test_explore_opens_the_page_in_the_browser(checkout, latentlab, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    page = checkout.outputs("report") / "explorer.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+
+    assert latentlab("explore").out == f"{page}\n"
+    assert opened == [page.as_uri()]
+
+
+def test_explore_without_a_page_names_the_stage_that_writes_it(checkout, latentlab):
+    answer = latentlab("explore")
+
+    assert answer.code == 4
+    assert "explorer.html does not exist; run `dvc repro report`" in answer.err
 
 
 def test_a_missing_model_is_an_environment_problem(trained, latentlab):

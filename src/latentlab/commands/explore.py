@@ -1,4 +1,4 @@
-"""`latentlab latent`, `decode` and `walk`: explore the latent space of a trained model."""
+"""`latentlab latent`, `decode`, `walk` and `explore`: latent spaces of trained models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentlab.common.errors import ParamsError
+from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.common.progress import progress_bar
 from latentlab.common.project import Project
 from latentlab.params.messages import nearest
@@ -113,6 +113,20 @@ def _names_of(end: str, classes: list[str]) -> tuple[str, str]:
         index = classes.index(end)
         return class_keys(classes)[index], class_labels(classes)[index]
     return f"image_{end.removeprefix('#')}", end
+
+
+def open_explorer(project: Project) -> Path:
+    """Open the explorer that the stage `report` wrote in the browser, and return its path.
+
+    Raises EnvironmentProblem if it does not exist.
+    """
+    import webbrowser
+
+    page = project.outputs("report") / "explorer.html"
+    if not page.is_file():
+        raise EnvironmentProblem(f"{page} does not exist; run `dvc repro report`")
+    webbrowser.open(page.as_uri())
+    return page
 
 
 def _code_of(end: str, probe: EncodedProbe) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""A page that decodes points of a latent space in the browser."""
