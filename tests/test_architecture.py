@@ -8,7 +8,7 @@ LAYERS = [
     {"cli"},
     {"commands", "stages"},
     {"pipeline"},
-    {"search", "training", "evaluation", "plots", "tracking", "gate"},
+    {"search", "training", "evaluation", "plots", "report", "tracking", "gate"},
     {"models"},
     {"data", "params"},
     {"common"},

@@ -28,10 +28,8 @@ def axis_number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, with one decimal below 10% and above 90%."""
-    if share in (0, 1):
-        return f"{share:.0%}"
-    return f"{share:.0%}" if 0.1 <= share <= 0.9 else f"{share:.1%}"
+    """Return a share as a percentage with one decimal, unless it is zero."""
+    return f"{share:.1%}".replace(".0%", "%")
 
 
 def signed(value: float) -> str:

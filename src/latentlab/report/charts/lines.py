@@ -42,7 +42,7 @@ def chart(series: Sequence[Series], x: Axis, y: Axis) -> Markup:
     """Return a chart of all series on the same axes, with a legend if there are several."""
     shown = [each for each in series if each.points]
     legend, top = _legend(shown) if len(shown) > 1 else (Markup(""), 0)
-    top += 22
+    top += 26
     points = [point for each in shown for point in each.points]
     horizontal = Scale(x, x.ticks(point[0] for point in points), LEFT, WIDTH - RIGHT)
     vertical = Scale(y, y.ticks(point[1] for point in points), top + PLOT_HEIGHT, top)

@@ -15,7 +15,7 @@ def write(outputs: Outputs) -> Section:
     kind = "gray" if depth == 1 else "color"
     total = sum(info.sizes.values())
     paragraphs = [
-        f"{info.name} consists of {total:,} {kind} images of {size} x {size} pixels "
+        f"The dataset {info.name} consists of {total:,} {kind} images of {size} x {size} pixels "
         + (f"in {len(info.classes)} classes." if info.classes else "without class labels."),
         "Models are trained on the training split and selected on the validation split. The test "
         "split is used once, for the results in this report.",

@@ -32,7 +32,7 @@ def write(outputs: Outputs) -> Section:
     for name in outputs.params.denoise:
         values = outputs.test["denoise"][name]
         text = (
-            f"{name} reduces the error of its corrupted test images to "
+            f"Denoiser {name} reduces the error of its corrupted test images to "
             f"{percent(values['mse'] / values['corrupted_mse'])}."
         )
         blocks += [

@@ -85,9 +85,11 @@ def _table(outputs: Outputs) -> Table:
     ]
     precise = max((name for name in metrics if name != REAL), key=lambda n: metrics[n]["precision"])
     broad = max((name for name in metrics if name != REAL), key=lambda n: metrics[n]["recall"])
-    text = (
-        f"{GENERATORS.get(precise, precise)} has the highest precision, "
-        f"{GENERATORS.get(broad, broad)} the highest recall."
+    text = f"{GENERATORS.get(precise, precise)} has the highest precision"
+    text += (
+        " and the highest recall."
+        if precise == broad
+        else f", and {GENERATORS.get(broad, broad)} the highest recall."
     )
     columns = ["generator", *(title for title, _ in COLUMNS.values())]
     marks = {list(metrics).index(best): "best"}

@@ -10,7 +10,7 @@ from latentlab.report.metric_names import metric_name
 from latentlab.report.outputs import Outputs
 from latentlab.report.text import listed, number, plural, signed
 
-STATUS = {"worse": "worse", "better": "better", "same": "within noise"}
+STATUS = {"worse": "worse", "better": "better", "same": "within limits"}
 
 
 def verdict(gate: GateReport) -> str:
@@ -41,11 +41,8 @@ def write(outputs: Outputs, gate: GateReport, reported: Mapping[str, float]) -> 
         "A change is allowed up to what other seeds explain, or up to a tolerance if the baseline "
         "has too few runs to tell."
     )
-    changed = gate.differences.get("parameters", [])
-    if changed:
-        paragraphs.append(f"Parameters that differ from the baseline: {'; '.join(changed)}.")
     paragraphs += [f"Warning: {text}" for text in gate.verdict.warnings]
-    return Section("Results", paragraphs, [_comparisons(outputs, gate, reported)])
+    return Section("Results", paragraphs, [_comparisons(outputs, gate, reported), *_changes(gate)])
 
 
 def _comparisons(outputs: Outputs, gate: GateReport, reported: Mapping[str, float]) -> Table:
@@ -66,6 +63,15 @@ def _comparisons(outputs: Outputs, gate: GateReport, reported: Mapping[str, floa
         columns.append("published")
         text += " The last column is the value of the published report with the same setting."
     return Table("Metrics and baseline", text, columns, rows, texts=2, marks=marks)
+
+
+def _changes(gate: GateReport) -> list[Table]:
+    """Return a table of the parameters that differ from those of the baseline, if any do."""
+    changed = gate.differences.get("parameters", [])
+    rows = [[*each.split(": ", 1)] for each in changed]
+    text = f"{plural(len(rows), 'parameter')}, with the earlier and the current value."
+    title = "Parameters that differ from the baseline"
+    return [Table(title, text, ["parameter", "change"], rows, texts=2, folded=True)] if rows else []
 
 
 def _values(outputs: Outputs, reported: Mapping[str, float]) -> Table:

@@ -10,7 +10,13 @@ from latentlab.report.document import Section, Table
 from latentlab.report.outputs import Outputs
 from latentlab.report.text import plural
 
-MACHINE = ("runtime.device", "runtime.threads")
+MACHINE = (
+    "runtime.device",
+    "runtime.threads",
+    "search.workers",
+    "search.executor",
+    "search.scheduler",
+)
 """Parameters that do not determine the results."""
 
 
