@@ -75,7 +75,7 @@ def test_sentences_say_what_the_data_show(write):
     )
     assert "model.hidden mattered most: it explains 70% of" in " ".join(sentences(report, "Search"))
     assert "DCGAN is the best generator" in sentences(report, "Generators")[0]
-    assert "3 has the lowest error" in " ".join(sentences(report, "Comparisons"))
+    assert "Variant 3 has the lowest error" in " ".join(sentences(report, "Comparisons"))
 
 
 def test_without_labels_the_report_says_so(write):

@@ -1,6 +1,6 @@
 """What a report consists of, independent of its format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: int = 1
-    marks: dict[int, str] = field(default_factory=dict)
+    marks: Mapping[int, str] = field(default_factory=dict)
     folded: bool = False
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from latentlab.report.text import axis_number
 
-WIDTH = 440
+WIDTH = 400
 """Width of a chart in units; narrow, so that its text is readable on a phone."""
 COLORS = 10
 """Number of classes `c0`, `c1`, ... in the style sheet that set a color."""

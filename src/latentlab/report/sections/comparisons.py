@@ -36,8 +36,8 @@ def _comparison(outputs: Outputs, name: str, comparison: Comparison) -> list[Fig
     best, worst = ordered[0], ordered[-1]
     ratio = float(worst["best_mse"]) / float(best["best_mse"])
     text = (
-        f"{best['value']} has the lowest error after {plural(int(best['epochs']), 'epoch')}: "
-        f"{number(float(best['best_mse']))}. That of {worst['value']} is {ratio:.2f} times as high."
+        f"Variant {best['value']} has the lowest error after {plural(int(best['epochs']), 'epoch')}: "
+        f"{number(float(best['best_mse']))}. That of variant {worst['value']} is {ratio:.2f} times as high."
     )
     if comparison.numeric and len(rows) > 1:
         points = sorted((float(row["value"]), float(row["best_mse"])) for row in rows)
@@ -72,4 +72,4 @@ def _table(title: str, rows: list[dict[str, str]], comparison: Comparison) -> Ta
         for row in rows
     ]
     columns = ["variant", "MSE per pixel", "best epoch", "parameters"]
-    return Table(f"{title}: variants", text, columns, cells, folded=True)
+    return Table(f"{title}: variants", text, columns, cells)

@@ -25,7 +25,7 @@ COLUMNS = {
 
 def best_generator(outputs: Outputs) -> str:
     """Return the generator with the lowest Fréchet distance."""
-    metrics = outputs.test["generators"]
+    metrics: dict[str, Any] = outputs.test["generators"]
     return min((name for name in metrics if name != REAL), key=lambda name: metrics[name][DISTANCE])
 
 
