@@ -35,9 +35,10 @@ def _comparison(outputs: Outputs, name: str, comparison: Comparison) -> list[Fig
     ordered = sorted(rows, key=lambda row: float(row["best_mse"]))
     best, worst = ordered[0], ordered[-1]
     ratio = float(worst["best_mse"]) / float(best["best_mse"])
+    error, epochs = number(float(best["best_mse"])), plural(int(best["epochs"]), "epoch")
     text = (
-        f"Variant {best['value']} has the lowest error after {plural(int(best['epochs']), 'epoch')}: "
-        f"{number(float(best['best_mse']))}. That of variant {worst['value']} is {ratio:.2f} times as high."
+        f"Variant {best['value']} has the lowest error after {epochs}: {error}. That of variant "
+        f"{worst['value']} is {ratio:.2f} times as high."
     )
     if comparison.numeric and len(rows) > 1:
         points = sorted((float(row["value"]), float(row["best_mse"])) for row in rows)
