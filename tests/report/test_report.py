@@ -66,11 +66,11 @@ def test_every_figure_has_a_title_and_a_sentence(write, classes, channels):
 def test_sentences_say_what_the_data_show(write):
     report = write()
 
-    assert "cat is most often confused with dog: 25% of its test images." in sentences(
+    assert "Cat is most often confused with dog: 25% of its test images." in sentences(
         report, "Classification"
     )
     assert (
-        "cat is the hardest class to reconstruct: its error is 3.0 times that of fox."
+        "Cat is the hardest class to reconstruct: its error is 3.0 times that of fox."
         in sentences(report, "Autoencoder")
     )
     assert "model.hidden mattered most: it explains 70% of" in " ".join(sentences(report, "Search"))

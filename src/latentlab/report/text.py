@@ -59,5 +59,5 @@ def class_name(name: str) -> str:
 
 
 def sentence(content: str) -> str:
-    """Return a text that begins with a capital letter."""
+    """Return a text with a capital letter at its beginning."""
     return content[:1].upper() + content[1:]

@@ -7,7 +7,7 @@ from latentlab.report.charts.lines import chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import number, percent
+from latentlab.report.text import number, percent, sentence
 
 MODELS = {"autoencoder": "Autoencoder", "vae": "VAE"}
 
@@ -72,4 +72,4 @@ def _classes(outputs: Outputs) -> Figure:
         f"{means[hardest] / max(means[easiest], 1e-12):.1f} times that of {easiest}."
     )
     bars = [Bar(name, means[name]) for name in ordered]
-    return Figure("Reconstruction error by class (MSE per pixel)", text, bar_chart(bars))
+    return Figure("Error by class (MSE per pixel)", sentence(text), bar_chart(bars))

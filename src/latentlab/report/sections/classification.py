@@ -8,7 +8,7 @@ from latentlab.report.charts.lines import Series, chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import number, percent
+from latentlab.report.text import number, percent, sentence
 
 METHODS = {
     "frozen": "frozen encoder",
@@ -63,7 +63,7 @@ def _matrix(outputs: Outputs, shares: np.ndarray) -> Figure:
         )
     chart = heat_map(shares.tolist(), names, "actual class", "predicted class")
     title = "Confusion matrix (percent of each actual class)"
-    return Figure(title, text, chart, wide=len(names) > WIDE)
+    return Figure(title, sentence(text), chart, wide=len(names) > WIDE)
 
 
 def _recall(outputs: Outputs, shares: np.ndarray) -> Figure:
@@ -77,7 +77,7 @@ def _recall(outputs: Outputs, shares: np.ndarray) -> Figure:
         f"recognized. {ordered[-1]} is the easiest with {percent(recall[ordered[-1]])}."
     )
     bars = [Bar(name, recall[name]) for name in ordered]
-    return Figure("Recall of each class", text, bar_chart(bars, percent))
+    return Figure("Recall of each class", sentence(text), bar_chart(bars, percent))
 
 
 def _calibration(outputs: Outputs, error: float) -> Figure:

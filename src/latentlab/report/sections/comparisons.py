@@ -8,7 +8,7 @@ from latentlab.report.charts.lines import Series, chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import number, plural
+from latentlab.report.text import number, plural, sentence
 
 
 def write(outputs: Outputs) -> Section:
@@ -28,8 +28,7 @@ def write(outputs: Outputs) -> Section:
 
 def _comparison(outputs: Outputs, name: str, comparison: Comparison) -> list[Figure | Table]:
     rows = [row for row in outputs.table(f"compare/{name}/table.csv") if row["best_mse"]]
-    title = name.replace("_", " ")
-    title = title[:1].upper() + title[1:]
+    title = sentence(name.replace("_", " "))
     if not rows:
         return []
     ordered = sorted(rows, key=lambda row: float(row["best_mse"]))

@@ -6,7 +6,7 @@ from latentlab.report.charts.lines import Series, chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import MISSING, number, percent
+from latentlab.report.text import MISSING, number, percent, sentence
 
 IDENTITY = "identity"
 """The method that returns the corrupted image."""
@@ -122,5 +122,4 @@ def _name(row: dict[str, str]) -> str:
 
 
 def _shown(row: dict[str, str]) -> str:
-    name = _name(row)
-    return name[:1].upper() + name[1:]
+    return sentence(_name(row))
