@@ -13,7 +13,7 @@ export LATENTLAB_DATA := $(shell cd "$(LATENTLAB_DATA)" 2>/dev/null && pwd || ec
 endif
 
 .DEFAULT_GOAL := env
-.PHONY: env repro test test-all lint format gate ci ui bench results reference screenshots lock clean help
+.PHONY: env repro report test test-all lint format gate ci ui bench results reference screenshots lock clean help
 
 env: $(READY)  ## build the environment (the other commands do this when necessary)
 
@@ -27,6 +27,13 @@ repro: $(READY)  ## run the pipeline; PROFILE=fashion-mnist merges that profile 
 	@$(if $(PROFILE),latentlab profile $(PROFILE))
 	@latentlab fetch --dry-run >/dev/null  # check params.yaml first: DVC deletes outputs before a stage runs
 	dvc repro
+	@echo "report: $(CURDIR)/outputs/report/index.html"
+
+report: $(READY)  ## open the report of the last run of the pipeline
+	@test -f outputs/report/index.html || { echo "outputs/report/index.html is missing; run"\
+	  "\`make repro\` first" >&2; exit 4; }
+	@python -c "import pathlib, webbrowser as w; w.open(pathlib.Path('outputs/report/index.html').resolve().as_uri())"
+	@echo "$(CURDIR)/outputs/report/index.html"
 
 test: $(READY)  ## run the tests
 	pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -18,7 +18,7 @@ PIPELINE = {name: declared.get("do", declared) for name, declared in WRITTEN.ite
 KEY = "${key}"
 BUDGET = {"epochs", "patience", "folds"}
 """Parameters of train that a trial does not use, or that the study sets itself."""
-MAX_SOURCES = 80
+MAX_SOURCES = 90
 
 READ_FROM = ("stage.params", "settings", "resolved_params", "with_values")
 
@@ -94,6 +94,8 @@ def test_params_are_the_sections_that_a_stage_reads():
     """And `optimization`, if such a section does not contain all of its keys."""
     for stage, declared in PIPELINE.items():
         read = sections_read(stage) | {"runtime"}
+        if stage == "report":
+            read = {*Params.model_fields}  # it shows all of them
         if stage == "search":
             read |= {"train"}  # a trial is a training
         if read & {*INHERITING, "denoise"} - {"train"} and stage != "evaluate":
@@ -141,7 +143,7 @@ def test_every_model_is_an_artifact():
         assert artifact["labels"]
 
 
-def test_only_evaluate_reads_the_test_split():
+def test_only_evaluate_and_report_read_the_test_split():
     readers = [name for name, each in PIPELINE.items() if "outputs/fetch/test" in each["deps"]]
 
-    assert readers == ["evaluate"]
+    assert readers == ["evaluate", "report"]

@@ -86,5 +86,9 @@ def test_a_reader_can_run_every_command(clone, repository):
 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     stages = re.findall(r"Running stage '([\w@]+)'", done.stdout)
-    assert len(stages) == len(set(stages)) + 2
-    assert stages[-2:] == ["vae", "evaluate"]  # all that the change affects, and only once
+    assert len(stages) == len(set(stages)) + 3
+    assert stages[-3:] == [
+        "vae",
+        "evaluate",
+        "report",
+    ]  # all that the change affects, and only once

@@ -37,6 +37,7 @@ STAGES = {
     "vae": "Train the variational autoencoder.",
     "gan": "Train the deep convolutional GAN.",
     "evaluate": "Evaluate every model on the test split.",
+    "report": "Write the report and the explorer of the latent space.",
 }
 """Help text of each stage."""
 
@@ -85,7 +86,7 @@ def _run_stage(stage: str, entry: str, dry_run: bool) -> None:
     """Run a stage, or one entry of it such as `compare.depth`; a dry run prints its parameters."""
     project, params = _load(stage)
     section_name = "data" if stage == "fetch" else stage
-    section = params.tree()[section_name]
+    section = params.tree().get(section_name, {})  # the report has no parameters of its own
     if entry:
         if entry not in section:
             raise ParamsError(

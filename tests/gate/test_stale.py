@@ -62,7 +62,7 @@ def append(name):
 
 
 def new_stage(root):
-    text = "  report:\n    cmd: touch report\n    outs: [report]\n"
+    text = "  publish:\n    cmd: touch page\n    outs: [page]\n"
     (root / "dvc.yaml").write_text(PIPELINE + text)
 
 
@@ -94,6 +94,14 @@ def test_whatever_changed_is_named_with_its_stage(root, message, name, change):
     with pytest.raises(ParamsError) as caught:
         check_current(root)
     message(f"gate/stale: {name}", caught.value)
+
+
+def test_the_report_may_be_stale_because_it_shows_the_verdict(root):
+    text = "  report:\n    cmd: touch report\n    deps: [baselines]\n    outs: [report]\n"
+    (root / "dvc.yaml").write_text(PIPELINE + text)
+    (root / "baselines").mkdir()
+
+    check_current(root)
 
 
 def test_all_stages_are_checked_from_any_folder(root, monkeypatch):

@@ -5,17 +5,13 @@ import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from latentlab.common.errors import REGRESSION, SUCCESS, LatentlabError, ParamsError
 from latentlab.common.files import sha256_of
 from latentlab.common.progress import note
 from latentlab.common.project import Project, find_project
-from latentlab.evaluation.examples import read_examples
 from latentlab.gate import report as reports
-from latentlab.gate.against import find_differences, find_opponent
 from latentlab.gate.baseline import (
-    AcceptedRun,
     Baseline,
     baseline_path,
     examples_path,
@@ -25,12 +21,13 @@ from latentlab.gate.baseline import (
 )
 from latentlab.gate.calibrate import Runner, calibrated_runs, run_experiment
 from latentlab.gate.history import accepted_values, print_history
+from latentlab.gate.judgment import judge_outputs
 from latentlab.gate.outputs import is_labeled, output_examples, read_metrics
 from latentlab.gate.policy import check_rules, read_policy
 from latentlab.gate.provenance import describe_run, find_profile
 from latentlab.gate.report import Report
 from latentlab.gate.stale import check_current
-from latentlab.gate.verdict import check_values, compare
+from latentlab.gate.verdict import check_values
 from latentlab.params.load import load_params
 from latentlab.params.schema import Params
 from latentlab.pipeline.fingerprint import outputs_hash
@@ -112,32 +109,12 @@ def judge(
 ) -> Report:
     """Compare the metrics in `outputs/` with the baseline of their profile, or `against` another.
 
-    Raises ParamsError if the gate cannot judge: the outputs are not current, the policy or the
-    baseline is invalid, or required metrics are missing.
+    Raises the errors of `judge_outputs`, and ParamsError if the outputs are not current.
     """
-    dataset = params.data.name
     if not stale_ok:
         check_current(project.root)
-    values = read_metrics(project, dataset)
-    profile = find_profile(project)
-    other = find_opponent(project, profile, against)
-    _check_identity(other.baseline, dataset, profile, other.source)
-    source = output_examples(project)
-    examples = (
-        (other.examples, read_examples(source)) if other.examples and source.is_file() else None
-    )
-    policy = other.policy.for_dataset(is_labeled(project))
-    verdict = compare(policy, other.baseline, values, other.source, examples)
-    now = describe_run(project, params.tree(), values)
-    return Report(
-        dataset,
-        verdict,
-        policy,
-        {"source": other.source, **_side(other.baseline.runs)},
-        {"source": "outputs/", **_side([now])},
-        find_differences(project, other, now),
-        [STALE] if stale_ok else [],
-    )
+    report = judge_outputs(project, params, against)
+    return replace(report, warnings=[STALE]) if stale_ok else report
 
 
 def accept(
@@ -244,22 +221,6 @@ def _tag_runs(project: Project, report: Report) -> None:
         tag_verdict(project, report.dataset, digest, verdict.summary, changes)
     except LatentlabError as error:
         note(f"warning: the verdict is not in MLflow: {error}")
-
-
-def _check_identity(baseline: Baseline, dataset: str, profile: str, where: str) -> None:
-    """Raise ParamsError if a baseline belongs to another dataset or profile."""
-    expected = {"dataset": dataset, "profile": profile}
-    for name, value in expected.items():
-        if (actual := getattr(baseline, name)) != value:
-            raise ParamsError(
-                f"{where} is the baseline of the {name} '{actual}', but the outputs belong to the "
-                f"{name} '{value}'"
-            )
-
-
-def _side(runs: list[AcceptedRun]) -> dict[str, Any]:
-    """Return the provenance of runs without their metrics."""
-    return {"runs": [run.model_dump(exclude={"metrics"}) for run in runs]}
 
 
 def _publish(report: Report, options: GateOptions) -> None:

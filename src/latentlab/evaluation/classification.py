@@ -54,10 +54,34 @@ def calibration_error(probabilities: np.ndarray, actual: np.ndarray) -> float:
     It is the mean of |confidence - accuracy| over 15 bins of equal width in confidence, weighted by
     the number of images in a bin. Hand-written, because scikit-learn has no calibration error.
     """
-    confidences, correct = probabilities.max(1), probabilities.argmax(1) == actual
-    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    confidences, correct, bins = _bins(probabilities, actual)
     gaps = np.bincount(bins, confidences - correct, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(actual))
+
+
+def calibration_bins(probabilities: np.ndarray, actual: np.ndarray) -> list[dict[str, float]]:
+    """Return mean confidence, accuracy and number of images of each bin that is not empty.
+
+    The bins are those of `calibration_error`.
+    """
+    confidences, correct, bins = _bins(probabilities, actual)
+    return [
+        {
+            "confidence": float(confidences[bins == index].mean()),
+            "accuracy": float(correct[bins == index].mean()),
+            "count": int((bins == index).sum()),
+        }
+        for index in np.unique(bins)
+    ]
+
+
+def _bins(
+    probabilities: np.ndarray, actual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return confidence, correctness and number of the bin of each image [N]."""
+    confidences, correct = probabilities.max(1), probabilities.argmax(1) == actual
+    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return confidences, correct, bins
 
 
 def confusion_rows(

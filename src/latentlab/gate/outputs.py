@@ -12,6 +12,9 @@ from latentlab.evaluation.examples import EXAMPLES
 from latentlab.params.fields import flatten
 from latentlab.params.yaml_io import read_plain
 
+REPORT = "report"
+"""The stage that writes the report and has no metrics."""
+
 
 def read_metrics(project: Project, dataset: str, partial: bool = False) -> dict[str, Any]:
     """Return the metrics of all stages in `dvc.yaml`, named `<stage>/<split>/<metric>`.
@@ -73,7 +76,7 @@ def parse_json(text: str) -> Any:
 
 
 def _declared_folders(project: Project) -> Iterator[Path]:
-    """Yield the output folder of each stage in `dvc.yaml`.
+    """Yield the output folder of each stage in `dvc.yaml` but the report.
 
     Other folders are left by entries that were removed, perhaps on another branch.
     """
@@ -84,7 +87,7 @@ def _declared_folders(project: Project) -> Iterator[Path]:
     for name in stages:
         if name in FOREACH_STAGES:
             yield from (project.outputs(name) / entry for entry in params.get(name) or {})
-        else:
+        elif name != REPORT:
             yield project.outputs(name)
 
 

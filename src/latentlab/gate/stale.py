@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.common.errors import ParamsError
+from latentlab.gate.outputs import REPORT
 
 MAX_CAUSES = 3
 """Causes that are listed for each stage."""
@@ -14,6 +15,8 @@ MAX_CAUSES = 3
 
 def find_stale(root: Path) -> list[str]:
     """Return one line for each stage that DVC would run again: its name and the causes.
+
+    The report is left out: it shows the verdict, so accepting a baseline makes it stale.
 
     Raises ParamsError if DVC cannot compare them, for example because it is running the pipeline.
     """
@@ -29,6 +32,7 @@ def find_stale(root: Path) -> list[str]:
         raise ParamsError(
             f"DVC cannot tell whether the outputs are current: {error}. Fix this, or use --stale-ok"
         ) from None
+    status.pop(REPORT, None)
     return [f"{stage}: {_shorten(list(_causes(changes)))}" for stage, changes in status.items()]
 
 

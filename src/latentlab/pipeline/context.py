@@ -26,7 +26,7 @@ from latentlab.tracking.run import Run
 if TYPE_CHECKING:  # stages without models do not depend on evaluation and training
     from latentlab.pipeline.review import Review
 
-ON_CPU = ("fetch", "evaluate")
+ON_CPU = ("fetch", "evaluate", "report")
 """Stages that always run on the CPU, so that their metrics do not depend on the device."""
 
 EXAMPLES = 2

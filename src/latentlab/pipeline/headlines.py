@@ -34,6 +34,7 @@ HEADLINES = {
         "test/denoise/*/mse",
         "test/generators/*/classifier_frechet_distance",
     ),
+    "report": (),
 }
 """Names of metrics by stage; `*` stands for one part between slashes."""
 

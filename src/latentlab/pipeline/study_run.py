@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,14 @@ from latentlab.search.trial import COMPLETE, FAILED, PRUNED, Trial
 
 @dataclass(frozen=True)
 class StudyResult:
-    """The trials of a study in the order of their numbers, and the best one, if there are any."""
+    """The trials of a study in the order of their numbers, and the best one, if there are any.
+
+    `importance` is that of each parameter, if there are enough trials.
+    """
 
     trials: list[Trial]
     best: Trial | None
+    importance: dict[str, float] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -53,6 +57,7 @@ class StudyResult:
         return {
             "trials": counts | {"total": len(self.trials)},
             "epochs": sum(trial.epochs for trial in self.trials),
+            **({"importance": self.importance} if self.importance else {}),
         }
 
 
@@ -100,11 +105,16 @@ def run_study(
     record.release()
     plots.mkdir(parents=True, exist_ok=True)  # DVC expects it even if nothing was searched
     trials = sorted(ended, key=lambda trial: trial.number)
-    result = StudyResult(trials, best_of(trials, settings) if trials else None)
+    best = best_of(trials, settings) if trials else None
+    shares, epochs = importances(study.optuna_study, settings) if best else ({}, 0)
+    result = StudyResult(trials, best, shares)
     write_trials(stage, result, settings)
     if result.best is not None:
         with draw_in_background():
-            _plot(plots, settings, result.trials, result.best, study)
+            _plot(plots, settings, result, result.best)
+            if shares:
+                objective = next(iter(settings.objectives))
+                plot_importances(plots / "importances.png", shares, objective, epochs)
     return result
 
 
@@ -199,11 +209,9 @@ def _row(trial: Trial, settings: StudyParams) -> dict[str, Any]:
     }
 
 
-def _plot(
-    folder: Path, settings: StudyParams, trials: list[Trial], best: Trial, study: Study
-) -> None:
-    """Draw all plots of a study."""
-    objectives = list(settings.objectives)
+def _plot(folder: Path, settings: StudyParams, result: StudyResult, best: Trial) -> None:
+    """Draw the trials of a study."""
+    trials, objectives = result.trials, list(settings.objectives)
     objective = objectives[0]
     plot_trials(folder / "trials.png", trials, objective, list(best_so_far(trials, settings)))
     metric = objective if "/" in objective else "validation/loss"
@@ -213,6 +221,3 @@ def _plot(
     if len(objectives) > 1:
         front = pareto_front(trials, settings)
         plot_pareto_front(folder / "front.png", trials, front, best, objectives)
-    shares, epochs = importances(study.optuna_study, settings)
-    if shares:
-        plot_importances(folder / "importances.png", shares, objective, epochs)

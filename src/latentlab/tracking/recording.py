@@ -181,8 +181,8 @@ class Recording:
             name += f" ({self._inherited['dvc_exp_name']})"
         self._client.update_run(self._ids[run], name=name)
 
-    def describe(self, run: str | None, metrics: dict[str, float]) -> None:
-        """Write the description of a run in Markdown: metrics, and how to reproduce them."""
+    def describe(self, run: str | None, metrics: dict[str, float], text: str = "") -> None:
+        """Write the description of a run: Markdown, metrics, and how to reproduce them."""
         tags = self._inherited
         rows = [f"| {name} | {short(value)} |" for name, value in metrics.items()]
         steps = [f"Data hash: `{tags['data_hash']}`"] if "data_hash" in tags else []
@@ -193,7 +193,8 @@ class Recording:
         if tags["git_dirty"] == "true":
             steps.append(f"The work tree had uncommitted changes: see the artifact `{DIFF}`")
         table = ["| metric | value |", "|---|--:|", *rows, ""] if rows else []
-        self.set_tags(run, {"mlflow.note.content": "\n".join([*table, "\n\n".join(steps)])})
+        parts = [*([text] if text else []), *table, "\n\n".join(steps)]
+        self.set_tags(run, {"mlflow.note.content": "\n".join(parts)})
 
     def log_split(self, run: str | None, name: str, digest: str, split: str, files: str) -> None:
         """Log a split as an input of a run, once; `files` are the names of the raw files."""

@@ -92,9 +92,9 @@ class Run:
         """Name the run; the name of the DVC experiment is added if there is one."""
         self.recorder.send("set_name", self.child, name)
 
-    def describe(self, metrics: dict[str, float]) -> None:
-        """Write the description of the run: these metrics, and how to reproduce it."""
-        self.recorder.send("describe", self.child, metrics)
+    def describe(self, metrics: dict[str, float], text: str = "") -> None:
+        """Write the description of the run: Markdown, metrics, and how to reproduce it."""
+        self.recorder.send("describe", self.child, metrics, text)
 
     def log_dataset(self, info: DatasetInfo) -> None:
         """Log name, digest and sizes of the dataset, and whether it has class labels."""
