@@ -7,8 +7,9 @@ GENERATORS = {
     "vae": "VAE",
     "autoencoder_kde": "Autoencoder with kernel density",
     "real": "Real images (validation split)",
+    "pixel_gaussian": "Gaussian of the pixels",
 }
-"""Names of the generators in `metrics.json`."""
+"""Names of the generators in `metrics.json`, and of what they are compared with."""
 
 NAMES = {
     r"autoencoder/mse": "Autoencoder: MSE per pixel",

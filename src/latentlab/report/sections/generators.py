@@ -8,10 +8,12 @@ from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.metric_names import GENERATORS
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import number, percent
+from latentlab.report.text import MISSING, number, percent
 
 DISTANCE = "classifier_frechet_distance"
 REAL = "real"
+BASELINES = (REAL, "pixel_gaussian")
+"""Entries in the metrics of generators that are no generators: the best and a weak one."""
 COLUMNS = {
     DISTANCE: ("Fréchet distance", number),
     "precision": ("precision", percent),
@@ -26,13 +28,16 @@ COLUMNS = {
 def best_generator(outputs: Outputs) -> str:
     """Return the generator with the lowest Fréchet distance."""
     metrics: dict[str, Any] = outputs.test["generators"]
-    return min((name for name in metrics if name != REAL), key=lambda name: metrics[name][DISTANCE])
+    return min(
+        (name for name in metrics if name not in BASELINES),
+        key=lambda name: metrics[name][DISTANCE],
+    )
 
 
 def verdict(outputs: Outputs) -> str:
     """Return a sentence on which generator is best, and why."""
     metrics, best = outputs.test["generators"], best_generator(outputs)
-    others = [name for name in metrics if name not in (best, REAL)]
+    others = [name for name in metrics if name not in (best, *BASELINES)]
     second = min(others, key=lambda name: metrics[name][DISTANCE])
     a, b = metrics[best], metrics[second]
     reasons = [
@@ -79,12 +84,13 @@ def write(outputs: Outputs) -> Section:
 
 def _table(outputs: Outputs) -> Table:
     metrics, best = outputs.test["generators"], best_generator(outputs)
-    rows = [
-        [GENERATORS.get(name, name), *(write(values[key]) for key, (_, write) in COLUMNS.items())]
-        for name, values in metrics.items()
-    ]
-    precise = max((name for name in metrics if name != REAL), key=lambda n: metrics[n]["precision"])
-    broad = max((name for name in metrics if name != REAL), key=lambda n: metrics[n]["recall"])
+    rows = [[GENERATORS.get(name, name), *_cells(values)] for name, values in metrics.items()]
+    precise = max(
+        (name for name in metrics if name not in BASELINES), key=lambda n: metrics[n]["precision"]
+    )
+    broad = max(
+        (name for name in metrics if name not in BASELINES), key=lambda n: metrics[n]["recall"]
+    )
     text = f"{GENERATORS.get(precise, precise)} has the highest precision"
     text += (
         " and the highest recall."
@@ -96,10 +102,14 @@ def _table(outputs: Outputs) -> Table:
     return Table("Quality of generated images", text, columns, rows, marks=marks)
 
 
+def _cells(values: dict[str, Any]) -> list[str]:
+    return [write(values[key]) if key in values else MISSING for key, (_, write) in COLUMNS.items()]
+
+
 def _distances(metrics: dict[str, Any]) -> Figure:
     ordered = sorted(metrics, key=lambda name: metrics[name][DISTANCE])
     bars = [
-        Bar(GENERATORS.get(name, name), max(metrics[name][DISTANCE], 0), muted=name == REAL)
+        Bar(GENERATORS.get(name, name), max(metrics[name][DISTANCE], 0), muted=name in BASELINES)
         for name in ordered
     ]
     text = (
