@@ -83,7 +83,7 @@ def derive(facts: DataFacts) -> list[Setting]:
 def estimate_minutes(facts: DataFacts) -> float:
     """Return how long the pipeline takes on two cores: trainings side by side use one core each."""
     batch = batch_size(facts)
-    images = {
+    images: dict[str, float] = {
         name: epochs(facts, name) * steps_per_epoch(facts.train_images, batch) * batch
         for name in ("train", "vae", "gan", "reference", "finetune", "denoise")
     }

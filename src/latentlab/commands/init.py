@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import click
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -12,6 +11,7 @@ from latentlab.commands.data_facts import DataFacts, measure
 from latentlab.commands.derive import Setting, derive, estimate_minutes
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import write_text
+from latentlab.common.progress import note
 from latentlab.common.project import Project
 from latentlab.data.sources import find_local
 from latentlab.params.load import load_params
@@ -24,11 +24,8 @@ LINE_WIDTH = 4096
 def show_profile(project: Project, dataset: str, image_size: int | None, force: bool) -> None:
     """Write the profile, and print what was found and the next two commands."""
     path, facts = write_profile(project, dataset, image_size, force)
-    for line in summarize(facts):
-        click.echo(line)
-    click.echo(f"{path}: written. Next:", err=True)
-    click.echo("  dvc add data", err=True)
-    click.echo(f"  make repro PROFILE={path.stem}", err=True)
+    print("\n".join(summarize(facts)))
+    note(f"{path}: written. Next:\n  dvc add data\n  make repro PROFILE={path.stem}")
 
 
 def write_profile(
