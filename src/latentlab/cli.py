@@ -122,6 +122,17 @@ def _print_json(value: object) -> None:
 
 
 @cli.command()
+@click.argument("dataset")
+@click.option("--image-size", type=int, help="Pixels; by default of the smallest image, up to 32.")
+@click.option("--force", is_flag=True, help="Replace an existing profile.")
+def init(dataset: str, image_size: int | None, force: bool) -> None:
+    """Inspect DATASET and write a profile with settings that fit it."""
+    from latentlab.commands.init import show_profile
+
+    show_profile(find_project(), dataset, image_size, force)
+
+
+@cli.command()
 @click.argument("name")
 def profile(name: str) -> None:
     """Merge profiles/NAME.yaml into params.yaml, keeping comments."""
@@ -180,15 +191,7 @@ def describe(section: str, as_json: bool) -> None:
 @click.option("--dataset", help="Name of a dataset; by default that of params.yaml.")
 @click.option("--nested", is_flag=True, help="Also list trials, folds and other nested runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with all metrics.")
-def runs(
-    here: bool,
-    expression: str | None,
-    sort: str | None,
-    limit: int,
-    dataset: str | None,
-    nested: bool,
-    as_json: bool,
-) -> None:
+def runs(here: bool, as_json: bool, **query: Any) -> None:
     """Print a table of the runs in the MLflow store, newest first.
 
     A filter is written in MLflow's search syntax, such as "tags.stage = 'train'" or
@@ -202,13 +205,12 @@ def runs(
 
     project, params = _load()
     if here:
-        if expression or sort or dataset or nested:
+        if any(value for name, value in query.items() if name != "limit"):
             raise click.UsageError("--here can only be combined with --json")
         runs_module.show_origins(project, params, as_json)
     else:
-        dataset = dataset or params.data.name
-        found = list_runs(project, dataset, expression, sort, limit, nested)
-        runs_module.show_runs(found, (sort or "").removeprefix("-"), as_json)
+        found = list_runs(project, **query | {"dataset": query["dataset"] or params.data.name})
+        runs_module.show_runs(found, (query["sort"] or "").removeprefix("-"), as_json)
 
 
 @cli.command()

@@ -73,7 +73,8 @@ def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterato
         if prefix in USER_ENTRIES and key not in target:
             continue
         both = isinstance(value, dict) and isinstance(target.get(key), dict)
-        if both and key not in REPLACED:
+        # a network of another type has other keys
+        if both and key not in REPLACED and value.get("type") in (None, target[key].get("type")):
             yield from _merge(target[key], value, f"{path}.")
         elif key not in target or target[key] != value:
             before = _summary(key, target[key]) if key in target else "unset"
