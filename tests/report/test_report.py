@@ -125,11 +125,12 @@ def test_values_of_published_reports_are_shown_next_to_the_metrics(write):
     assert table.rows[0][-1] == "0.0152"
 
 
-def test_commit_and_changed_parameters_are_listed(write):
-    report = write(commit="c" * 40)
+def test_fingerprint_and_changed_parameters_are_listed(write):
+    report = write(fingerprint="f" * 64)
     section = report.sections[-1]
 
-    assert section.commands == [f"git checkout {'c' * 40}", "make repro"]
+    assert f"fingerprint {'f' * 64}." in section.paragraphs[0]
+    assert section.commands[-1] == "make repro"
     changed = dict(section.blocks[0].rows)
     assert changed["vae.epochs"] == "2"
     assert "runtime.threads" not in changed

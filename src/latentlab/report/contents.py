@@ -26,13 +26,12 @@ class Origin:
     """Where the outputs come from, and what they are compared with.
 
     `gate` is the comparison with the accepted baseline, `published` maps metrics to the values of a
-    published report, and `commit` is that of the code, which may be `modified` since then.
+    published report, and `fingerprint` identifies code, parameters and data.
     """
 
     gate: GateReport
     published: Mapping[str, float] = field(default_factory=dict)
-    commit: str | None = None
-    modified: bool = False
+    fingerprint: str = ""
 
 
 def write_contents(outputs: Outputs, origin: Origin) -> Report:
@@ -47,7 +46,7 @@ def write_contents(outputs: Outputs, origin: Origin) -> Report:
         classification.write(outputs),
         generators.write(outputs),
         comparisons.write(outputs),
-        reproduce.write(outputs, origin.commit, origin.modified),
+        reproduce.write(outputs, origin.fingerprint),
     ]
     title = f"Latent representations of {outputs.info.name}"
     return Report(title, _summary(outputs, origin), sections)

@@ -7,7 +7,6 @@ from latentlab.common.files import write_text
 from latentlab.data.image_set import DatasetInfo
 from latentlab.evaluation.classification import calibration_bins
 from latentlab.gate.judgment import judge_outputs
-from latentlab.gate.provenance import git
 from latentlab.gate.report import Report as GateReport
 from latentlab.models.classifier import Classifier
 from latentlab.models.inference import apply_in_batches, in_batches
@@ -22,8 +21,6 @@ from latentlab.report.explorer.page import write_explorer
 from latentlab.report.outputs import load_outputs
 from latentlab.report.render import as_description, as_html, as_markdown
 
-CODE = ("src", "params.yaml", "dvc.yaml")
-"""Files that determine the results; their last commit is shown, which a commit of results keeps."""
 RESULTS = "docs/results.yaml"
 """The file with values of published reports."""
 
@@ -33,7 +30,7 @@ def run(stage: StageContext) -> None:
     info = stage.load_info()
     stage.name_run(info.name)
     outputs = load_outputs(stage.project, stage.params, _calibration(stage, info))
-    report = write_contents(outputs, _origin(stage))
+    report = write_contents(outputs, Origin(_judge(stage), _published(stage), stage.fingerprint))
     files = [stage.output / name for name in ("index.html", "report.md", "explorer.html")]
     page, markdown, explorer = files
     write_text(page, as_html(report))
@@ -52,13 +49,6 @@ def _calibration(stage: StageContext, info: DatasetInfo) -> list[dict[str, float
     classifier = load_model(Classifier, stage.project.outputs("finetune") / "model")
     probabilities = apply_in_batches(classifier, in_batches(test)).softmax(1)
     return calibration_bins(probabilities.numpy(), test.labels.numpy())
-
-
-def _origin(stage: StageContext) -> Origin:
-    root = stage.project.root
-    commit = git(root, "log", "-1", "--format=%H", "--", *CODE)
-    changes = git(root, "status", "--porcelain", "--", *CODE)
-    return Origin(_judge(stage), _published(stage), (commit or "").strip() or None, bool(changes))
 
 
 def _judge(stage: StageContext) -> GateReport:

@@ -20,12 +20,16 @@ MACHINE = (
 """Parameters that do not determine the results."""
 
 
-def write(outputs: Outputs, commit: str | None, modified: bool) -> Section:
-    """Return the section; `commit` is that of the code, which may be `modified` since then."""
+LAST_RESULTS = "git checkout $(git log -1 --format=%H -- dvc.lock)"
+"""The commit is not in the report: a report that is committed would have to contain its own."""
+
+
+def write(outputs: Outputs, fingerprint: str) -> Section:
+    """Return the section; `fingerprint` identifies code, parameters and data."""
     digest = outputs.info.digest
     paragraphs = [
-        f"Code and parameters: commit {commit or 'unknown'}"
-        + (", with uncommitted changes." if modified else "."),
+        f"Code, parameters and data: fingerprint {fingerprint}. The MLflow run with this tag has "
+        "the commit. In Git, it is the last one that changed dvc.lock.",
         f"Data: {outputs.info.name}, digest {digest}. Seed: {outputs.params.runtime.seed}.",
     ]
     changed = changed_parameters(outputs.params)
@@ -35,8 +39,7 @@ def write(outputs: Outputs, commit: str | None, modified: bool) -> Section:
         "Parameters that differ from the defaults", text, ["parameter", "value"], rows,
         texts=2, folded=True,
     )  # fmt: skip
-    commands = [f"git checkout {commit}"] if commit and not modified else []
-    return Section("How to reproduce", paragraphs, [table], [*commands, "make repro"])
+    return Section("How to reproduce", paragraphs, [table], [LAST_RESULTS, "make repro"])
 
 
 def changed_parameters(params: Params) -> dict[str, Any]:
