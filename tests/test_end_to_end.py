@@ -225,6 +225,8 @@ def test_metrics_in_mlflow_equal_those_in_metrics_json(clone):
 def test_mlflow_has_headline_metrics_and_learning_curves_only(clone):
     headlines, curves = set(), {"seconds"}
     for stage, run in clone.newest().items():
+        if stage == "report":  # it has no metrics
+            continue
         folder = stage.replace("@", "/")
         expected = headline_metrics(stage, clone.metrics(folder))
         assert expected.items() <= run.data.metrics.items()
@@ -299,6 +301,7 @@ def test_all_generators_have_the_same_metrics_as_the_real_data_baseline(clone):
         assert metrics["samples"] == 64
         assert sum(metrics["class_shares"].values()) == pytest.approx(1)
     assert generators["real"]["precision"] > 0.6
+    del generators["pixel_gaussian"]  # only its distance is measured
     assert not any(metrics["memorized"] for metrics in generators.values())
 
 

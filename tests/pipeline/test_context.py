@@ -76,7 +76,7 @@ def test_headline_metrics_are_logged_at_the_last_epoch_together_with_files(stage
     (*command, _time), *others = recorder.commands
     assert command == ["log_headlines", None, logged, 12]
     assert others == [
-        ("describe", None, logged),
+        ("describe", None, logged, ""),
         ("log_files", None, stage.output / "metrics.json"),
         ("log_files", None, stage.plots),
     ]
