@@ -25,7 +25,7 @@ class TorchvisionDataset:
     `splits` maps our splits to the arguments that select them; without "test", a test split is
     drawn. `options` maps required arguments to their allowed values. `classes` replaces the names
     that torchvision gives. An empty `license` means that the source states none. `pickled` is the
-    SHA-256 of an archive of pickle files. `transposed` images have their axes swapped.
+    SHA-256 of an archive of pickles. `transposed` images have their axes swapped.
     """
 
     homepage: str
