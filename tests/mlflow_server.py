@@ -90,11 +90,17 @@ class Server:
         return Counter(point.step for point in history)
 
     def images(self, run):
-        """Return names and steps of the logged images, of which MLflow stores two files each."""
+        """Return names and steps of the logged images.
+
+        MLflow stores a PNG file and then a WebP file of each. A PNG file without the other is what
+        an interrupted attempt left behind.
+        """
         files = [file.path for file in self.client.list_artifacts(run.info.run_id, "images")]
-        names = [file.removeprefix("images/").split("+timestamp")[0] for file in files]
-        assert all(count == 2 for count in Counter(names).values())
-        return sorted(name.replace("+", " ") for name in set(names))
+        stored = [file.removesuffix(".webp") for file in files if file.endswith(".webp")]
+        assert {f"{file}.png" for file in stored} <= set(files)
+        names = [file.removeprefix("images/").split("+timestamp")[0] for file in stored]
+        assert len(set(names)) == len(names)
+        return sorted(name.replace("+", " ") for name in names)
 
 
 def wait_until(condition, seconds=60):

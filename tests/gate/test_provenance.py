@@ -62,6 +62,11 @@ def test_the_fingerprint_depends_on_everything_but_the_seed(tmp_path):
 
     reference = fingerprint()
     assert reference == fingerprint(seed=1) == fingerprint(model="other")
+
+    report = {"report": stage(source="other")["stages"]["train"]}
+    write_json(tmp_path / "dvc.lock", {"stages": stage()["stages"] | report})
+    assert input_fingerprint(tmp_path, "d") == reference
+
     others = {fingerprint(epochs=4), fingerprint(source="t"), fingerprint("e")}
     assert len(others | {reference}) == 4
 

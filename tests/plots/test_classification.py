@@ -67,6 +67,19 @@ def test_a_confusion_matrix_shows_the_shares_of_each_actual_class(draw):
     assert cell_texts(figure) == {(0, 0): "0.80", (1, 0): "0.20", (1, 1): "1.00"}
 
 
+def test_a_confusion_matrix_of_many_classes_does_not_grow(draw):
+    sizes = {}
+    for count in (50, 130):
+        names = [f"class {number}" for number in range(count)]
+        figure = draw(plot_confusion, np.eye(count, dtype=int), names, "Confusion matrix")
+        sizes[count] = figure.get_size_inches().tolist()
+
+    assert sizes[130] == sizes[50]
+    ticks = figure.axes[0].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == names[::3]
+    assert not figure.axes[0].texts
+
+
 def test_a_confusion_matrix_can_show_counts(draw):
     figure = draw(plot_confusion, COUNTS, CLASSES, "Confusion matrix", as_shares=False)
 

@@ -312,7 +312,11 @@ def test_unlabeled_color_images_with_two_latent_dimensions(tmp_path, repository,
 
     wait_for_pixels(page, "#decoded", explorer.models.autoencoder.decode(torch.tensor([[0.5, 1]])))
     assert page.input_value("#projection") == "code"
-    for hidden in ("#legend-row", "#centroids-row", "#errors", "#own-classes"):
+    clusters = page.locator("#legend button").all_inner_texts()
+    assert clusters == [f"cluster {number}" for number in range(1, len(clusters) + 1)]
+    assert len(clusters) > 1
+    assert page.locator("#centroids button").count() == len(clusters)
+    for hidden in ("#errors", "#own-classes"):
         assert page.is_hidden(hidden)
     page.click("#tab-generator")
     page.wait_for_selector("#samples button:nth-child(24)")

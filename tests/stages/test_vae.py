@@ -9,6 +9,20 @@ from latentlab.stages.vae import prior_grid
 LATENT_PLOTS = {"latent_map.png", "latent_grid.png"}
 
 
+def test_pictures_of_the_training_are_kept_in_numbered_files(bench):
+    bench.edit({"vae.epochs": 2})
+
+    answer = bench.run("vae")
+
+    assert answer.code == 0, answer.err
+    folder = bench.project.outputs("vae") / "epochs"
+    assert {path.relative_to(folder).as_posix() for path in folder.glob("*/*")} == {
+        f"{picture}/{epoch}.png"
+        for picture in ("latent_map", "reconstructions")
+        for epoch in (1, 2)
+    }
+
+
 @pytest.mark.parametrize(("dimensions", "expected"), [(2, LATENT_PLOTS), (3, {"latent_map.png"})])
 def test_codes_are_mapped_and_a_prior_of_two_dimensions_is_decoded_on_a_grid(
     bench, dimensions, expected

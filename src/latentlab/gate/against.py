@@ -21,7 +21,7 @@ from latentlab.gate.baseline import (
 )
 from latentlab.gate.outputs import is_number
 from latentlab.gate.policy import Policy, read_policy
-from latentlab.gate.provenance import find_profile, git, git_bytes, locked_inputs, read_lock
+from latentlab.gate.provenance import find_profile, git, git_bytes, locked_inputs, locked_stages
 from latentlab.params.fields import flatten
 from latentlab.params.yaml_io import read_plain
 from latentlab.tracking.results import MODEL, RUN, find_results
@@ -104,7 +104,7 @@ def find_differences(
 
 def _sources(root: Path) -> list[str]:
     """Return the source folders and files that can change a result: the inputs in `dvc.lock`."""
-    inputs = locked_inputs(read_lock(root) or {})
+    inputs = locked_inputs(locked_stages(root) or {})
     return ["dvc.yaml", *(path for path in inputs if path.startswith("src/"))]
 
 

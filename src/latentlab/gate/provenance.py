@@ -11,7 +11,7 @@ from typing import Any
 from latentlab.common.errors import ParamsError
 from latentlab.common.project import Project
 from latentlab.gate.baseline import AcceptedRun
-from latentlab.gate.outputs import is_number, read_dataset
+from latentlab.gate.outputs import REPORT, is_number, read_dataset
 from latentlab.params.fields import flatten
 from latentlab.params.yaml_io import read_plain
 
@@ -77,10 +77,10 @@ def input_fingerprint(root: Path, data: str) -> str | None:
     These are parameters, source code, raw data and the version of torch. Intermediate outputs are
     left out, because they depend on the seed. Returns None if there is no `dvc.lock`.
     """
-    lock = read_lock(root)
-    if lock is None:
+    stages = locked_stages(root)
+    if stages is None:
         return None
-    inputs, values = locked_inputs(lock), locked_params(lock)
+    inputs, values = locked_inputs(stages), locked_params(stages)
     payload = {
         "params": {name: value for name, value in values.items() if name != SEED},
         "sources": {path: digest for path, digest in inputs.items() if path.startswith("src/")},
@@ -90,24 +90,26 @@ def input_fingerprint(root: Path, data: str) -> str | None:
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
-def read_lock(root: Path) -> dict[str, Any] | None:
-    """Return the content of `dvc.lock`, or None if it does not exist."""
+def locked_stages(root: Path) -> dict[str, Any] | None:
+    """Return the stages in `dvc.lock` that have metrics, or None if the file does not exist."""
     path = root / "dvc.lock"
-    return read_plain(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    stages = read_plain(path).get("stages", {})
+    return {name: stage for name, stage in stages.items() if name != REPORT}
 
 
-def locked_inputs(lock: dict[str, Any]) -> dict[str, str]:
+def locked_inputs(stages: dict[str, Any]) -> dict[str, str]:
     """Return the hashes of all dependencies in `dvc.lock` that are no outputs, by path."""
-    deps = [dep for stage in lock.get("stages", {}).values() for dep in stage.get("deps", [])]
+    deps = [dep for stage in stages.values() for dep in stage.get("deps", [])]
     return {dep["path"]: dep["md5"] for dep in deps if not dep["path"].startswith("outputs/")}
 
 
-def locked_params(lock: dict[str, Any]) -> dict[str, Any]:
+def locked_params(stages: dict[str, Any]) -> dict[str, Any]:
     """Return the values of all parameters in `dvc.lock`, by dotted path."""
-    stages = lock.get("stages", {}).values()
     return {
         name: value
-        for stage in stages
+        for stage in stages.values()
         for name, value in flatten(stage.get("params", {}).get("params.yaml", {})).items()
     }
 

@@ -1,6 +1,7 @@
 """Types of the values in `params.yaml`, and the base class of its sections."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -64,6 +65,17 @@ def _plain(value: Any) -> Any:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
         raise ValueError("must be a number, text, true, false, null or a list of them") from None
+
+
+def described(pattern: str, words: str) -> BeforeValidator:
+    """Return a validator of a text with this pattern that states what it must be in words."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not re.search(pattern, value):
+            raise ValueError(f"must be {words}")
+        return value
+
+    return BeforeValidator(check)
 
 
 Plain = Annotated[Any, BeforeValidator(_plain)]

@@ -24,13 +24,19 @@ from latentlab.params.fields import (
     Real,
     Section,
     Unit,
+    described,
     flatten,
 )
 from latentlab.params.generators import GanParams, VaeParams
 from latentlab.params.networks import NetworkParams, OptimizationSettings
 from latentlab.params.studies import SearchParams
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+Name = Annotated[
+    str,
+    Field(pattern=NAME),
+    described(NAME, "a name of ASCII letters, digits, _ and - that starts with a letter or digit"),
+]
 RESERVED = ("autoencoder", "vae", "identity", "wiener")
 """Names next to those of the denoisers in metrics: models of other stages, and baselines."""
 
@@ -41,7 +47,22 @@ def _not_reserved(name: str) -> str:
     return name
 
 
-LabelFile = Annotated[str, Field(pattern=r"^[^/.\\][^\\]*\.csv$")]
+LABEL_FILE = r"^[^/.\\][^\\]*\.csv$"
+LabelFile = Annotated[
+    str,
+    Field(pattern=LABEL_FILE),
+    described(LABEL_FILE, "the path of a CSV file below data/<name>/, such as 'labels.csv'"),
+]
+DATASET = r"^(torchvision/)?[A-Za-z0-9][A-Za-z0-9_.-]*$"
+DatasetName = Annotated[
+    str,
+    Field(pattern=DATASET),
+    described(
+        DATASET,
+        "a name of ASCII letters, digits, _, - and ., such as 'digits', or one of torchvision, "
+        "such as 'torchvision/CIFAR10'",
+    ),
+]
 
 
 def _ascending(levels: tuple[float, float]) -> tuple[float, float]:
@@ -53,7 +74,7 @@ def _ascending(levels: tuple[float, float]) -> tuple[float, float]:
 class DataParams(Section):
     """Which images are used, at which size, and how they are split."""
 
-    name: Annotated[str, Field(pattern=r"^(torchvision/)?[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+    name: DatasetName = Field(
         description="Name of a dataset (digits, fashion-mnist, mnist, kmnist), of a dataset of "
         "torchvision (such as torchvision/CIFAR10), or of a folder data/<name>/ with your own "
         "images."

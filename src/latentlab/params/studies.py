@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from latentlab.params.fields import Count, Epochs, Images, NotNegative, Section
+from latentlab.params.fields import Count, Epochs, Images, NotNegative, Section, described
 from latentlab.params.ranges import Choices, Space, grid_size, named_ranges
 
 Objective = Literal[
@@ -20,6 +20,13 @@ Objective = Literal[
 `operations` counts multiplications and additions per image. `latency` is the time of one image in
 milliseconds. It is measured, so it is the only objective that differs between equal runs.
 """
+
+ADDRESS = r"^(tcp|tls|ucx|ws|wss)://.+"
+Address = Annotated[
+    str,
+    Field(pattern=ADDRESS),
+    described(ADDRESS, "an address with tcp, tls, ucx, ws or wss, such as 'tcp://host:8786'"),
+]
 
 
 class StudyParams(Section, title="Study"):
@@ -119,7 +126,7 @@ class SearchParams(StudyParams):
         default="local",
         description="Where trials run: on this machine, or on a Dask cluster.",
     )
-    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls|ucx|ws|wss)://.+")] | None = Field(
+    scheduler: Address | None = Field(
         default=None, description="Address of the Dask scheduler, such as tcp://host:8786."
     )
 

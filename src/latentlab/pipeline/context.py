@@ -67,6 +67,11 @@ class StageContext:
         return self.output / "plots"
 
     @property
+    def epoch_pictures(self) -> Path:
+        """The folder of the pictures during this stage's training."""
+        return self.output / "epochs"
+
+    @property
     def seed(self) -> int:
         """The seed of all random numbers in this stage."""
         return self.params.runtime.seed

@@ -12,7 +12,7 @@ from latentlab.common.progress import progress_bar
 from latentlab.models.io import TrainableModel
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
-from latentlab.pipeline.pictures import Draw, Snapshots, picture_files
+from latentlab.pipeline.pictures import Draw, Snapshots, keep_pictures, picture_files
 from latentlab.tracking.run import Run
 from latentlab.training.jobs import Job, Outcome, run_side_by_side
 
@@ -113,8 +113,11 @@ def _log(
         run.log_params(job.params)
         for record, ended in zip(outcome.history, outcome.times[1:], strict=True):
             run.log_epoch(record, ended)
-        for name, epoch, path in picture_files(_picture_folder(stage, job.name)):
+        pictures = _picture_folder(stage, job.name)
+        for name, epoch, path in picture_files(pictures):
             run.log_image(name, epoch, path)
+        if pictures.is_dir():
+            keep_pictures(pictures, stage.epoch_pictures / job.name)
         metrics = {"seconds": outcome.seconds, "parameters": outcome.parameters}
         run.log_metrics(metrics, step=len(outcome.history))
         if evaluate is not None and outcome.error is None:

@@ -1,8 +1,10 @@
 """Pictures of what a network does with the same validation images, during and after its training.
 
-MLflow shows those of all epochs in a grid with a slider, side by side for several runs.
+MLflow shows those of all epochs in a grid with a slider, side by side for several runs. The outputs
+of a stage contain them too.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +79,17 @@ def picture_files(folder: Path) -> Iterator[PictureFile]:
     for path in sorted(folder.glob("*.png")):
         epoch, _, name = path.stem.partition("-")
         yield PictureFile(name, int(epoch), path)
+
+
+def keep_pictures(source: Path, target: Path) -> None:
+    """Copy the pictures in a folder to `<target>/<name>/<epoch>.png`.
+
+    DVC's extension for VS Code shows a folder of numbered images with a slider.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for name, epoch, path in picture_files(source):
+        (target / name).mkdir(exist_ok=True)
+        shutil.copyfile(path, target / name / f"{epoch}.png")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from latentlab.models.io import SavableModel, save_model
 from latentlab.params.generators import GanParams
 from latentlab.params.networks import OptimizationParams
 from latentlab.pipeline.context import StageContext
-from latentlab.pipeline.pictures import Draw, Snapshots
+from latentlab.pipeline.pictures import Draw, Snapshots, keep_pictures
 from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.diagnosis import DIVERGED
 from latentlab.training.loop import Record
@@ -51,7 +51,8 @@ def checkpoint_of(stage: StageContext) -> Checkpoint:
 def run_and_log(stage: StageContext, training: ResumableTraining, draw: Draw) -> None:
     """Resume a training, run it to its end, log each epoch and write `history.csv`.
 
-    Every few epochs, the pictures that `draw` makes of the network are logged. The training time is
+    Every few epochs, the pictures that `draw` makes of the network are logged; they are also kept
+    in `epochs/`. The training time is
     logged to MLflow only, because outputs must be reproducible. Raises TrainingDiverged if the loss
     is NaN or infinite; the best weights so far are then in `model/`.
     """
@@ -71,6 +72,7 @@ def run_and_log(stage: StageContext, training: ResumableTraining, draw: Draw) ->
             stage.run.set_tags({"diagnosis": DIVERGED})
             raise TrainingDiverged(f"{diverged}{_save_best(stage, training)}") from None
     stage.run.log_metrics({"seconds": training.seconds}, step=len(training.history))
+    keep_pictures(snapshots.folder, stage.epoch_pictures)
     _write_history(stage, training)
 
 

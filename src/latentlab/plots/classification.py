@@ -9,6 +9,9 @@ from latentlab.plots.canvas import PALETTE, legend_outside, new_figure, save
 from latentlab.plots.images import image_strip
 from latentlab.plots.labels import class_labels
 
+MAX_LABELED = 50
+"""Classes that a confusion matrix names all, and whose cells it fills with text."""
+
 
 def plot_label_efficiency(
     target: Path, curves: dict[str, dict[int, tuple[float, float]]], title: str
@@ -55,23 +58,25 @@ def plot_confusion(
 ) -> None:
     """Draw a confusion matrix [actual, predicted], colored by the share of the actual class.
 
-    The text in each cell is that share, or the count if `as_shares` is false.
+    The text in each cell is that share, or the count if `as_shares` is false. The figure of more
+    than `MAX_LABELED` classes does not grow: it names some classes, and its cells have no text.
     """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.4 + 0.48 * len(classes)
+    side = 2.4 + 0.48 * min(len(classes), MAX_LABELED)
     figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks, labels = range(len(classes)), class_labels(classes)
+    every = -(-len(classes) // MAX_LABELED)
+    ticks, labels = range(0, len(classes), every), class_labels(classes)[::every]
     axes.set_xticks(ticks, labels, rotation=45, ha="right")
     axes.set_yticks(ticks, labels)
     axes.set(xlabel="predicted class", ylabel="actual class", title=title)
-    for row in ticks:
-        for column in ticks:
-            share = shares[row, column]
-            text = f"{share:.2f}" if as_shares else str(counts[row, column])
-            if text not in ("0.00", "0"):
-                color = "white" if share > 0.5 else "black"
-                axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
+    cells = np.ndindex(counts.shape) if every == 1 else ()
+    for row, column in cells:
+        share = shares[row, column]
+        text = f"{share:.2f}" if as_shares else str(counts[row, column])
+        if text not in ("0.00", "0"):
+            color = "white" if share > 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
     figure.colorbar(image, label="share of the actual class", shrink=0.8)
     save(figure, target)

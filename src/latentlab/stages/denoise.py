@@ -31,7 +31,7 @@ def run(stage: StageContext) -> None:
     entries = stage.params.denoise
     stage.name_run(", ".join(entries))
     stage.run.log_params({"denoise": {name: each.tree() for name, each in entries.items()}})
-    for folder in (stage.output / "model", stage.plots):
+    for folder in (stage.output / "model", stage.plots, stage.epoch_pictures):
         folder.mkdir(parents=True, exist_ok=True)  # DVC expects them even without entries
     # U-Nets first: they take longest, and a long training at the end would leave cores idle
     names = sorted(entries, key=lambda name: entries[name].network.type != "unet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from latentlab.common.project import Project
 from latentlab.data.image_set import ImageSet, load_info, load_split
+from latentlab.evaluation.latent.clusters import find_clusters
 from latentlab.evaluation.latent.space import ProbeImages
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.classifier import Classifier
@@ -37,7 +39,8 @@ ATLAS_COLUMNS = 50
 def load_content(project: Project, params: Params) -> ExplorerContent:
     """Load the models and test images of the pipeline's outputs, and encode the images.
 
-    Models that were not trained, such as classifiers of unlabeled images, are left out.
+    Models that were not trained, such as classifiers of unlabeled images, are left out. Without
+    class labels, clusters of the autoencoder's codes take their place.
     """
     data_dir, seed = project.outputs("fetch"), params.runtime.seed
     info, test = load_info(data_dir), load_split(data_dir, "test")
@@ -47,16 +50,37 @@ def load_content(project: Project, params: Params) -> ExplorerContent:
     images = test.sample(count, seed)
     train = load_split(data_dir, "train").sample(params.evaluate.probe_images, seed)
     source = ProbeImages(train, images, info.classes, "test", len(test), seed)
+    if not info.labeled:
+        source = _clustered(project, source)
     networks: dict[str, Any] = {}
     return {
-        "dataset": {"name": info.name, "classes": info.classes, "shape": info.image_shape},
-        "images": _images(images, bool(info.classes)),
+        "dataset": {"name": info.name, "classes": source.classes, "shape": info.image_shape},
+        "images": _images(source.images, bool(source.classes)),
         "spaces": export_spaces(project, params, source, networks),
         "generator": _generator(project, networks),
         "denoisers": _denoisers(project, params, networks),
-        "classifier": _classifier(project, images, networks, bool(info.classes)),
+        "classifier": _classifier(project, images, networks, info.labeled),
         "networks": networks,
     }
+
+
+def _clustered(project: Project, source: ProbeImages) -> ProbeImages:
+    """Return unlabeled images with their clusters as classes."""
+    if not is_trained(project, "train"):
+        return source
+    autoencoder = load_model(Autoencoder, project.outputs("train") / "model")
+    train_codes, codes = (
+        apply_in_batches(autoencoder.latent_codes, in_batches(images)).numpy()
+        for images in (source.train, source.images)
+    )
+    clusters = find_clusters(train_codes, source.seed)
+    labels = [torch.from_numpy(clusters.assign(each)) for each in (train_codes, codes)]
+    return replace(
+        source,
+        train=replace(source.train, labels=labels[0].long()),
+        images=replace(source.images, labels=labels[1].long()),
+        classes=clusters.names,
+    )
 
 
 def _images(images: ImageSet, labeled: bool) -> dict[str, Any]:

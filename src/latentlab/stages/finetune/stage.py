@@ -87,7 +87,8 @@ def _skip(stage: StageContext, info: DatasetInfo) -> None:
     write_trials(stage, StudyResult([], None), None)
     stage.write_table("history.csv", [], HISTORY)
     stage.write_table("label_efficiency.csv", [], [LABELS_PER_CLASS, *METHODS])
-    stage.plots.mkdir(parents=True, exist_ok=True)  # DVC expects it
+    for folder in (stage.plots, stage.epoch_pictures):
+        folder.mkdir(parents=True, exist_ok=True)  # DVC expects them
     write_json(stage.output / "metrics.json", {"labeled": False})
     write_json(stage.output / "diagnosis.json", Review().tree)
     stage.run.log_files(stage.output / "metrics.json")

@@ -40,7 +40,7 @@ function createInterpolationPanel(app) {
     byId("interpolation-help").hidden = complete;
     byId("interpolation-help").textContent = STATE.from
       ? "A is set. Click the map again to set B."
-      : "Click two points of the map, or choose two classes.";
+      : "Click two points of the map, or choose two centroids.";
     for (const kind of ["linear", "spherical"]) byId(kind).checked = STATE.kind === kind;
     if (!complete) stop();
   }

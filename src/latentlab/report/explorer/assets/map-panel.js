@@ -173,7 +173,7 @@ function createLegend() {
       {
         type: "button",
         className: "legend-entry",
-        title: "Click: show or hide. Double click: show only this class.",
+        title: "Click: show or hide. Double click: show only these points.",
         onclick: () => toggle(label),
         ondblclick: () => only(label),
       },
