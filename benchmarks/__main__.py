@@ -14,8 +14,11 @@ from latentlab.common.processes import available_cores
 
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("torch", "lightning", "torchvision", "pythae", "mlflow", "optuna")
-PARTS = ("throughput", "quality", "scaling", "tracking", "serving", "workers", "pruning", "gate")
-WITHOUT_DATA = {"serving", "gate"}
+PARTS = (
+    *("throughput", "quality", "scaling", "tracking", "serving", "workers", "pruning"),
+    *("gate", "own_images"),
+)
+WITHOUT_DATA = {"serving", "gate", "own_images"}
 """Parts that do not use Fashion-MNIST."""
 
 
@@ -73,6 +76,10 @@ def measure(part: str, folder: Path, rounds: int) -> dict[str, Any]:
         from . import gate
 
         return gate.measure()
+    if part == "own_images":
+        from . import own_images
+
+        return own_images.measure()
     from . import search
 
     return search.measure_workers(folder) if part == "workers" else search.measure_pruning(folder)

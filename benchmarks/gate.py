@@ -7,8 +7,8 @@ from latentlab.common.files import write_text
 from latentlab.gate.policy import matches
 from latentlab.gate.verdict import Comparison, Verdict
 
+from .clones import ROOT
 from .gate_runs import (
-    ROOT,
     Gate,
     Run,
     Variant,

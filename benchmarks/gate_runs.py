@@ -8,9 +8,7 @@ clone contains the edits and all metrics of each variant.
 """
 
 import json
-import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +21,14 @@ from latentlab.gate.outputs import read_metrics
 from latentlab.gate.policy import Policy, read_policy
 from latentlab.gate.verdict import Verdict, compare
 
+from .clones import ROOT, output_of, update_clone
 from .regressions import REGRESSIONS, Edit, apply_edits, edits_digest
 
-ROOT = Path(__file__).parents[1]
 RUNS = Path(__file__).with_name("gate_runs.json")
 CLONE = Path(__file__).with_name(".gate")
 PROFILE = "digits"
 FIRST_SEED, UNCHANGED = 100, 20
 INPUTS = ("src", "params.yaml", "dvc.yaml", "dvc.lock", "data.dvc", "gate.yaml", "profiles")
-PRIVATE = ("DVC_", "MLFLOW_", "GITHUB_")
-"""Beginnings of the environment variables that would send results to places of the user."""
 
 Run = dict[str, Any]
 """A variant that has finished, as in `gate_runs.json`: its metrics and what they depend on."""
@@ -119,26 +115,24 @@ def current_runs(gate: Gate) -> list[Run]:
 
 
 def prepare_clone() -> str:
-    """Clone this repository, or update the clone; return the commit, which is HEAD."""
-    if changed := _output("git", "status", "--porcelain", "--", *INPUTS, "baselines", folder=ROOT):
+    """Update the clone and return its commit; uncommitted changes end the program."""
+    if changed := output_of(
+        "git", "status", "--porcelain", "--", *INPUTS, "baselines", folder=ROOT
+    ):
         raise SystemExit(f"commit these changes first:\n{changed}")
-    if not CLONE.exists():
-        _output("git", "clone", "--quiet", "--no-checkout", str(ROOT), str(CLONE), folder=ROOT)
-    _output("git", "fetch", "--quiet", str(ROOT), "HEAD")
-    commit = _output("git", "rev-parse", "FETCH_HEAD").strip()
-    _output("git", "checkout", "--quiet", "--force", "--detach", commit)
-    _output(sys.executable, "-m", "dvc", "pull", "--quiet", "data.dvc")
-    return commit
+    return update_clone(ROOT, CLONE)
 
 
 def run_variant(variant: Variant, gate: Gate, commit: str) -> Run:
     """Run a variant of the pipeline and the gate in the clone."""
-    _output("git", "checkout", "--quiet", "--force", "--detach", commit)
+    output_of("git", "checkout", "--quiet", "--force", "--detach", commit, folder=CLONE)
     seed = Edit("params.yaml", "  seed: 0 ", f"  seed: {variant.seed} ")
     apply_edits((seed, *variant.edits), CLONE)
-    _output(sys.executable, "-m", "dvc", "repro", "--quiet")
+    output_of(sys.executable, "-m", "dvc", "repro", "--quiet", folder=CLONE)
     program = str(Path(sys.executable).with_name("latentlab"))
-    report = json.loads(_output(program, "gate", "--format", "json", allowed=(0, 1)))
+    report = json.loads(
+        output_of(program, "gate", "--format", "json", folder=CLONE, allowed=(0, 1))
+    )
     (now,) = report["sides"]["now"]["runs"]
     if (now["fingerprint"] == gate.fingerprint) == bool(variant.edits):
         raise SystemExit(
@@ -160,24 +154,8 @@ def run_variant(variant: Variant, gate: Gate, commit: str) -> Run:
     if [each.metric for each in gate.verdict(run).worse] != run["worse"]:
         raise SystemExit(f"the recorded metrics do not give the verdict of the gate: {run}")
     author = ("-c", "user.name=benchmarks", "-c", "user.email=benchmarks@localhost")
-    _output("git", *author, "commit", "--quiet", "--all", "--message", variant.name)
+    output_of("git", *author, "commit", "--quiet", "--all", "--message", variant.name, folder=CLONE)
     branch = re.sub(r"\W+", "-", f"{variant.name} {variant.seed}")
-    _output("git", "branch", "--force", branch)
+    output_of("git", "branch", "--force", branch, folder=CLONE)
     print(f"  {run['verdict']} {', '.join(run['worse'])}", flush=True)
     return run
-
-
-def _output(*command: str, folder: Path | None = None, allowed: tuple[int, ...] = (0,)) -> str:
-    """Return what a command prints in a folder, by default the clone.
-
-    Raises SystemExit if its exit code is not allowed.
-    """
-    own = {name: os.environ[name] for name in os.environ if not name.startswith(PRIVATE)}
-    first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": CLONE / "src"}
-    paths = {name: f"{first[name]}{os.pathsep}{own.get(name, '')}" for name in first}
-    done = subprocess.run(
-        command, cwd=folder or CLONE, env=own | paths, capture_output=True, text=True
-    )
-    if done.returncode not in allowed:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
-    return done.stdout

@@ -1,10 +1,10 @@
-"""Write docs/benchmarks.md from results.json, and the section of docs/explanation/gate.md."""
+"""Write docs/benchmarks.md from results.json, and sections of other pages."""
 
 from pathlib import Path
 
 from latentlab.common.files import read_json, write_text
 
-from .gate import write_section
+from . import gate, own_images
 from .scaling import COUNTS
 from .search import EPOCHS, MIN_EPOCHS, REDUCTION_FACTOR, SEEDS, TRIALS
 
@@ -16,8 +16,10 @@ TEXT = """\
 
 `make bench` builds its own environment, runs all benchmarks, and writes `benchmarks/results.json`
 and this page. `benchmarks/run.sh scaling` repeats one part (throughput, quality, scaling, tracking,
-serving, workers, pruning, gate). Seconds depend on the machine and its load; ratios are more
-portable. `gate` is described in [the explanation of the gate](explanation/gate.md#what-it-detects).
+serving, workers, pruning, gate, own_images). Seconds depend on the machine and its load; ratios are
+more portable. [The explanation of the gate](explanation/gate.md#what-it-detects) has the results of
+`gate`, and [the guide to your own images](how-to/own-images.md#derived-settings) those of
+`own_images`.
 
 {machines}
 
@@ -186,7 +188,8 @@ def main() -> None:
         "serve_cores": results["machines"]["serving"]["cores"],
     }
     write_text(PAGE, TEXT.format_map(results | sections))
-    write_section()
+    gate.write_section()
+    own_images.write_section(results)
 
 
 def pruning(results: dict) -> str:

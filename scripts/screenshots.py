@@ -1,4 +1,4 @@
-"""Take the screenshots of MLflow in docs/images from the store of this repository.
+"""Take the screenshots of MLflow, the report and the explorer in docs/images.
 
 Run it with `make screenshots` after the pipeline on the digits. It needs Chromium (`apt install
 chromium` on Debian).
@@ -73,11 +73,25 @@ def model(page: Page, project: Project, experiment: str) -> None:
     page.get_by_text("About this logged model").wait_for()
 
 
+def report(page: Page, project: Project, experiment: str) -> None:
+    """Open the report."""
+    page.goto((project.outputs("report") / "index.html").as_uri())
+
+
+def explorer(page: Page, project: Project, experiment: str) -> None:
+    """Open the explorer with the pointer over a point between two classes."""
+    page.goto((project.outputs("report") / "explorer.html").as_uri() + "#map=tsne")
+    page.wait_for_selector("html[data-ready]", state="attached")
+    page.hover("#map")
+
+
 PAGES: dict[str, Callable[[Page, Project, str], None]] = {
     "mlflow_runs": table,
     "mlflow_comparison": comparison,
     "mlflow_images": images,
     "mlflow_model": model,
+    "report": report,
+    "explorer": explorer,
 }
 
 

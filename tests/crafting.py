@@ -127,23 +127,6 @@ def png_with_size(width, height, bits=1, color=0):
     )
 
 
-def write_photo_patches(folder, size=32, stride=24, per_class=100):
-    """Write patches of the two photographs of scikit-learn as RGB files, in 3 textures of each."""
-    from sklearn.datasets import load_sample_images
-
-    random = np.random.default_rng(0)
-    for name, photo in zip(("china", "flower"), load_sample_images().images, strict=True):
-        rows, columns = (range(0, length - size + 1, stride) for length in photo.shape[:2])
-        patches = np.stack([photo[y : y + size, x : x + size] for y in rows for x in columns])
-        roughness = np.abs(np.diff(patches.mean(-1), axis=2)).mean((1, 2))
-        by_roughness = np.array_split(np.argsort(roughness), 3)
-        for texture, members in zip(("smooth", "medium", "rough"), by_roughness, strict=True):
-            target = folder / f"{name} {texture}"
-            target.mkdir(parents=True)
-            for number in random.permutation(members)[:per_class]:
-                Image.fromarray(patches[number]).save(target / f"{number}.png")
-
-
 def run_dask(arguments, environment, log):
     """Run the command `dask` in this process; with changes of `environment`, in a new interpreter.
 

@@ -7,7 +7,17 @@ from ruamel.yaml import YAML
 SMALL = {
     # tests run in parallel: threads of two processes that share a core wait for each other
     "runtime": {"threads": 1},
-    "search": {"trials": 2, "epochs": 1},
+    "search": {
+        "trials": 2,
+        "epochs": 1,
+        "space": {
+            "train.model.channels": {"type": "categorical", "choices": [[4, 8], [8, 16]]},
+            "train.model.hidden": {"type": "int", "low": 16, "high": 32},
+            "train.learning_rate": {"type": "float", "low": 0.001, "high": 0.01, "log": True},
+            "train.weight_decay": {"type": "float", "low": 1e-8, "high": 1e-5, "log": True},
+            "train.optimizer": {"type": "categorical", "choices": ["adam", "adamw"]},
+        },
+    },
     "train": {"epochs": 2},
     "compare": {
         "latent_dim": {"parameter": "train.model.latent_dim", "values": [2, 3], "epochs": 1},

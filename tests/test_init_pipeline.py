@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from crafting import write_photo_patches
+from benchmarks.own_images import write_photo_patches
 
 pytestmark = [
     pytest.mark.slow,

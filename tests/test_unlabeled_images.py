@@ -8,15 +8,12 @@ import json
 import shutil
 
 import mlflow
-import numpy as np
 import pytest
 
 from crafting import name_of
 from gated import LOCK
 from latentlab.common.files import write_json
-from latentlab.data.sources import RawDataset
-from latentlab.stages import fetch
-from small_budgets import SMALL, draw_shapes, edit_params
+from small_budgets import SHAPES, SMALL, draw_shapes, edit_params
 
 # SQLAlchemy warns about a query of MLflow
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -25,20 +22,17 @@ STAGES = ["fetch", "search", "train", "denoise", "finetune", "reference", "vae",
 
 
 @pytest.fixture
-def answers(checkout, latentlab, empty_store, monkeypatch):
-    """What all stages print for RGB images of three shapes, which nobody labeled."""
+def answers(checkout, latentlab, empty_store):
+    """What all stages print for a folder of RGB images without folders in it."""
     shutil.copy(empty_store, checkout.home)
-    draw_shapes(checkout.root / "data" / "shapes", of_each=30)
-    read_dataset = fetch.read_dataset
-
-    def read_without_labels(*arguments):
-        raw = read_dataset(*arguments)
-        images, labels = raw.splits["train"]
-        return RawDataset((), {"train": (images, np.zeros_like(labels))}, raw.sha256)
-
-    monkeypatch.setattr(fetch, "read_dataset", read_without_labels)
+    folder = checkout.root / "data" / "shapes"
+    draw_shapes(folder, of_each=30)
+    for path in list(folder.glob("*/*")):
+        path.rename(folder / f"{path.parent.name} {path.name}")
+    for shape in SHAPES:
+        (folder / shape).rmdir()
     changes = {
-        "data": {"name": "shapes", "image_size": 16},
+        "data": {"name": "shapes", "image_size": 64},
         "train": SMALL["train"] | {"folds": 2},
         "reference": SMALL["reference"] | {"epochs": 6},
         "gan": SMALL["gan"] | {"conditional": True},
@@ -60,7 +54,15 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     assert "finetune: skipped, because shapes has no class labels" in answers["finetune"].err
     assert read(checkout, "finetune") == {"labeled": False}
     folder = checkout.outputs("finetune")
-    names = {"model", "plots", "settings.yaml", "trials.csv", "history.csv", "label_efficiency.csv"}
+    names = {
+        "model",
+        "plots",
+        "epochs",
+        "settings.yaml",
+        "trials.csv",
+        "history.csv",
+        "label_efficiency.csv",
+    }
     assert {path.name for path in folder.iterdir()} == names | {"metrics.json", "diagnosis.json"}
     assert [path.name for path in (folder / "model").iterdir()] == ["not_trained.json"]
     for table, columns in {

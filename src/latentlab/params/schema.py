@@ -65,6 +65,9 @@ DatasetName = Annotated[
 ]
 
 
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
+
+
 def _ascending(levels: tuple[float, float]) -> tuple[float, float]:
     if levels[0] >= levels[1]:
         raise ValueError("must be ascending: [low, high]")
@@ -117,14 +120,17 @@ class DataParams(Section):
         description="Fraction of all images used as the test split, if the dataset has no "
         "official one.",
     )
+    split_seed: Seed = Field(
+        default=0,
+        description="Seed of the splits that are drawn at random. It differs from `runtime.seed`, "
+        "so that runs with other seeds are tested on the same images.",
+    )
 
 
 class RuntimeParams(Section):
     """Where the pipeline runs. Only `seed` changes what is computed."""
 
-    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
-        default=0, description="Seed of all random numbers."
-    )
+    seed: Seed = Field(default=0, description="Seed of all random numbers.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Device of the trainings; auto is CUDA, else MPS, else the CPU."
     )

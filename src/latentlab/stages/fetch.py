@@ -53,7 +53,7 @@ def run(stage: StageContext) -> None:
         write_split(stage.output / name, split, split.labels)
 
     mean, std = statistics(splits["train"])
-    payload = [raw.sha256, settings.tree(), stage.seed]
+    payload = [raw.sha256, settings.tree()]
     info = DatasetInfo(
         name=settings.name,
         classes=list(raw.classes),
@@ -98,7 +98,7 @@ def _split(stage: StageContext, raw: RawDataset) -> tuple[dict[str, np.ndarray],
         raw,
         settings.validation_fraction,
         settings.test_fraction,
-        stage.seed,
+        settings.split_seed,
         None if raw.published else groups,
     )
     found = report_duplicates(equal, groups, np.concatenate(labels), rows)

@@ -9,7 +9,7 @@ from latentlab.report.charts.svg import COLORS, WIDTH, element, shorten, svg, te
 from latentlab.report.text import number
 
 ROW, BAR = 24, 15
-MAX_LABEL = 210
+MAX_LABEL = 240
 
 
 @dataclass(frozen=True)
