@@ -147,15 +147,14 @@ def run_variant(variant: Variant, gate: Gate, commit: str) -> Run:
         "edits": edits_digest(variant.edits),
         "commit": commit,
         "baseline": gate.fingerprint,
-        "verdict": report["verdict"],
-        "worse": [each["metric"] for each in report["metrics"] if each["fails"]],
         "metrics": gate.needed(read_metrics(Project(CLONE, CLONE), report["dataset"])),
     }
-    if [each.metric for each in gate.verdict(run).worse] != run["worse"]:
+    worse = [each["metric"] for each in report["metrics"] if each["fails"]]
+    if [each.metric for each in gate.verdict(run).worse] != worse:
         raise SystemExit(f"the recorded metrics do not give the verdict of the gate: {run}")
     author = ("-c", "user.name=benchmarks", "-c", "user.email=benchmarks@localhost")
     output_of("git", *author, "commit", "--quiet", "--all", "--message", variant.name, folder=CLONE)
     branch = re.sub(r"\W+", "-", f"{variant.name} {variant.seed}")
     output_of("git", "branch", "--force", branch, folder=CLONE)
-    print(f"  {run['verdict']} {', '.join(run['worse'])}", flush=True)
+    print(f"  {report['verdict']} {', '.join(worse)}", flush=True)
     return run

@@ -109,7 +109,7 @@ SCRIPT = """\
 import json, pathlib, re, sys
 
 stage = sys.argv[1]
-seed = int(re.search(r"seed: (\\d+)", pathlib.Path("params.yaml").read_text())[1])
+seed = int(re.search(r"  seed: (\\d+)", pathlib.Path("params.yaml").read_text())[1])
 metrics = {"fetch": {}, "evaluate": {"test": {"mse": 0.1 + seed / 1000, "accuracy": 0.9}}}[stage]
 folder = pathlib.Path("outputs", stage)
 folder.mkdir(parents=True, exist_ok=True)

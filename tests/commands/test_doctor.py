@@ -45,7 +45,7 @@ def test_missing_data_is_fatal(findings, message):
 
 
 def test_a_mistake_in_params_yaml_is_fatal(findings, edit):
-    edit("seed: 0", "seed: none")
+    edit("  seed: 0", "  seed: none")
     finding = findings()["params.yaml"]
 
     assert finding.fatal

@@ -151,7 +151,7 @@ class TestMerging:
 
     def test_other_edits_are_kept(self, checkout):
         text = checkout.params.read_text()
-        checkout.params.write_text(text.replace("seed: 0 ", "seed: 7 # mine\n  #"))
+        checkout.params.write_text(text.replace("  seed: 0 ", "  seed: 7 # mine\n  #"))
 
         apply_profile(checkout, "mnist")
 

@@ -68,7 +68,7 @@ def test_every_output_has_the_run_that_wrote_it(store, latentlab):
 
 def test_outputs_are_recognized_after_an_edit_of_their_inputs(store, latentlab):
     execute(store, "train", 0.2)
-    edit(store, "seed: 0", "seed: 7")
+    edit(store, "  seed: 0", "  seed: 7")
 
     assert origins(latentlab) == {"outputs/train": ("inputs changed", 0.2)}
 

@@ -68,7 +68,7 @@ def test_a_file_does_not_replace_the_revision_with_its_name(committed, report):
 
 def test_the_report_lists_parameters_source_files_and_data_that_differ(committed, report):
     text = committed.params.read_text()
-    committed.params.write_text(text.replace("seed: 0", "seed: 1"))
+    committed.params.write_text(text.replace("  seed: 0", "  seed: 1"))
     (committed.root / "src" / "models" / "code.py").write_text("x = 1")
     (committed.root / "src" / "models" / "new.py").write_text("")
     (committed.root / "src" / "cli.py").write_text("x = 1")  # cannot change a result
@@ -86,7 +86,7 @@ def test_the_table_shows_differences_from_the_commit_of_the_baseline(committed, 
     commit = git(committed.root, "rev-parse", "HEAD")
     run = accepted_run(mse=0.1, accuracy=0.9).model_copy(update={"commit": commit})
     store_baseline(committed, run)
-    committed.params.write_text(committed.params.read_text().replace("seed: 0", "seed: 1"))
+    committed.params.write_text(committed.params.read_text().replace("  seed: 0", "  seed: 1"))
 
     assert "parameters that differ (1): runtime.seed: 0 -> 1" in latentlab("gate").out
 

@@ -153,7 +153,7 @@ def test_dvc_runs_the_pipeline_with_each_seed_outside_the_work_tree(finished_pip
     assert judge(finished_pipeline, load_params(finished_pipeline.params)).outcome == "passed"
 
     params = finished_pipeline.params.read_text()
-    finished_pipeline.params.write_text(params.replace("seed: 0", "seed: 1"))
+    finished_pipeline.params.write_text(params.replace("  seed: 0", "  seed: 1"))
     with pytest.raises(ParamsError, match=r"evaluate: params\.yaml: runtime\.seed modified"):
         judge(finished_pipeline, load_params(finished_pipeline.params))
 

@@ -225,7 +225,7 @@ class TestAcceptance:
         assert latentlab("gate", "--accept").code == 0
         before = self.accepted(gated)
         write_results(gated, mse=0.2, accuracy=0.9)
-        gated.params.write_text(gated.params.read_text().replace("seed: 0", "seed: 1"))
+        gated.params.write_text(gated.params.read_text().replace("  seed: 0", "  seed: 1"))
 
         answer = latentlab("gate", "--accept", *add)
 
@@ -259,7 +259,7 @@ class TestAcceptance:
         assert latentlab("gate", "--accept", "--add").code == 2  # the same run
         params = gated.params.read_text()
         for seed in (1, 2, 3, 4):
-            gated.params.write_text(params.replace("seed: 0", f"seed: {seed}"))
+            gated.params.write_text(params.replace("  seed: 0", f"  seed: {seed}"))
             write_results(gated, mse=0.1 + seed / 1000, accuracy=0.9)
             assert latentlab("gate", "--accept", "--add").code == 0
 
