@@ -1,7 +1,8 @@
 """Take the screenshots of MLflow, the report and the explorer in docs/images.
 
 Run it with `make screenshots` after the pipeline on the digits. It needs Chromium (`apt install
-chromium` on Debian).
+chromium` on Debian). `python scripts/screenshots.py report explorer` takes only these two; those in
+the repository show Fashion-MNIST.
 """
 
 import shutil
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from playwright.sync_api import Page, sync_playwright
 
 from latentlab.common.project import Project, find_project
+from latentlab.params.load import load_params
 from latentlab.tracking.queries import search_runs
 from latentlab.tracking.store import connect
 from latentlab.tracking.view import runs_page
@@ -108,12 +110,15 @@ def wait_for_server() -> None:
 
 
 def main() -> None:
-    """Write one PNG file for each of `PAGES`."""
+    """Write one PNG file for each of `PAGES`, or of those named on the command line."""
+    names = sys.argv[1:] or list(PAGES)
+    if unknown := set(names) - set(PAGES):
+        sys.exit(f"there is no page {', '.join(unknown)}; pages are {', '.join(PAGES)}")
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
     if browser_path is None:
         sys.exit("Chromium is not installed")
     project = find_project()
-    experiment = connect(project, "latentlab/digits")
+    experiment = connect(project, f"latentlab/{load_params(project.params).data.name}")
     server = subprocess.Popen(
         ["latentlab", "ui", "--port", str(PORT)], cwd=project.root, stdout=subprocess.DEVNULL
     )
@@ -123,11 +128,11 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
             )
-            for name, open_page in PAGES.items():
+            for name in names:
                 page = browser.new_page(viewport=SIZE)
                 page.add_init_script(HIDE_ASSISTANT)
                 page.set_default_timeout(SECONDS * 1000)
-                open_page(page, project, experiment)
+                PAGES[name](page, project, experiment)
                 page.wait_for_timeout(SETTLED_MS)
                 path = project.root / "docs" / "images" / f"{name}.png"
                 page.screenshot(path=path)
