@@ -20,10 +20,10 @@ CALIBRATION = [
     {"confidence": 0.9, "accuracy": 0.8, "count": 30},
 ]
 PICTURES = (
-    "fetch/plots/classes",
     "evaluate/plots/reconstructions",
     "evaluate/plots/samples",
     "evaluate/plots/errors",
+    "evaluate/plots/gan_nearest",
     "evaluate/plots/autoencoder_tsne_2d",
     "denoise/plots/unet",
 )
@@ -39,7 +39,8 @@ def craft_outputs(project, classes, channels=1):
     _write_data(project, classes, channels)
     _write_tables(project, classes)
     _write_metrics(project, classes)
-    for picture in PICTURES:
+    samples = "classes" if classes else "images"
+    for picture in (f"fetch/plots/{samples}", *PICTURES):
         path = project.root / "outputs" / f"{picture}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 32), "teal").save(path)
@@ -116,7 +117,7 @@ def _write_metrics(project, classes):
     reconstruction = {"mse": 0.01, "psnr": 20.0, "latent": latent}
     reconstruction["pixel_pca"] = {"mse": 0.02, "psnr": 17.0, "latent": latent}
     generator = {"samples": 64, "reference_features": 8, "precision": 0.9, "recall": 0.8,
-                 "density": 1.0, "coverage": 0.9, "memorized": 0.0}  # fmt: skip
+                 "density": 1.0, "coverage": 0.9, "copied": 0.25}  # fmt: skip
     distances = {"gan": 2.0, "vae": 5.0, "autoencoder_kde": 3.0, "real": 0.1}
     test = {
         "autoencoder": reconstruction,

@@ -67,6 +67,11 @@ def experiment(tmp_path, monkeypatch):
     return started
 
 
+def test_a_baseline_whose_noise_is_unknown_is_rejected(experiment):
+    with pytest.raises(SystemExit, match="the baseline has 4 runs"):
+        gate_runs.run_all(gate_of(seeds=4))
+
+
 def test_an_edit_replaces_a_text(tmp_path):
     (tmp_path / "code.py").write_text("beta = 1.0\nscale = 2\n")
 

@@ -7,7 +7,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from latentlab.common.errors import DataError
 from latentlab.data.sources import RawDataset
-from latentlab.data.splits import make_splits, split_rows, statistics, stratified_folds
+from latentlab.data.splits import Split, split_rows, statistics, stratified_folds
 
 
 def dataset(*counts, official_test=None):
@@ -30,6 +30,11 @@ def numbers(split):
     return np.ascontiguousarray(images).reshape(len(images), 4).view(np.uint32)[:, 0].tolist()
 
 
+def make_splits(raw, validation_fraction, test_fraction, seed):
+    rows = split_rows(raw, validation_fraction, test_fraction, seed)
+    return {split: Split(raw, rows[split]) for split in rows}
+
+
 def split_error(*arguments):
     with pytest.raises(DataError) as caught:
         make_splits(*arguments, seed=0)
@@ -49,6 +54,16 @@ class TestSplits:
         assert sorted(assigned) == list(range(sum(counts)))
         for split in splits.values():
             np.testing.assert_array_equal(raw.splits["train"][1][numbers(split)], split.labels)
+
+    def test_a_class_whose_training_images_are_all_in_a_given_test_split_is_an_error(self):
+        labels = np.repeat([0, 1], 8)
+        test = (numbered(8, 10_000), np.repeat([0, 1], 4))
+        raw = replace(dataset(8, 8), splits={"train": (numbered(16), labels), "test": test})
+        groups = np.arange(24)
+        groups[8:16] = 20  # all images of the second class equal a test image
+
+        with pytest.raises(DataError, match="no training image of 'class 1' is left"):
+            split_rows(raw, 0.2, 0.2, 0, groups)
 
     def test_duplicates_are_drawn_together(self):
         raw = dataset(60, 40)

@@ -137,6 +137,16 @@ def test_a_run_in_mlflow_is_a_baseline_of_one_run(gated, report, monkeypatch):
     assert tree["metrics"][0]["baseline"] == 0.05
 
 
+def test_a_run_without_metrics_is_an_error(gated, latentlab, monkeypatch):
+    empty = LoggedResults({"finetune/labeled": False}, {"dataset": "digits"}, None)
+    monkeypatch.setattr(against, "find_results", lambda project, address: empty)
+
+    answer = latentlab("gate", "--against", "run:abc")
+
+    assert answer.code == 2
+    assert "run:abc has no metrics" in answer.err
+
+
 def test_what_does_not_exist_is_an_error(committed, error, message):
     message("gate/against: nothing", error("--against", "bsae"))
     message("gate/against: an option", error("--against", "--all"))

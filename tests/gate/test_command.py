@@ -51,6 +51,8 @@ class TestExitCode:
             ["--reason", "because"],
             ["--accept", "--reason", " "],
             ["--format", "yaml"],
+            ["--accept", "--history", MSE],
+            ["--history", MSE, "--format", "junit"],
         ],
         ids=" ".join,
     )

@@ -45,5 +45,13 @@ def test_a_commit_that_changes_nothing_is_left_out(gated, latentlab):
     assert [value["date"] != "not committed" for value in history(latentlab)] == [True]
 
 
+def test_an_edited_baseline_is_an_error(gated, latentlab):
+    subprocess.run(["git", "init", "-q"], cwd=gated.root, check=True)
+    path = baseline_path(gated.root, "digits")
+    path.write_text(path.read_text().replace("0.1", "0.3"))
+
+    assert latentlab("gate", "--history", MSE).code == 2
+
+
 def test_a_metric_that_was_never_accepted_is_an_error(gated, error, message):
     message("gate/history: unknown metric", error("--history", f"{MSE}s"))

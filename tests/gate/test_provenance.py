@@ -25,6 +25,16 @@ def test_a_profile_that_is_applied_after_another_is_recognized(checkout):
     assert find_profile(checkout) == "fashion-mnist-classifier"
 
 
+def test_a_variant_that_only_adds_values_is_recognized(checkout):
+    variant = "data: {name: mnist}\nvae: {free_bits: 0.25}\n"
+    (checkout.profiles / "mnist-free-bits.yaml").write_text(variant)
+    apply_profile(checkout, "mnist")
+    assert find_profile(checkout) == "mnist"
+
+    apply_profile(checkout, "mnist-free-bits")
+    assert find_profile(checkout) == "mnist-free-bits"
+
+
 def test_edits_do_not_change_the_profile(checkout):
     apply_profile(checkout, "fashion-mnist")
     text = checkout.params.read_text()

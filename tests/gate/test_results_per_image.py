@@ -57,6 +57,20 @@ def test_with_the_same_weights_changes_far_below_the_tolerance_are_detected(acce
     assert metric["images"]["n"] == 100
 
 
+@pytest.mark.parametrize(
+    ("change", "status", "confidence"), [(-0.0001, "better", 1), (0, "same", 0.5)]
+)
+def test_the_confidence_is_that_of_the_direction_of_the_change(
+    accepted, judged, change, status, confidence
+):
+    write_change(accepted, change)
+
+    _, metric = judged()
+
+    assert metric["status"] == status
+    assert metric["confidence"] == pytest.approx(confidence, abs=1e-3)
+
+
 def test_the_table_says_that_the_weights_are_the_same(accepted, latentlab):
     write_change(accepted, 0.0001)
 

@@ -4,13 +4,15 @@ import re
 
 import pytest
 
+from latentlab.common.files import write_json
 from latentlab.gate.noise import Noise
 from latentlab.gate.policy import Rule
 from latentlab.gate.report import Report as GateReport
 from latentlab.gate.verdict import Comparison, Verdict
 from latentlab.report.contents import Origin, write_contents
+from latentlab.report.outputs import load_outputs
 from latentlab.report.render import as_description, as_html, as_markdown
-from report_outputs import craft_outputs
+from report_outputs import CALIBRATION, craft_outputs
 
 SECTIONS = [
     "Results", "Data", "Search", "Autoencoder", "Latent space", "Denoising and robustness",
@@ -78,9 +80,40 @@ def test_sentences_say_what_the_data_show(write):
     assert "Variant 3 has the lowest error" in " ".join(sentences(report, "Comparisons"))
 
 
+def test_without_a_search_the_report_says_so(write, checkout):
+    outputs = craft_outputs(checkout, ["cat", "dog"])
+    write_json(checkout.outputs("search") / "metrics.json", {"trials": {"total": 0}, "epochs": 0})
+    outputs = load_outputs(checkout, outputs.params, CALIBRATION)
+
+    report = write_contents(outputs, Origin(GateReport(error="there is no baseline")))
+
+    assert sentences(report, "Search") == [
+        "Nothing was searched: all values are those of params.yaml."
+    ]
+
+
+def test_the_share_of_copied_samples_is_stated(write):
+    assert "25% of the samples are near-duplicates of training images." in sentences(
+        write(), "Generators"
+    )
+
+
+def test_class_names_with_the_same_beginning_keep_their_own_bars(write):
+    report = write([f"{'x' * 60} {number}" for number in range(3)])
+
+    (recall,) = (
+        block
+        for section in report.sections
+        for block in section.blocks
+        if block.title == "Recall of each class"
+    )
+    assert recall.chart.count('class="bar') == 3
+
+
 def test_without_labels_the_report_says_so(write):
     report = write(())
 
+    assert "Training images" in [block.title for block in report.sections[1].blocks]
     assert sentences(report, "Classification") == [
         "shapes has no class labels, so no classifier was trained."
     ]
@@ -93,10 +126,10 @@ def test_without_labels_the_report_says_so(write):
         (0.02, "The gate fails: 1 metric became worse (Autoencoder: MSE per pixel)."),
         (
             0.001,
-            "The run is an improvement: no metric became worse, and 1 metric became better "
-            "(Autoencoder: MSE per pixel).",
+            "The run is an improvement: no metric that can fail became worse, and 1 metric became "
+            "better (Autoencoder: MSE per pixel).",
         ),
-        (0.01, "The run equals the baseline: no metric changed by more than is allowed."),
+        (0.01, "The run passes: no metric that can fail changed by more than is allowed."),
     ],
 )
 def test_the_first_sentence_is_the_verdict_of_the_gate(write, value, verdict):

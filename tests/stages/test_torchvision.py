@@ -52,4 +52,6 @@ def test_svhn(bench, short_train):
     info = short_train("torchvision/SVHN", channels=1)
 
     assert info["image_shape"] == [1, 32, 32]
+    card = bench.project.outputs("fetch") / "data_card.md"
+    assert "non-commercial use only" in card.read_text()
     assert info["classes"] == list("0123456789")

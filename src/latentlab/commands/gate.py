@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from latentlab.common.errors import REGRESSION, SUCCESS, LatentlabError, ParamsError
-from latentlab.common.files import sha256_of
+from latentlab.common.files import atomic_path, sha256_of
 from latentlab.common.progress import note
 from latentlab.common.project import Project, find_project
 from latentlab.gate import report as reports
@@ -62,6 +62,12 @@ class GateOptions:
 
     def check(self) -> None:
         """Raise ParamsError for options that exclude or require each other."""
+        if self.history is not None and self != GateOptions(
+            history=self.history, output_format=self.output_format
+        ):
+            raise ParamsError("--history can only be combined with --format")
+        if self.history is not None and self.output_format not in ("table", "json"):
+            raise ParamsError("--history prints a table or, with --format json, JSON")
         if self.accept and self.calibrate is not None:
             raise ParamsError("--accept and --calibrate exclude each other")
         if self.add and not self.accept:
@@ -178,7 +184,8 @@ def _accept_examples(project: Project, path: Path) -> str | None:
     if not source.is_file():
         return None
     path.parent.mkdir(exist_ok=True)
-    shutil.copyfile(source, examples_path(path))
+    with atomic_path(examples_path(path)) as temporary:
+        shutil.copyfile(source, temporary)
     return sha256_of(source)
 
 

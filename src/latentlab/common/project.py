@@ -32,11 +32,6 @@ class Project:
         return self.root / "data"
 
     @property
-    def baselines(self) -> Path:
-        """Folder of the accepted metrics, one file per dataset."""
-        return self.root / "baselines"
-
-    @property
     def profiles(self) -> Path:
         """Folder of the profiles, which `latentlab profile` merges into `params.yaml`."""
         return self.root / "profiles"

@@ -82,9 +82,9 @@ def read_dataset(
     if name in KNOWN:
         raw = _read_known(name, KNOWN[name], folder, image_size, channels)
         return _relabel(name, raw, labels)
-    if find_torchvision(name):
+    if entry := find_torchvision(name):
         parts = read_torchvision(name, folder, options or {}, image_size, channels, fit)
-        facts = SourceFacts(name.replace("/", ".datasets."))
+        facts = SourceFacts(name.replace("/", ".datasets."), entry.license)
         return _relabel(name, RawDataset(*parts, facts=facts), labels)
     return _read_folder(folder, image_size, channels, fit, labels, scale)
 

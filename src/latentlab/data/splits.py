@@ -35,14 +35,6 @@ class Split:
         return take_images(self._images, self._rows[indices])
 
 
-def make_splits(
-    raw: RawDataset, validation_fraction: float, test_fraction: float, seed: int
-) -> dict[str, Split]:
-    """Return the splits that `split_rows` describes, each image in exactly one of them."""
-    rows = split_rows(raw, validation_fraction, test_fraction, seed)
-    return {split: Split(raw, rows[split]) for split in rows}
-
-
 def split_rows(
     raw: RawDataset,
     validation_fraction: float,
@@ -71,6 +63,7 @@ def split_rows(
         for split in (each for each in ("test", "validation", "train") if each in rows):
             rows[split] = rows[split][~np.isin(groups[rows[split]], used)]
             used = np.union1d(used, groups[rows[split]])
+        _check_classes_left(raw, labels[rows["train"]])
     for given, members in rows.items():
         if given != "train" and len(members) < MIN_HELD_OUT:
             raise DataError(
@@ -84,6 +77,19 @@ def split_rows(
                 rows["train"], labels, groups, fraction, seed, raw.classes
             )
     return {split: rows[split] for split in ("train", "validation", "test")}
+
+
+def _check_classes_left(raw: RawDataset, labels: np.ndarray) -> None:
+    """Raise DataError if a class has lost all training images, because given splits have them."""
+    lost = np.setdiff1d(raw.splits["train"][1], labels)
+    if len(lost):
+        names = (
+            ", ".join(repr(raw.classes[label]) for label in lost) if raw.classes else "any class"
+        )
+        raise DataError(
+            f"no training image of {names} is left: all of them equal images in the given test or "
+            "validation split. Add images, or remove the duplicates from these splits."
+        )
 
 
 def _hold_out(

@@ -1,7 +1,6 @@
 """Decoding of the datasets of torchvision."""
 
 import hashlib
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from PIL import Image
 
 from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
+from latentlab.common.processes import available_cores
 from latentlab.common.progress import progress_bar
 from latentlab.data.resizing import Fit, fit_images
 from latentlab.data.torchvision_catalog import PREFIX, TORCHVISION, TorchvisionDataset
@@ -142,7 +142,7 @@ def _decode(
 
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(available_cores()) as pool,
         progress_bar(f"read {title}", count, "images") as bar,
     ):
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -90,10 +90,12 @@ def find_differences(
     a missing one, that it is unknown.
     """
     differences: dict[str, list[str]] = {}
-    if opponent.commit and (text := git(project.root, "show", f"{opponent.commit}:params.yaml")):
+    if opponent.commit and (text := git(project.root, "show", f"{opponent.commit}:./params.yaml")):
         differences["parameters"] = _changed_parameters(text, project.params)
         sources = _sources(project.root)
-        tracked = git(project.root, "diff", "--name-only", opponent.commit, "--", *sources)
+        tracked = git(
+            project.root, "diff", "--relative", "--name-only", opponent.commit, "--", *sources
+        )
         new = git(project.root, "ls-files", "--others", "--exclude-standard", "--", *sources)
         differences["source files"] = sorted({*(tracked or "").split(), *(new or "").split()})
     digests = {run.data for run in opponent.baseline.runs}
@@ -124,6 +126,9 @@ def _commit_of_file(root: Path, name: str) -> str | None:
 def _logged_opponent(project: Project, profile: str, address: str) -> Opponent:
     """Return the run in MLflow as a baseline of one run, with its results per image."""
     logged = find_results(project, address)
+    metrics = {name: value for name, value in logged.metrics.items() if is_number(value)}
+    if not metrics:
+        raise ParamsError(f"{address} has no metrics; choose a run of a stage that has some")
     seed = logged.tags.get("seed", "")
     run = AcceptedRun(
         seed=int(seed) if seed.isdigit() else None,
@@ -135,7 +140,7 @@ def _logged_opponent(project: Project, profile: str, address: str) -> Opponent:
         processor=None,
         device=logged.tags.get("device"),
         note=f"logged in MLflow: {address}",
-        metrics={name: value for name, value in logged.metrics.items() if is_number(value)},
+        metrics=metrics,
     )
     dataset = logged.tags.get("dataset", "")
     baseline = Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run])

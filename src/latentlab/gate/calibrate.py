@@ -36,7 +36,7 @@ def calibrated_runs(
     runs: int,
     runner: Runner,
 ) -> list[AcceptedRun]:
-    """Return `runs` runs that differ only by their seed.
+    """Return at least `runs` runs that differ only by their seed.
 
     These are the current run, the runs of the earlier baseline with the same fingerprint, and runs
     of the smallest other seeds. Raises EnvironmentProblem if the pipeline fails, and ParamsError if

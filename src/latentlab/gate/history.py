@@ -28,7 +28,8 @@ class AcceptedValue:
 def accepted_values(project: Project, profile: str, metric: str) -> list[AcceptedValue]:
     """Return the different accepted values of a metric, oldest first.
 
-    Raises ParamsError if no baseline of the profile has the metric.
+    Raises ParamsError if no baseline of the profile has the metric, or if the current one is
+    invalid.
     """
     path = baseline_path(project.root, profile)
     name = path.relative_to(project.root).as_posix()
@@ -38,7 +39,10 @@ def accepted_values(project: Project, profile: str, metric: str) -> list[Accepte
         for commit, date in map(str.split, log.splitlines())
     ]
     if path.is_file():
-        versions.append(("", "not committed", path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if not _read_earlier_format(text):
+            parse_baseline(text, name)  # an edited baseline is an error, as it is for the gate
+        versions.append(("", "not committed", text))
     values: list[AcceptedValue] = []
     known: set[str] = set()
     for commit, date, text in versions:

@@ -6,6 +6,7 @@ training). Two models with the same weights can differ only by how they are used
 decides; otherwise a significant result says that the models differ, but not why.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from latentlab.evaluation.examples import Examples
 from latentlab.gate.policy import Policy
 
 RESAMPLES = 5_000
+BEYOND = 20
+"""Resamples, at least, that are expected beyond the limit of a level."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def compare_examples(
 
 
 def bootstrap(
-    worse: Mapping[str, np.ndarray], level: float, resamples: int = RESAMPLES, seed: int = 0
+    worse: Mapping[str, np.ndarray], level: float, resamples: int | None = None, seed: int = 0
 ) -> dict[str, tuple[float, float, float]]:
     """Return the mean change, its noise and its p-value for changes per image [N] by metric.
 
@@ -77,6 +80,7 @@ def bootstrap(
     if len(changes) < 2 or not np.isfinite(changes).all():
         raise ValueError("at least two pairs of finite numbers are needed")
     means = changes.mean(0)
+    resamples = resamples or max(RESAMPLES, math.ceil(BEYOND / level))
     resampled = _resampled_means(changes - means, resamples, np.random.default_rng(seed))
     noise = np.quantile(resampled, 1 - level, axis=0)
     p_values = (1 + (resampled >= means).sum(0)) / (1 + resamples)

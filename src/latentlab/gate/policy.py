@@ -76,7 +76,7 @@ class Policy(Section):
     `profiles` contains overrides of rules for the baselines of single profiles.
     """
 
-    false_alarms: Annotated[Real, Field(gt=0, le=0.5)] = 0.05
+    false_alarms: Annotated[Real, Field(ge=0.01, le=0.5)] = 0.05
     metrics: Annotated[dict[str, Rule], Field(min_length=1)]
     profiles: dict[str, dict[str, Override]] = Field(default_factory=dict)
 

@@ -21,9 +21,10 @@ SEED = "runtime.seed"
 def find_profile(project: Project) -> str:
     """Return the name of the profile to which the parameters belong.
 
-    This is the profile of the dataset from which `params.yaml` differs in the fewest values. All
-    profiles of a dataset are merged after the one with the name of the dataset. A dataset without a
-    profile has its own name as its profile; `/` becomes `-`, because profiles name files.
+    This is the profile of the dataset from which `params.yaml` differs in the fewest values, and of
+    several such profiles the one with the most values. All profiles of a dataset are merged after
+    the one with the name of the dataset. A dataset without a profile has its own name as its
+    profile; `/` becomes `-`, because profiles name files.
     """
     settings = flatten(read_plain(project.params))
     dataset = settings.get("data.name")
@@ -40,10 +41,10 @@ def find_profile(project: Project) -> str:
     }
     names = {key for values in candidates.values() for key in values}
 
-    def distance(name: str) -> tuple[int, bool]:
+    def distance(name: str) -> tuple[int, int, bool]:
         values = candidates[name]
         differing = sum(settings.get(key) != values[key] for key in names if key in values)
-        return differing, name != own
+        return differing, differing - len(values), name != own
 
     return min(candidates, key=distance, default=own)
 

@@ -178,7 +178,8 @@ def compare_metric(
     fallback = max(rule.tolerance, rule.relative_tolerance * abs(accepted.mean))
     if images and images.same_weights:
         accepted, change, noise = Noise(images.before, 0.0, 1), images.change, images.noise
-        confidence = 1 - images.p_value
+        # the p-value is that of a change for the worse
+        confidence = 1 - images.p_value if change > 0 else images.p_value if change else 0.5
     elif accepted.known:
         noise, confidence = accepted.limit(level), accepted.confidence(abs(change))
     allowed = max(rule.smallest_effect, fallback if noise is None else noise)

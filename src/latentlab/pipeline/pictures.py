@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from latentlab.common.files import atomic_path
-from latentlab.data.image_set import DatasetInfo, ImageSet
+from latentlab.data.image_set import DatasetInfo, ImageSet, stratified_sample
 from latentlab.evaluation.latent.clusters import find_clusters
 from latentlab.evaluation.latent.density import fit_density
 from latentlab.evaluation.latent.projection import latent_plane
@@ -101,8 +101,11 @@ class Probe:
 
     @classmethod
     def of(cls, validation: ImageSet, seed: int) -> "Probe":
-        """Draw the images, each class in proportion."""
+        """Draw the images, each class in proportion, also among those in a grid."""
         sample = validation.sample(POINTS, seed)
+        shown = stratified_sample(sample.labels, MAX_IMAGES, seed)
+        others = torch.ones(len(sample), dtype=torch.bool).index_fill(0, shown, False)
+        sample = sample.take(torch.cat([shown, others.nonzero()[:, 0]]))
         return cls(sample.floats(), sample.labels)
 
     @property

@@ -86,7 +86,7 @@ def _space(
 
 
 def _density(probe: EncodedProbe, bandwidth: float) -> dict[str, Any]:
-    """Return the kernel density estimate that `evaluate` drew from, without a search of its own."""
+    """Return a kernel density estimate with the bandwidth that `evaluate` has found."""
     labels = torch.from_numpy(probe.train_labels)
     indices = stratified_sample(labels, MAX_DENSITY_CODES, probe.source.seed).numpy()
     centers = probe.train_codes[indices]
@@ -109,7 +109,7 @@ def _neighbor_distances(codes: np.ndarray) -> list[float]:
     """Return quantiles of the distance from each code [N, L] to its nearest other code."""
     from sklearn.neighbors import NearestNeighbors
 
-    neighbors = NearestNeighbors(n_neighbors=min(2, len(codes))).fit(codes)
+    neighbors = NearestNeighbors(n_neighbors=1).fit(codes)
     distances = neighbors.kneighbors()[0][:, 0] if len(codes) > 2 else np.zeros(1)
     shares = np.linspace(0, 1, DISTANCE_QUANTILES + 1)
     quantiles: list[float] = np.quantile(distances, shares).tolist()

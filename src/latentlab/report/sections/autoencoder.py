@@ -64,12 +64,12 @@ def _training(outputs: Outputs) -> Figure:
 def _classes(outputs: Outputs) -> Figure:
     errors, labels = outputs.per_image["autoencoder/mse"], outputs.labels("test")
     present = np.unique(labels)
-    means = {outputs.classes[index]: float(errors[labels == index].mean()) for index in present}
-    ordered = sorted(means, key=lambda name: -means[name])
-    hardest, easiest = ordered[0], ordered[-1]
+    means = [(float(errors[labels == label].mean()), outputs.classes[label]) for label in present]
+    means.sort(key=lambda each: -each[0])
+    (highest, hardest), (lowest, easiest) = means[0], means[-1]
     text = (
         f"{hardest} is the hardest class to reconstruct: its error is "
-        f"{means[hardest] / max(means[easiest], 1e-12):.1f} times that of {easiest}."
+        f"{highest / max(lowest, 1e-12):.1f} times that of {easiest}."
     )
-    bars = [Bar(name, means[name]) for name in ordered]
+    bars = [Bar(name, mean) for mean, name in means]
     return Figure("Error by class (MSE per pixel)", sentence(text), bar_chart(bars))

@@ -67,16 +67,15 @@ def _matrix(outputs: Outputs, shares: np.ndarray) -> Figure:
 
 
 def _recall(outputs: Outputs, shares: np.ndarray) -> Figure:
-    recall = {
-        outputs.classes[index]: float(shares[index, index])
-        for index in np.unique(outputs.labels("test"))
-    }
-    ordered = sorted(recall, key=recall.__getitem__)
+    present = np.unique(outputs.labels("test"))
+    recall = [(float(shares[label, label]), outputs.classes[label]) for label in present]
+    recall.sort(key=lambda each: each[0])
+    (lowest, hardest), (highest, easiest) = recall[0], recall[-1]
     text = (
-        f"{ordered[0]} is the hardest class: {percent(recall[ordered[0]])} of its images are "
-        f"recognized. {ordered[-1]} is the easiest with {percent(recall[ordered[-1]])}."
+        f"{hardest} is the hardest class: {percent(lowest)} of its images are recognized. "
+        f"{easiest} is the easiest with {percent(highest)}."
     )
-    bars = [Bar(name, recall[name]) for name in ordered]
+    bars = [Bar(name, share) for share, name in recall]
     return Figure("Recall of each class", sentence(text), bar_chart(bars, percent))
 
 

@@ -23,7 +23,7 @@ def write(outputs: Outputs) -> Section:
     blocks: list[Figure | Table] = [_splits(outputs)]
     if info.classes:
         blocks.append(_classes(outputs))
-    for picture in outputs.pictures("fetch/plots/classes.png"):
+    for picture in outputs.pictures("fetch/plots/classes.png", "fetch/plots/images.png"):
         title = "Training images of each class" if info.classes else "Training images"
         shown = f"{number(info.mean[0])}" if depth == 1 else listed([number(m) for m in info.mean])
         text = f"The mean pixel value is {shown} on a scale from 0 (black) to 1 (white)."

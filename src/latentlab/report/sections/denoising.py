@@ -31,9 +31,10 @@ def write(outputs: Outputs) -> Section:
     blocks: list[Figure | Table] = [_denoisers(outputs)]
     for name in outputs.params.denoise:
         values = outputs.test["denoise"][name]
+        ratio = values["mse"] / values["corrupted_mse"]
         text = (
-            f"Denoiser {name} reduces the error of its corrupted test images to "
-            f"{percent(values['mse'] / values['corrupted_mse'])}."
+            f"The error of the restored test images is {percent(ratio)} of that of the corrupted "
+            "images."
         )
         blocks += [
             Figure(f"Images restored by {name}", text, picture=picture, wide=True)
@@ -48,14 +49,17 @@ def write(outputs: Outputs) -> Section:
 
 
 def _denoisers(outputs: Outputs) -> Table:
-    rows, wins = [], 0
+    rows, wins, compared = [], 0, 0
     for name in outputs.params.denoise:
         values = outputs.test["denoise"][name]
         wiener = values.get("wiener_mse")
+        compared += wiener is not None
         wins += wiener is not None and values["mse"] < wiener
         cells = [values["corrupted_mse"], values["mse"], wiener]
         rows.append([name, *(MISSING if each is None else number(each) for each in cells)])
-    text = f"{wins} of {len(rows)} denoisers have a lower error than the Wiener filter."
+    text = f"{wins} of {compared} denoisers have a lower error than the Wiener filter."
+    if not compared:
+        text = "The Wiener filter is not computed for images of this size."
     columns = ["denoiser", "corrupted", "restored", "Wiener filter"]
     return Table("MSE of restored test images", text, columns, rows)
 

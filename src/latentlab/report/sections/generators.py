@@ -1,5 +1,6 @@
 """Generators: which one is best, and why."""
 
+from dataclasses import replace
 from typing import Any
 
 from latentlab.report.charts.bars import Bar, bar_chart
@@ -20,7 +21,7 @@ COLUMNS = {
     "recall": ("recall", percent),
     "density": ("density", number),
     "coverage": ("coverage", percent),
-    "memorized": ("memorized", percent),
+    "copied": ("copied", percent),
 }
 """Metrics in the table: title and format."""
 
@@ -69,7 +70,7 @@ def write(outputs: Outputs) -> Section:
         blocks.append(Figure("Real and generated images", text, picture=picture, wide=True))
     blocks += [_gan(outputs), _vae(outputs)]
     for name in ("gan", "vae"):
-        copied = percent(metrics[name]["memorized"])
+        copied = percent(metrics[name]["copied"])
         blocks += [
             Figure(
                 f"{GENERATORS[name]}: samples and their nearest training images",
@@ -122,7 +123,7 @@ def _distances(metrics: dict[str, Any]) -> Figure:
 def _gan(outputs: Outputs) -> Figure:
     gan = outputs.metrics["gan"]
     curves = outputs.curves("gan/history.csv", {f"validation/{DISTANCE}": "DCGAN"})
-    curve = [each.__class__(each.name, each.points, 3) for each in curves]
+    curve = [replace(each, color=3) for each in curves]
     text = (
         f"The generator of epoch {gan['best_epoch']} of {gan['epochs']} was kept, with a distance "
         f"of {number(gan['validation'][DISTANCE])} to validation images."

@@ -23,9 +23,9 @@ def verdict(gate: GateReport) -> str:
         worse = [metric_name(each.metric) for each in judged.worse]
         text = f"The gate fails: {plural(len(worse), 'metric')} became worse ({listed(worse)})"
     elif better:
-        text = "The run is an improvement: no metric became worse"
+        text = "The run is an improvement: no metric that can fail became worse"
     else:
-        text = "The run equals the baseline: no metric changed by more than is allowed"
+        text = "The run passes: no metric that can fail changed by more than is allowed"
     if better:
         text += f", and {plural(len(better), 'metric')} became better ({listed(better)})"
     return f"{text}."

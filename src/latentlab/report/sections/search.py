@@ -16,6 +16,8 @@ STATES = {"complete": 0, "pruned": 1, "failed": 2}
 def write(outputs: Outputs) -> Section:
     """Return the section about the search for parameters of the autoencoder."""
     metrics, settings = outputs.metrics["search"], outputs.params.search
+    if "best_trial" not in metrics:
+        return Section("Search", ["Nothing was searched: all values are those of params.yaml."])
     trials = metrics["trials"]
     objective = next(iter(settings.objectives))
     names = [path.removeprefix("train.") for path in settings.space]
