@@ -16,7 +16,7 @@ from PIL import Image
 import torchvision_layouts as layouts
 from latentlab.common.errors import DataError, EnvironmentProblem
 from latentlab.data.sources import locate, read_dataset
-from latentlab.data.splits import make_splits
+from latentlab.data.splits import Split, split_rows
 from latentlab.data.torchvision_catalog import BUILT_IN, TORCHVISION, UNSUPPORTED
 
 
@@ -122,7 +122,7 @@ class TestLayouts:
 
         assert shapes(raw) == {"train": (30, 3, 64, 64)}
         assert raw.classes == ("Forest", "River", "SeaLake")
-        sizes = {name: len(split) for name, split in make_splits(raw, 0.2, 0.2, 0).items()}
+        sizes = {name: len(split) for name, split in split_rows(raw, 0.2, 0.2, 0).items()}
         assert sizes == {"train": 19, "validation": 5, "test": 6}
 
     def test_oxford_pets(self, data):
@@ -144,9 +144,8 @@ class TestLayouts:
             "test": 6,
         }
         assert raw.classes == ("pink primrose", "hard-leaved pocket orchid", "canterbury bells")
-        splits = make_splits(raw, 0.5, 0.5, 0)
-        for split in ("train", "validation", "test"):
-            np.testing.assert_array_equal(splits[split][:], raw.splits[split][0])
+        for split, rows in split_rows(raw, 0.5, 0.5, 0).items():
+            np.testing.assert_array_equal(Split(raw, rows)[:], raw.splits[split][0])
 
     def test_food(self, data):
         layouts.write_food(data / "torchvision/Food101")
