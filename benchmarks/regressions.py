@@ -1,6 +1,8 @@
 """Regressions that the gate should catch, as edits of the source code or of `params.yaml`.
 
-The list, and the metrics that each should make worse, were fixed before any result was known.
+The list, and the metrics that each should make worse, were fixed before any result was known, with
+one exception: a halved KL weight turned out to improve the ELBO of the digits, so the policy got a
+rule for the KL divergence, and this regression that metric.
 """
 
 import hashlib
@@ -13,6 +15,7 @@ CLASSIFIER = "evaluate/test/classifier/*"
 REFERENCE = "evaluate/test/reference/accuracy"
 VAE = "evaluate/test/vae/mse"
 ELBO = "evaluate/test/vae/*/elbo"
+KL = "evaluate/test/vae/*/kl"
 VAE_SAMPLES = "evaluate/test/generators/vae/classifier_frechet_distance"
 GAN = "evaluate/test/generators/gan/*"
 DENOISERS = "evaluate/test/denoise/*/mse"
@@ -96,7 +99,7 @@ REGRESSIONS = (
     Regression(
         "KL weight halved",
         _setting("  beta: 1.0 ", "  beta: 0.5 "),
-        (ELBO, VAE_SAMPLES),
+        (KL, ELBO, VAE_SAMPLES),
     ),
     Regression(
         "5% of training labels shuffled",

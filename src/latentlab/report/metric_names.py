@@ -15,6 +15,7 @@ NAMES = {
     r"autoencoder/mse": "Autoencoder: MSE per pixel",
     r"vae/mse": "VAE: MSE per pixel",
     r"vae/\w+/elbo": "VAE: ELBO (nats per image)",
+    r"vae/\w+/kl": "VAE: KL divergence (nats per image)",
     r"denoise/(.+)/mse": "Denoiser {}: MSE per pixel",
     r"classifier/accuracy": "Classifier: accuracy",
     r"classifier/f1_macro": "Classifier: F1, mean over classes",
