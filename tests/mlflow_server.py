@@ -96,7 +96,8 @@ class Server:
         an interrupted attempt left behind.
         """
         files = [file.path for file in self.client.list_artifacts(run.info.run_id, "images")]
-        stored = [file.removesuffix(".webp") for file in files if file.endswith(".webp")]
+        last = "+compressed.webp"
+        stored = [file.removesuffix(last) for file in files if file.endswith(last)]
         assert {f"{file}.png" for file in stored} <= set(files)
         names = [file.removeprefix("images/").split("+timestamp")[0] for file in stored]
         assert len(set(names)) == len(names)

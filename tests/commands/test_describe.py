@@ -18,7 +18,6 @@ from latentlab.params.yaml_io import write_yaml
 BEST_PARAMS = {
     "train.model.channels": [4, 8],
     "train.model.hidden": 20,
-    "train.model.latent_dim": 3,
     "train.learning_rate": 0.01,
     "train.weight_decay": 0.0,
     "train.optimizer": "adam",
@@ -101,7 +100,7 @@ def test_each_layer_has_its_output_shape_and_operations(searched):
     assert shapes(layers)[:8] == [
         *[(4, 14, 14)] * 2,
         *[(8, 7, 7)] * 2,
-        *[(8 * 7 * 7,), (20,), (20,), (3,)],
+        *[(8 * 7 * 7,), (20,), (20,), (8,)],
     ]
     assert shapes(layers)[8:] == [
         *[(20,)] * 2,
@@ -114,8 +113,8 @@ def test_each_layer_has_its_output_shape_and_operations(searched):
         2 * (3 * 3 * 1 * 4) * 14**2,
         2 * (3 * 3 * 4 * 8) * 7**2,
         2 * 8 * 7 * 7 * 20,
-        2 * 20 * 3,
-        2 * 3 * 20,
+        2 * 20 * 8,
+        2 * 8 * 20,
         2 * 20 * 8 * 7 * 7,
         2 * (3 * 3 * 8 * 16) * 7**2,
         2 * (3 * 3 * 4 * 4) * 14**2,

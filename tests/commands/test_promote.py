@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from latentlab.commands import gate
+from latentlab.gate.baseline import baseline_path
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.io import save_model
 from logged_outputs import ARCHITECTURE, IMAGES, write_gate, write_outputs
@@ -194,7 +195,7 @@ def test_a_missing_store_is_reported(project, latentlab, message):
 
 def test_without_a_baseline_nothing_is_registered(project, latentlab, standings):
     write_outputs(project)
-    (project.baselines / "digits.json").unlink()
+    baseline_path(project.root, "digits").unlink()
 
     answer = latentlab("promote")
 

@@ -97,7 +97,7 @@ def _reading(project: Project, dataset: str, image_size: int | None) -> DataPara
     try:
         return DataParams.model_validate(known | size)
     except ValidationError as error:
-        reasons = "; ".join(each["msg"] for each in error.errors())
+        reasons = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
         raise ParamsError(
             f"latentlab init {dataset}: {reasons}. DATASET is the name of a folder data/<name>/ or "
             "of a known dataset; image sizes are multiples of 4 from 8 to 256."
