@@ -2,7 +2,7 @@
 
 Run it with `make screenshots` after the pipeline on the digits. It needs Chromium (`apt install
 chromium` on Debian). `python scripts/screenshots.py report explorer` takes only these two; those in
-the repository show Fashion-MNIST.
+the repository show Fashion-MNIST, whose report is in docs/example.
 """
 
 import shutil
@@ -12,7 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
@@ -97,6 +98,20 @@ PAGES: dict[str, Callable[[Page, Project, str], None]] = {
 }
 
 
+@contextmanager
+def server(project: Project) -> Iterator[None]:
+    """Run MLflow's UI and wait until it answers."""
+    process = subprocess.Popen(
+        ["latentlab", "ui", "--port", str(PORT)], cwd=project.root, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for_server()
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
 def wait_for_server() -> None:
     """Wait until the UI answers."""
     deadline = time.monotonic() + SECONDS
@@ -119,28 +134,21 @@ def main() -> None:
         sys.exit("Chromium is not installed")
     project = find_project()
     experiment = connect(project, f"latentlab/{load_params(project.params).data.name}")
-    server = subprocess.Popen(
-        ["latentlab", "ui", "--port", str(PORT)], cwd=project.root, stdout=subprocess.DEVNULL
-    )
-    try:
-        wait_for_server()
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
-            )
-            for name in names:
-                page = browser.new_page(viewport=SIZE)
-                page.add_init_script(HIDE_ASSISTANT)
-                page.set_default_timeout(SECONDS * 1000)
-                PAGES[name](page, project, experiment)
-                page.wait_for_timeout(SETTLED_MS)
-                path = project.root / "docs" / "images" / f"{name}.png"
-                page.screenshot(path=path)
-                print(path)
-            browser.close()
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
+    uses_mlflow = any(name.startswith("mlflow_") for name in names)
+    with server(project) if uses_mlflow else nullcontext(), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        for name in names:
+            page = browser.new_page(viewport=SIZE)
+            page.add_init_script(HIDE_ASSISTANT)
+            page.set_default_timeout(SECONDS * 1000)
+            PAGES[name](page, project, experiment)
+            page.wait_for_timeout(SETTLED_MS)
+            path = project.root / "docs" / "images" / f"{name}.png"
+            page.screenshot(path=path)
+            print(path)
+        browser.close()
 
 
 if __name__ == "__main__":

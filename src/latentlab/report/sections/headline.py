@@ -41,7 +41,7 @@ def write(outputs: Outputs, gate: GateReport, reported: Mapping[str, float]) -> 
         "A change is allowed up to what other seeds explain, or up to a tolerance if the baseline "
         "has too few runs to tell."
     )
-    paragraphs += [f"Warning: {text}" for text in gate.verdict.warnings]
+    paragraphs += [f"Warning: {text}." for text in gate.verdict.warnings]
     return Section("Results", paragraphs, [_comparisons(outputs, gate, reported), *_changes(gate)])
 
 
