@@ -74,7 +74,7 @@ class TestProfile:
         assert text.startswith("# mine: 20 images, 20x20, gray; 2 classes")
         fields = re.findall(r"^#   (\w+)  ", text.partition("\ndata:")[0], re.MULTILINE)
         assert fields == ["command", "time", "expected", "n"]
-        assert "epochs: 1500  # 1,500 steps, 1 per epoch" in text
+        assert "epochs: 2000  # 2,000 steps, 1 per epoch" in text
 
     def test_it_is_deterministic(self, folder, checkout):
         def profile():
