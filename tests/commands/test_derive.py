@@ -28,10 +28,10 @@ def settings(found):
 
 
 RULES = {
-    "few images get many epochs": ({}, {"train.epochs": 107, "vae.epochs": 107}),
+    "few images get many epochs": ({}, {"train.epochs": 143, "vae.epochs": 143}),
     "ten times the images get a tenth of the epochs": (
         {"train_images": 4320},
-        {"train.epochs": 11, "reference.epochs": 4},
+        {"train.epochs": 15, "reference.epochs": 4},
     ),
     "many images have larger batches and a least number of epochs": (
         {"train_images": 54_000},
@@ -41,8 +41,8 @@ RULES = {
         {"train_images": 54_000},
         {"compare.depth.max_train_images": 5000, "search.max_train_images": 5000},
     ),
-    "larger images have fewer steps": ({"size": 64}, {"train.epochs": 27, "data.image_size": 64}),
-    "smaller images have as many steps": ({"size": 16}, {"train.epochs": 107}),
+    "larger images have fewer steps": ({"size": 64}, {"train.epochs": 36, "data.image_size": 64}),
+    "smaller images have as many steps": ({"size": 16}, {"train.epochs": 143}),
     "the latent dimension follows the spectrum": (
         {"components": 9},
         {"train.model.latent_dim": 9, "vae.model.latent_dim": 9},

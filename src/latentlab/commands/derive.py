@@ -38,7 +38,7 @@ MILLISECONDS = 15
 """Time of a step of 32 images of the base size in the autoencoder, on one core."""
 RELATIVE_COST = {"gan": 2.0, "denoise": 2.0}
 """Time of a step of these stages, relative to the autoencoder."""
-OTHER_SECONDS = 110
+OTHER_SECONDS = 90
 """Starting all stages, plots and `evaluate`."""
 LATENT_DIMS = 4, 16
 """Limits of the latent dimension: below, maps and walks show little; above, a few hundred images
