@@ -146,7 +146,7 @@ def test_the_folds_of_a_cross_validation_are_bit_identical(single, together):
 def test_two_processes_log_one_run(together):
     metrics, history, (run,), _ = together
 
-    assert run.info.run_name == "train"
+    assert run.data.tags["stage"] == "train"
     assert run.info.status == "FINISHED"
     assert run.data.tags["processes"] == "2"
     assert run.data.metrics["validation/mse"] == metrics["validation"]["mse"]

@@ -261,7 +261,9 @@ class Checkout:
         """Return the MLflow runs of the search."""
         experiment = self.client.get_experiment_by_name("latentlab/shapes")
         runs = self.client.search_runs(
-            [experiment.experiment_id], "attributes.run_name = 'search'", max_results=1000
+            [experiment.experiment_id],
+            "tags.kind = 'stage' and tags.stage = 'search'",
+            max_results=1000,
         )
         return [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
 
