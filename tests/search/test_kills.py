@@ -382,7 +382,7 @@ def test_the_mlflow_run_has_every_trial_and_every_epoch_once(killed, uninterrupt
         for row in table:
             trial = nested[f"trial {row['number']}"]
             assert trial.info.status == "FINISHED"
-            assert trial.data.params["state"] == row["state"]
+            assert trial.data.tags["state"] == row["state"]
             history = checkout.client.get_metric_history(trial.info.run_id, "validation/loss")
             assert [point.step for point in history] == list(range(1, int(row["epochs"]) + 1))
 
