@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from latentlab.common.files import write_text
 from latentlab.gate.policy import matches
 from latentlab.gate.verdict import Comparison, Verdict
 
@@ -17,9 +16,9 @@ from .gate_runs import (
     run_all,
     unchanged_variants,
 )
+from .pages import replace_section
 
 PAGE = ROOT / "docs" / "explanation" / "gate.md"
-START, END = "<!-- written by benchmarks/table.py -->\n", "<!-- end -->\n"
 
 TEXT = """\
 `benchmarks/run.sh gate` ran the pipeline of the digits {count} times and compared each run with the
@@ -102,8 +101,7 @@ def write_section() -> None:
     gate = Gate.of_repository()
     runs = current_runs(gate)
     if all(each.find(runs) for each in [*unchanged_variants(), *regression_variants()]):
-        before, rest = PAGE.read_text(encoding="utf-8").split(START)
-        write_text(PAGE, before + START + section(gate, runs) + END + rest.split(END)[1])
+        replace_section(PAGE, section(gate, runs))
 
 
 def section(gate: Gate, runs: list[Run]) -> str:

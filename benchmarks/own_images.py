@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from latentlab.common.files import write_text
-
 from .clones import ROOT, output_of, update_clone
+from .pages import replace_section
 
 PAGE = ROOT / "docs" / "how-to" / "own-images.md"
-START, END = "<!-- written by benchmarks/table.py -->\n", "<!-- end -->\n"
 
 SIDE = 32
 STRIDE = 24
@@ -109,8 +107,7 @@ def _run(clone: Path, name: str) -> dict[str, Any]:
 def write_section(results: dict[str, Any]) -> None:
     """Write the table of the page, if it was measured."""
     if measured := results.get("own_images"):
-        before, rest = PAGE.read_text(encoding="utf-8").split(START)
-        write_text(PAGE, before + START + table(measured) + END + rest.split(END)[1])
+        replace_section(PAGE, table(measured))
 
 
 def table(measured: dict[str, Any]) -> str:
