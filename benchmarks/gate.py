@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from latentlab.gate.noise import MIN_RUNS
 from latentlab.gate.policy import matches
 from latentlab.gate.verdict import Comparison, Verdict
 
@@ -49,10 +50,17 @@ noise.
 def measure() -> dict[str, Any]:
     """Return the false alarms, the regressions caught, and the smallest detectable changes.
 
-    This takes an hour and a half on two cores. An interrupted experiment resumes.
+    This takes an hour and a half on two cores. An interrupted experiment resumes. It can run before
+    the baseline is calibrated; the program then ends when all runs have finished.
     """
     gate = Gate.of_repository()
-    return summary(gate, run_all(gate))
+    runs = run_all(gate)
+    if (count := len(gate.baseline.runs)) < MIN_RUNS:
+        raise SystemExit(
+            f"all runs have finished, but the baseline has {count} runs; run "
+            "`latentlab gate --calibrate 10`, then this again"
+        )
+    return summary(gate, runs)
 
 
 def summary(gate: Gate, runs: list[Run]) -> dict[str, Any]:

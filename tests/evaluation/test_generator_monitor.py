@@ -5,7 +5,7 @@ from torch import nn
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.features import extract_features
 from latentlab.evaluation.generation import frechet_distance
-from latentlab.evaluation.generator_monitor import FRECHET, GeneratorMonitor
+from latentlab.evaluation.generator_monitor import VALIDATION_DISTANCE, GeneratorMonitor
 from latentlab.models.inference import in_batches
 from latentlab.models.reference import ReferenceClassifier
 
@@ -48,7 +48,10 @@ class Copier(nn.Module):
 def test_a_generator_of_real_images_has_a_small_distance_and_is_not_collapsed(monitor, images):
     metrics = monitor().evaluate(Copier(images))
 
-    assert metrics[FRECHET] < 0.2 * monitor().evaluate(Copier(images, collapsed=True))[FRECHET]
+    assert (
+        metrics[VALIDATION_DISTANCE]
+        < 0.2 * monitor().evaluate(Copier(images, collapsed=True))[VALIDATION_DISTANCE]
+    )
     assert metrics["validation/diversity"] == pytest.approx(1, abs=0.15)
     assert metrics["validation/collapsed"] == 0
     assert metrics == monitor().evaluate(Copier(images))
@@ -81,7 +84,7 @@ def test_without_labels_collapse_is_recognized_by_the_diversity_alone(classifier
 
     diverse, collapsed = (monitor.evaluate(Copier(images, each)) for each in (False, True))
 
-    assert set(diverse) == {FRECHET, "validation/diversity", "validation/collapsed"}
+    assert set(diverse) == {VALIDATION_DISTANCE, "validation/diversity", "validation/collapsed"}
     assert (diverse["validation/collapsed"], collapsed["validation/collapsed"]) == (0, 1)
 
 
@@ -90,7 +93,7 @@ def test_the_real_baseline_is_the_distance_of_other_real_images(monitor, images)
 
     assert (baseline["samples"], baseline["real_samples"]) == (30, 80)
     collapsed = monitor(30).evaluate(Copier(images, collapsed=True))
-    assert 0 < baseline["classifier_frechet_distance"] < collapsed[FRECHET]
+    assert 0 < baseline["classifier_frechet_distance"] < collapsed[VALIDATION_DISTANCE]
     of_all = monitor(80).real_baseline(images)
     assert of_all["classifier_frechet_distance"] == pytest.approx(0, abs=1e-4)
 
@@ -104,4 +107,4 @@ def test_the_distance_is_computed_from_the_features_of_the_classifier(monitor, c
     metrics = monitor(80).evaluate(InOrder(darker))
     first, second = (extract_features(classifier, in_batches(s)).values for s in (darker, images))
 
-    assert metrics[FRECHET] == pytest.approx(frechet_distance(first, second))
+    assert metrics[VALIDATION_DISTANCE] == pytest.approx(frechet_distance(first, second))

@@ -17,6 +17,8 @@ KERNEL_SUBSETS = 50
 """Number of random subsets over which `kernel_distance` averages."""
 KERNEL_SUBSET_SIZE = 500
 """Images per subset, or all images if there are fewer."""
+FRECHET_DISTANCE = "classifier_frechet_distance"
+"""Name of the metric of generators that ranks them; in the features of a classifier."""
 DISTANCE_ROWS = 1000
 """Rows of a distance matrix that are in memory at a time."""
 

@@ -6,6 +6,7 @@ from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.baselines import gaussian_images
 from latentlab.evaluation.features import extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
+    FRECHET_DISTANCE,
     class_shares,
     diversity,
     diversity_in_classes,
@@ -16,7 +17,7 @@ from latentlab.models.gan import Generator
 from latentlab.models.inference import in_batches
 from latentlab.models.reference import ReferenceClassifier
 
-FRECHET = "validation/classifier_frechet_distance"
+VALIDATION_DISTANCE = f"validation/{FRECHET_DISTANCE}"
 COLLAPSE_THRESHOLD = 0.5
 """A generator counts as collapsed if the diversity of its samples, their diversity within classes
 or the entropy of their classes is below this share of the value of real images."""
@@ -29,7 +30,7 @@ class GeneratorMonitor:
     predicted classes are left out unless the images are `labeled`: then the classes are angles.
     """
 
-    metric = FRECHET
+    metric = VALIDATION_DISTANCE
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class GeneratorMonitor:
         sample = real.sample(self._samples, self._seed)
         features = extract_features(self._classifier, in_batches(sample))
         return {
-            "classifier_frechet_distance": frechet_distance(features.values, self._real.values),
+            FRECHET_DISTANCE: frechet_distance(features.values, self._real.values),
             "samples": len(features),
             "real_samples": len(self._real),
         }
@@ -65,7 +66,7 @@ class GeneratorMonitor:
         images = gaussian_images(train, self._samples, self._seed)
         features = extract_features(self._classifier, images)
         distance = frechet_distance(features.values, self._real.values)
-        return {"classifier_frechet_distance": distance}
+        return {FRECHET_DISTANCE: distance}
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
         """Return Fréchet distance, diversities and class entropy; `collapsed` is 0 or 1.
@@ -79,7 +80,7 @@ class GeneratorMonitor:
         features = extract_features(self._classifier, batches)
         overall = diversity(features.values, self._real.values, self._seed)
         metrics = {
-            FRECHET: frechet_distance(features.values, self._real.values),
+            VALIDATION_DISTANCE: frechet_distance(features.values, self._real.values),
             "validation/diversity": overall,
         }
         if not self._labeled:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from latentlab.evaluation.baselines import Comparison
-from latentlab.evaluation.generator_monitor import FRECHET
+from latentlab.evaluation.generation import FRECHET_DISTANCE
+from latentlab.evaluation.generator_monitor import VALIDATION_DISTANCE
 from latentlab.params.generators import GanParams, VaeParams
 from latentlab.params.networks import OptimizationParams
 from latentlab.training.diagnosis import (
@@ -26,8 +27,6 @@ from latentlab.training.diagnosis import (
 from latentlab.training.loop import Record
 
 Metrics = Mapping[str, Any]
-
-DISTANCE = "classifier_frechet_distance"
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def review_gan(
     comparison = compare_generator("validation", metrics["validation"], metrics["pixel_gaussian"])
     bounded = settings.loss == "bce"
     findings = diagnose_gan(
-        history, best_epoch, FRECHET, settings.epochs, comparison.below, bounded
+        history, best_epoch, VALIDATION_DISTANCE, settings.epochs, comparison.below, bounded
     )
     return _review([comparison], "gan", findings)
 
@@ -161,7 +160,10 @@ def compare_classifier(prefix: str, metrics: Metrics) -> Comparison:
 def compare_generator(prefix: str, metrics: Metrics, gaussian: Metrics) -> Comparison:
     """Compare a generator with a Gaussian in pixel space."""
     return Comparison(
-        f"{prefix}/{DISTANCE}", metrics[DISTANCE], "Gaussian of the pixels", gaussian[DISTANCE]
+        f"{prefix}/{FRECHET_DISTANCE}",
+        metrics[FRECHET_DISTANCE],
+        "Gaussian of the pixels",
+        gaussian[FRECHET_DISTANCE],
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentlab.common.progress import note
 from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.evaluation.generator_monitor import FRECHET, GeneratorMonitor
+from latentlab.evaluation.generator_monitor import VALIDATION_DISTANCE, GeneratorMonitor
 from latentlab.evaluation.latent.interpolation import spherical_interpolation
 from latentlab.evaluation.latent.projection import latent_plane
 from latentlab.models.cost import count_parameters
@@ -197,9 +197,9 @@ def _plot_curves(stage: StageContext, history: list[Record], loss: str, title: s
             f"train/{term}": legends.get(term, term.partition("_")[0]) for term in (first, second)
         }
         plot_history(stage.plots / f"{file}.png", history, columns, ylabel, title)
-    evaluated = [record for record in history if FRECHET in record]
+    evaluated = [record for record in history if VALIDATION_DISTANCE in record]
     ylabel = "Fréchet distance (reference features)"
-    columns = {FRECHET: "validation"}
+    columns = {VALIDATION_DISTANCE: "validation"}
     plot_history(stage.plots / "frechet.png", evaluated, columns, ylabel, title)
 
 

@@ -12,6 +12,7 @@ from latentlab.evaluation.baselines import gaussian_images
 from latentlab.evaluation.class_keys import class_keys
 from latentlab.evaluation.features import Features, extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
+    FRECHET_DISTANCE,
     class_shares,
     diversity,
     diversity_in_classes,
@@ -84,7 +85,7 @@ def evaluate_generators(
     _plot_samples(stage, generators)
     gaussian = extract_features(classifier, gaussian_images(train, count, stage.seed))
     distance = frechet_distance(gaussian.values, test_features.values)
-    return metrics | {GAUSSIAN: {"classifier_frechet_distance": distance}}
+    return metrics | {GAUSSIAN: {FRECHET_DISTANCE: distance}}
 
 
 def _generate(
@@ -124,7 +125,7 @@ def _sample_metrics(
     metrics = {
         "samples": len(samples),
         "real_samples": len(real),
-        "classifier_frechet_distance": frechet_distance(samples.values, real.values),
+        FRECHET_DISTANCE: frechet_distance(samples.values, real.values),
         "classifier_kernel_distance": kernel_distance(samples.values, real.values, seed),
         **neighbor_metrics(samples.values, real.values),
         "diversity": diversity(samples.values, real.values, seed),

@@ -1,11 +1,12 @@
 """evaluate: all models on the test split; the only stage that reads it."""
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,23 +94,14 @@ def _evaluate(
         for name, probe in probes.items()
     }
 
-    # reconstruction and likelihood
-    _plot_reconstructions(stage, models, test)
-    per_image["autoencoder/mse"] = squared_errors(models.autoencoder, test)
-    per_image["vae/mse"] = squared_errors(models.vae, test)
-    yield {
-        "autoencoder": error_metrics(per_image["autoencoder/mse"]),
-        "vae": error_metrics(per_image["vae/mse"]) | _vae_bounds(stage, models.vae, test),
-    }
+    yield _evaluate_reconstruction(stage, models, test, per_image)
 
-    # classification
     features = extract_features(models.reference, in_batches(test))
     part = evaluate_classification(
         stage, models.classifier, models.reference, features, test, info, per_image
     )
     yield part
 
-    # generation
     samplers = _samplers(models, probes["autoencoder"])
     accuracy = part["reference"]["accuracy"]
     yield {
@@ -118,23 +110,9 @@ def _evaluate(
         )
     }
 
-    # latent spaces
-    dimensions = {name: probe.codes.shape[1] for name, probe in probes.items()}
-    baselines = {
-        size: evaluate_pixel_pca(probes["vae"].source, size, test)
-        for size in set(dimensions.values())
-    }
-    yield {
-        name: {
-            "latent": evaluate_latent_space(
-                probe, embeddings[name].result(), settings, stage.plots, name
-            ),
-            "pixel_pca": baselines[dimensions[name]],
-        }
-        for name, probe in probes.items()
-    }
+    yield _evaluate_latent_spaces(stage, probes, embeddings, test)
 
-    # corruption; another seed than for the test images, whose noise the filters must not know
+    # another seed than for the test images, whose noise the filters must not know
     filters = LinearFilters(stage.load_split("train"), stage.seed + 1)
     restored = evaluate_denoisers(stage, models.denoisers, filters, test)
     per_image |= {f"denoise/{name}/mse": each.errors for name, each in restored.items()}
@@ -143,6 +121,43 @@ def _evaluate(
         "robustness": evaluate_robustness(
             stage, settings, models.autoencoder, models.denoisers, models.classifier, filters, test
         )
+    }
+
+
+def _evaluate_reconstruction(
+    stage: StageContext, models: Models, test: ImageSet, per_image: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Return the errors of both autoencoders and the bounds of the VAE; add errors per image."""
+    _plot_reconstructions(stage, models, test)
+    per_image["autoencoder/mse"] = squared_errors(models.autoencoder, test)
+    per_image["vae/mse"] = squared_errors(models.vae, test)
+    return {
+        "autoencoder": error_metrics(per_image["autoencoder/mse"]),
+        "vae": error_metrics(per_image["vae/mse"]) | _vae_bounds(stage, models.vae, test),
+    }
+
+
+def _evaluate_latent_spaces(
+    stage: StageContext,
+    probes: dict[str, EncodedProbe],
+    embeddings: dict[str, Future[dict[int, np.ndarray]]],
+    test: ImageSet,
+) -> dict[str, Any]:
+    """Return the metrics of each latent space, and those of PCA with as many dimensions."""
+    dimensions = {name: probe.codes.shape[1] for name, probe in probes.items()}
+    pixel_pca = {
+        size: evaluate_pixel_pca(probes["vae"].source, size, test)
+        for size in set(dimensions.values())
+    }
+    settings = stage.params.evaluate
+    return {
+        name: {
+            "latent": evaluate_latent_space(
+                probe, embeddings[name].result(), settings, stage.plots, name
+            ),
+            "pixel_pca": pixel_pca[dimensions[name]],
+        }
+        for name, probe in probes.items()
     }
 
 
