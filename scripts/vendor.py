@@ -62,7 +62,9 @@ PACKAGES = (
     Package(
         "vega", "5.33.1", "build/vega.min.js",
         "463f3db6a40b20e9747b4ed38f37ed0add508838f9141b1cf8366784b07b30c8",
-        "BSD-3-Clause, Copyright (c) University of Washington Interactive Data Lab",
+        # the npm package has no license file
+        "BSD-3-Clause, Copyright (c) 2015-2023, University of Washington Interactive Data Lab; its "
+        "text is that of vega-lite below",
     ),
     Package(
         "vega-lite", "5.23.0", "build/vega-lite.min.js",

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.files import write_json
 from latentlab.gate.noise import Noise
 from latentlab.gate.policy import Rule
@@ -90,6 +91,15 @@ def test_without_a_search_the_report_says_so(write, checkout):
     assert sentences(report, "Search") == [
         "Nothing was searched: all values are those of params.yaml."
     ]
+
+
+def test_missing_results_of_stages_are_named(checkout):
+    outputs = craft_outputs(checkout, ["cat", "dog"])
+    for stage in ("vae", "compare/latent_dim"):
+        (outputs.folder / stage / "metrics.json").unlink()
+
+    with pytest.raises(EnvironmentProblem, match="no results of vae, compare/latent_dim; run `dvc"):
+        load_outputs(checkout, outputs.params, CALIBRATION)
 
 
 def test_the_share_of_copied_samples_is_stated(write):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from latentlab.common.errors import EnvironmentProblem
 from latentlab.common.files import read_json
 from latentlab.common.project import FOREACH_STAGES, Project
 from latentlab.data.image_set import DatasetInfo, load_info
@@ -18,6 +19,8 @@ from latentlab.params.schema import Params
 from latentlab.report.charts.lines import Series
 from latentlab.report.text import class_name
 
+STAGES = "search", "train", "vae", "gan", "evaluate"
+"""Stages whose metrics the report reads, apart from those with several entries."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -98,13 +101,16 @@ class Outputs:
 def load_outputs(
     project: Project, params: Params, calibration: Iterable[dict[str, float]]
 ) -> Outputs:
-    """Load the outputs of all stages but the report."""
+    """Load the outputs of all stages but the report.
+
+    Raises EnvironmentProblem if a stage has none.
+    """
     folder = project.root / "outputs"
-    stages = [path.parent for path in sorted(folder.glob("*/metrics.json"))]
-    for name in FOREACH_STAGES:  # folders of removed entries may still exist
-        entries = getattr(params, name)
-        stages += [folder / name / entry for entry in entries if (folder / name / entry).is_dir()]
-    metrics = {
-        stage.relative_to(folder).as_posix(): read_json(stage / "metrics.json") for stage in stages
-    }
+    entries = [f"{name}/{entry}" for name in FOREACH_STAGES for entry in getattr(params, name)]
+    files = {stage: folder / stage / "metrics.json" for stage in (*STAGES, *entries)}
+    if missing := [stage for stage, file in files.items() if not file.is_file()]:
+        raise EnvironmentProblem(
+            f"{folder} has no results of {', '.join(missing)}; run `dvc repro` first"
+        )
+    metrics = {stage: read_json(file) for stage, file in files.items()}
     return Outputs(folder, params, load_info(project.outputs("fetch")), metrics, list(calibration))

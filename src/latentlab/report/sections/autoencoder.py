@@ -22,9 +22,10 @@ def write(outputs: Outputs) -> Section:
         f"images is {number(error)} per pixel, {compared} that of as many principal components of "
         f"the pixels ({number(pca)}).",
     ]
-    blocks: list[Figure | Table] = [_models(outputs), _training(outputs)]
+    blocks: list[Figure | Table] = [_training(outputs)]
     if outputs.classes:
         blocks.append(_classes(outputs))
+    blocks.append(_models(outputs))
     for picture in outputs.pictures("evaluate/plots/reconstructions.png"):
         better = "autoencoder" if error <= test["vae"]["mse"] else "VAE"
         text = f"The {better} reconstructs test images with the lower mean error."

@@ -26,9 +26,10 @@ def write(outputs: Outputs) -> Section:
         "A latent code is what the encoder keeps of an image. The explorer decodes any point of "
         "these spaces in the browser.",
     ]
-    blocks: list[Figure | Table] = [_measures(outputs)]
+    blocks: list[Figure | Table] = []
     for model, name in MODELS.items():
         blocks += _maps(outputs, model, name)
+    blocks.append(_measures(outputs))
     for model, name in MODELS.items():
         blocks += _walks(outputs, model, name)
     return Section("Latent space", paragraphs, blocks)
