@@ -66,8 +66,14 @@ ui: $(READY)  ## open MLflow's UI and print the address of the runs
 bench:  ## compare speed with Lightning; builds its own environment
 	@PYTHON='$(PYTHON)' sh benchmarks/run.sh
 
-results: $(READY)  ## record the metrics of the outputs in docs/results.json
-	python scripts/record_results.py
+# for example: make results PROFILE=fashion-mnist STAGE=evaluate SEEDS="0 1 2" SET="train.model.latent_dim=4"
+results: $(READY)  ## run SEEDS="0 1 2" of PROFILE and record them in docs/results.md; or record the outputs
+	@$(if $(PROFILE),latentlab profile $(PROFILE))
+	@for seed in $(SEEDS); do \
+	    dvc exp run $(STAGE) -S runtime.seed=$$seed $(foreach value,$(SET),-S '$(value)') && \
+	    python scripts/record_results.py || exit; \
+	done
+	@$(if $(SEEDS),,python scripts/record_results.py)
 
 reference: $(READY)  ## write the generated pages of docs/reference and params.schema.json
 	python scripts/generate_reference.py

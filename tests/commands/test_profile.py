@@ -8,7 +8,7 @@ import optuna
 import pytest
 from ruamel.yaml import YAML
 
-from latentlab.commands.profile import apply_profile
+from latentlab.commands.profile import REPLACED, apply_profile
 from latentlab.common.errors import ParamsError
 from latentlab.common.project import Project
 from latentlab.data.catalog import KNOWN
@@ -114,13 +114,38 @@ class TestProfiles:
             assert {each for pair in walks for each in pair} <= set(KNOWN[name].classes)
             assert len(walks) == 2
 
-    def test_the_classifier_continues_the_profile_of_its_dataset(self, checkout):
-        apply_profile(checkout, "fashion-mnist")
+    def test_each_starts_from_the_profile_of_its_dataset(self, checkout, shipped):
+        for name, dataset in ((CLASSIFIER, "fashion-mnist"), ("report-r4", "mnist")):
+            checkout.params.write_bytes(shipped)
+            apply_profile(checkout, dataset)
+            apply_profile(checkout, name)
+            expected = load_params(checkout.params)
+            checkout.params.write_bytes(shipped)
+            apply_profile(checkout, name)
+
+            assert load_params(checkout.params) == expected
+            values = flatten(read_plain(checkout.params))
+            profile = flatten(read_plain(checkout.profiles / f"{name}.yaml"))
+            assert {path: values[path] for path in profile} == profile
+
+    def test_none_leaves_traces_in_the_next(self, checkout):
+        """A profile of a dataset sets every value that other profiles of the dataset set."""
+        profiles = {
+            path.stem: flatten(read_plain(path)) for path in checkout.profiles.glob("*.yaml")
+        }
+
+        for name in (CLASSIFIER, *REPORTS):
+            base = profiles[profiles[name]["data.name"]]
+            replaced = {path.rpartition(".")[0] for path in base}
+            for path in profiles[name]:
+                parts = path.split(".")
+                at_or_above = {".".join(parts[: end + 1]) for end in range(len(parts))}
+                set_by_base = path in replaced or at_or_above & set(base)
+                assert set_by_base or set(parts) & set(REPLACED), (name, path)
+
+    def test_the_classifier_searches_nothing(self, checkout):
         apply_profile(checkout, CLASSIFIER)
 
-        values = flatten(read_plain(checkout.params))
-        profile = flatten(read_plain(checkout.profiles / f"{CLASSIFIER}.yaml"))
-        assert {path: values[path] for path in profile} == profile
         params = load_params(checkout.params)
         assert not params.searched
         assert Architecture.of(params.train.model, INFO).flat == 128 * 3 * 3
@@ -133,8 +158,19 @@ class TestMerging:
         assert "data.name: digits -> mnist" in changes
         assert "optimization.batch_size: 32 -> 64" in changes
         assert any(re.fullmatch(r"search\.space: \d ranges -> \d ranges", c) for c in changes)
-        new = [each for each in apply_profile(checkout, "report-r3") if "finetune.search" in each]
-        assert new == ["finetune.search: null -> 6 values"]
+
+    def test_a_change_is_described_once_from_the_first_to_the_last_value(self, checkout):
+        changes = apply_profile(checkout, "report-r3")
+
+        assert [each for each in changes if each.startswith("finetune.search")] == [
+            "finetune.search: null -> 6 values"
+        ]
+        assert [each for each in changes if each.startswith("train.model.channels")] == [
+            "train.model.channels: search -> [8, 16, 32]"
+        ]
+        assert [each for each in changes if each.startswith("train.batch_size")] == [
+            "train.batch_size: 32 -> 300"
+        ]
 
     def test_the_profile_in_use_changes_nothing(self, checkout, shipped):
         assert apply_profile(checkout, "digits") == []

@@ -63,12 +63,13 @@ def test_overlaid_histories_are_faint_lines_with_strong_running_means(draw, lege
     assert len(styles) == 25
 
 
-def test_the_best_metric_is_drawn_against_the_sorted_values(draw):
-    best = {8.0: 0.01, 2.0: 0.03, 4.0: 0.02}
+def test_the_mean_over_seeds_is_drawn_against_the_sorted_values(draw):
+    best = {8.0: [0.01], 2.0: [0.02, 0.04], 4.0: [0.02]}
 
     (axes,) = draw(plot_against_value, best, "latent_dim", "MSE", "Latent dimension").axes
 
     assert axes.get_title() == "Latent dimension"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent_dim", "best MSE")
-    (line,) = axes.lines
+    *points, line = axes.lines
     assert line.get_xydata().tolist() == [[2, 0.03], [4, 0.02], [8, 0.01]]
+    assert [len(each.get_xydata()) for each in points] == [2, 1, 1]

@@ -1,6 +1,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from latentlab.params.yaml_io import read_yaml
@@ -19,6 +20,23 @@ def test_values_that_are_invalid_with_the_search_result_are_rejected(bench, mess
 
     assert answer.code == 2
     message("stages/compare value invalid with search result", answer.err)
+
+
+def test_errors_are_means_over_seeds(bench):
+    def error(seed, seeds=1):
+        variants = {"values": {"plain": {}}, "epochs": 1}
+        bench.edit({"compare": {"spread": variants | {"seeds": seeds}}, "runtime.seed": seed})
+        answer = bench.run("compare", "spread")
+        assert answer.code == 0, answer.err
+        folder = bench.project.outputs("compare") / "spread"
+        return json.loads((folder / "metrics.json").read_text())["plain"]["validation"]
+
+    single = [error(seed)["mse"] for seed in (0, 1)]
+    both = error(0, seeds=2)
+
+    assert both["mse"] == pytest.approx(np.mean(single))
+    assert both["mse_std"] == pytest.approx(np.std(single, ddof=1))
+    assert both["seeds"] == 2
 
 
 def test_values_can_be_named_groups_of_parameters(bench):

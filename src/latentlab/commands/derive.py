@@ -217,6 +217,7 @@ def _train(facts: DataFacts) -> Iterator[Setting]:
         "latent_dim": (latent_dim(facts), _latent_reason(facts)),
         "activation": ("silu", ""),
         "dropout": (0.0, ""),
+        "batch_norm": (False, ""),
         "upsampling": ("subpixel", ""),
         "normalize": (False, ""),
         "output": ("sigmoid", ""),
@@ -227,12 +228,15 @@ def _train(facts: DataFacts) -> Iterator[Setting]:
     yield _epochs(facts, "train", "train")
     yield _augmentation(facts, "train")
     yield Setting("train.patience", count, "the learning rate decreases until the end")
+    yield Setting("train.min_delta", 0.0)
     yield Setting("train.batch_size", batch_size(facts))
     yield Setting("train.optimizer", "adamw")
     yield Setting("train.learning_rate", "search")
     yield Setting("train.weight_decay", 0.0001)
     yield Setting("train.l1", 0.0)
+    yield Setting("train.schedule", "one_cycle")
     yield Setting("train.precision", "auto")
+    yield Setting("train.folds", None)
 
 
 def _latent_reason(facts: DataFacts) -> str:
@@ -247,10 +251,20 @@ def _compare(facts: DataFacts) -> Iterator[Setting]:
     entries: dict[str, dict[str, Value]] = {
         "latent_dim": {"base": batch, "values": sorted({2, chosen // 2, chosen, 2 * chosen})},
         "optimizer": {"base": batch | {"train.weight_decay": 0.000001}},
-        "depth": {"base": batch},
+        "depth": {
+            "base": batch
+            | {"train.model.kernel": 3, "train.model.stride": 2, "train.model.padding": "auto"}
+        },
         "regularization": {
             "base": batch,
-            "values": {"pruning": {"train.prune_epochs": [max(1, budget // 2)]}},
+            "values": {
+                "early stopping": {"train.patience": 2, "train.min_delta": 0.0005},
+                "pruning": {
+                    "train.prune_fraction": 0.3,
+                    "train.prune_epochs": [max(1, budget // 2)],
+                },
+                "dropout": {"train.model.dropout": 0.1},
+            },
         },
     }
     for name, values in entries.items():
@@ -260,6 +274,7 @@ def _compare(facts: DataFacts) -> Iterator[Setting]:
         reason = f"{steps(facts, 'compare')} steps rank the variants"
         yield Setting(f"compare.{name}.epochs", budget, reason)
         yield Setting(f"compare.{name}.max_train_images", _limit(facts))
+        yield Setting(f"compare.{name}.seeds", 1)
 
 
 def _denoise(facts: DataFacts) -> Iterator[Setting]:
@@ -283,6 +298,7 @@ def _denoise(facts: DataFacts) -> Iterator[Setting]:
 def _finetune(facts: DataFacts) -> Iterator[Setting]:
     yield Setting("finetune.head", [64])
     yield Setting("finetune.freeze_encoder", False)
+    yield Setting("finetune.label_smoothing", 0.0)
     yield _augmentation(facts, "finetune")
     yield Setting("finetune.scratch_baseline", True)
     levels = label_levels(facts)
@@ -304,6 +320,9 @@ def _finetune(facts: DataFacts) -> Iterator[Setting]:
     yield Setting("finetune.batch_size", batch_size(facts))
     yield Setting("finetune.optimizer", "adamw")
     yield Setting("finetune.learning_rate", 0.002)
+    yield Setting("finetune.weight_decay", 0.01)
+    yield Setting("finetune.ema_decay", None)
+    yield Setting("finetune.schedule", "one_cycle")
 
 
 def _reference(facts: DataFacts) -> Iterator[Setting]:
@@ -320,11 +339,25 @@ def _reference(facts: DataFacts) -> Iterator[Setting]:
 
 
 def _vae(facts: DataFacts) -> Iterator[Setting]:
-    yield Setting("vae.model.latent_dim", latent_dim(facts), "as in train")
+    model = {
+        "channels": ([16, 32, 64], ""),
+        "kernel": (3, ""),
+        "stride": (2, ""),
+        "padding": ("auto", ""),
+        "hidden": (128, ""),
+        "latent_dim": (latent_dim(facts), "as in train"),
+        "activation": ("silu", ""),
+        "upsampling": ("subpixel", ""),
+    }
+    for name, (value, reason) in model.items():
+        yield Setting(f"vae.model.{name}", value, reason)
+    yield Setting("vae.likelihood", "gaussian")
     yield _augmentation(facts, "vae")
     yield _epochs(facts, "vae", "vae")
     yield Setting("vae.batch_size", batch_size(facts))
+    yield Setting("vae.optimizer", "adamw")
     yield Setting("vae.learning_rate", 0.004)
+    yield Setting("vae.schedule", "one_cycle")
 
 
 def _gan(facts: DataFacts) -> Iterator[Setting]:
@@ -356,4 +389,5 @@ def _evaluate(facts: DataFacts) -> Iterator[Setting]:
     yield Setting("evaluate.projected_images", 1000)
     yield Setting("evaluate.samples", 500, "enough for the number of test images")
     yield Setting("evaluate.importance_images", 100, "the slowest metric")
+    yield Setting("evaluate.severities.gaussian", [0.1, 0.2, 0.3, 0.4, 0.5])
     yield Setting("evaluate.walks", "auto")

@@ -12,7 +12,7 @@ from latentlab.commands.derive import Setting, derive, estimate_minutes
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import write_text
 from latentlab.common.progress import note
-from latentlab.common.project import Project
+from latentlab.common.project import Project, profile_name
 from latentlab.data.sources import find_local
 from latentlab.params.load import load_params
 from latentlab.params.schema import DataParams
@@ -48,11 +48,6 @@ def write_profile(
     facts = measure(data, project.data, image_size)
     write_text(path, render(facts))
     return path, facts
-
-
-def profile_name(dataset: str) -> str:
-    """Return the name of the profile of a dataset."""
-    return dataset.replace("/", "-")
 
 
 def render(facts: DataFacts) -> str:

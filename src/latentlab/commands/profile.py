@@ -12,11 +12,11 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from latentlab.common.errors import ParamsError
 from latentlab.common.files import atomic_path
-from latentlab.common.project import Project
+from latentlab.common.project import Project, profile_name
 from latentlab.params.load import load_params, validate_params
 from latentlab.params.yaml_io import read_yaml
 
-REPLACED = ("space", "objectives", "options")
+REPLACED = ("space", "objectives", "options", "base")
 """Mappings that are replaced as a whole, because their entries belong together."""
 
 USER_ENTRIES = ("compare.", "denoise.")
@@ -39,21 +39,27 @@ _Representer.add_representer(type(None), _Representer.represent_null)
 def apply_profile(project: Project, name: str) -> list[str]:
     """Merge a profile into `params.yaml` and return one line per changed value.
 
-    The result is validated before it replaces the file. Raises ParamsError, and leaves the file
-    unchanged, if there is no such profile, or if the file or the result is invalid.
+    The profile with the name of its dataset is merged first. The result is validated before it
+    replaces the file. Raises ParamsError, and leaves the file unchanged, if there is no such
+    profile, or if the file or the result is invalid.
     """
     path = _find(project, name)
     profile = read_yaml(path)
     load_params(project.params)  # its errors must not be attributed to the profile
     document = read_yaml(project.params)
-    changes = list(_merge(document, profile, ""))
+    changes: dict[str, tuple[str, str]] = {}
+    for each in (*_base(project, path, profile), profile):
+        for key, before, after in _merge(document, each, ""):
+            changes[key] = (changes.get(key, (before,))[0], after)
     yaml = YAML(typ="rt")
     yaml.Representer = _Representer
     yaml.width = LINE_WIDTH
     with atomic_path(project.params) as temporary:
         yaml.dump(document, temporary)
         validate_params(read_yaml(temporary), profile, path)
-    return changes
+    return [
+        f"{key}: {before} -> {after}" for key, (before, after) in changes.items() if before != after
+    ]
 
 
 def _find(project: Project, name: str) -> Path:
@@ -66,8 +72,20 @@ def _find(project: Project, name: str) -> Path:
     raise ParamsError(f"there is no profile '{name}'{hint} Available: {', '.join(names)}")
 
 
-def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterator[str]:
-    """Set every value of `source` in `target`, in place; yield a description of each change."""
+def _base(project: Project, path: Path, profile: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the profile with the name of the dataset of another profile, if there is one."""
+    data = profile.get("data")
+    dataset = data.get("name") if isinstance(data, dict) else None
+    if isinstance(dataset, str):
+        base = project.profiles / f"{profile_name(dataset)}.yaml"
+        if base != path and base.is_file():
+            yield read_yaml(base)
+
+
+def _merge(
+    target: CommentedMap, source: dict[str, Any], prefix: str
+) -> Iterator[tuple[str, str, str]]:
+    """Set every value of `source` in `target`, in place; yield each path, and both values."""
     for key, value in source.items():
         path = f"{prefix}{key}"
         if prefix in USER_ENTRIES and key not in target:
@@ -78,7 +96,7 @@ def _merge(target: CommentedMap, source: dict[str, Any], prefix: str) -> Iterato
             yield from _merge(target[key], value, f"{path}.")
         elif key not in target or target[key] != value:
             before = _summary(key, target[key]) if key in target else "unset"
-            yield f"{path}: {before} -> {_summary(key, value)}"
+            yield path, before, _summary(key, value)
             target[key] = value
 
 

@@ -10,6 +10,11 @@ FOREACH_STAGES = ("compare",)
 """Stages with several entries in `params.yaml`, each with its own subfolder of outputs."""
 
 
+def profile_name(dataset: str) -> str:
+    """Return the name of the profile of a dataset; profiles name files, which contain no `/`."""
+    return dataset.replace("/", "-")
+
+
 @dataclass(frozen=True)
 class Project:
     """The paths of a repository, relative to its `root`.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.common.errors import ParamsError
-from latentlab.common.project import Project
+from latentlab.common.project import Project, profile_name
 from latentlab.gate.baseline import AcceptedRun
 from latentlab.gate.outputs import REPORT, is_number, read_dataset
 from latentlab.params.fields import flatten
@@ -24,13 +24,13 @@ def find_profile(project: Project) -> str:
     This is the profile of the dataset from which `params.yaml` differs in the fewest values, and of
     several such profiles the one with the most values. All profiles of a dataset are merged after
     the one with the name of the dataset. A dataset without a profile has its own name as its
-    profile; `/` becomes `-`, because profiles name files.
+    profile.
     """
     settings = flatten(read_plain(project.params))
     dataset = settings.get("data.name")
     if not isinstance(dataset, str):
         raise ParamsError(f"{project.params}: data.name is missing")
-    own = dataset.replace("/", "-")
+    own = profile_name(dataset)
     files = sorted(project.profiles.glob("*.yaml"))
     profiles = {file.stem: flatten(read_plain(file)) for file in files}
     base = profiles.get(own, {})

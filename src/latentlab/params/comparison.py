@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from latentlab.params.fields import Epochs, Images, Plain, Section
+from latentlab.params.fields import Count, Epochs, Images, Plain, Section
 
 
 class Comparison(Section, title="Comparison"):
@@ -31,6 +31,9 @@ class Comparison(Section, title="Comparison"):
     epochs: Epochs = Field(description="Epochs of each training.")
     max_train_images: Images | None = Field(
         default=None, description="Largest number of training images; null uses all."
+    )
+    seeds: Count = Field(
+        default=1, description="Trainings of each variant with different seeds; errors are means."
     )
 
     @model_validator(mode="after")

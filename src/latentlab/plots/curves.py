@@ -70,13 +70,15 @@ def plot_overlaid(
 
 
 def plot_against_value(
-    target: Path, best: dict[float, float], xlabel: str, ylabel: str, title: str
+    target: Path, best: dict[float, list[float]], xlabel: str, ylabel: str, title: str
 ) -> None:
-    """Draw the best metric of each training against the value of a parameter."""
+    """Draw the best metrics of trainings against the value of a parameter: points and means."""
     figure = new_figure(6, 3.8)
     axes = figure.subplots()
     values = sorted(best)
-    axes.plot(values, [best[value] for value in values], color=PALETTE[0], marker="o")
+    for value in values:
+        axes.plot([value] * len(best[value]), best[value], ".", color=PALETTE[0], alpha=0.5)
+    axes.plot(values, [np.mean(best[value]) for value in values], color=PALETTE[0], marker="o")
     axes.set(xlabel=xlabel, ylabel=f"best {ylabel}", title=title)
     axes.grid(color="0.9")
     save(figure, target)

@@ -1,5 +1,6 @@
 """compare: train the autoencoder once for each of several values, with all else equal."""
 
+import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ PERPLEXITY = 30.0
 
 
 def run(stage: StageContext) -> None:
-    """Write a table of the values, their learning curves, and the loss against the value."""
+    """Write a table of the variants, their learning curves, and the loss against the value."""
     info = stage.load_info()
     name = stage.member
     comparison = stage.params.compare[name]
@@ -41,13 +42,20 @@ def run(stage: StageContext) -> None:
     )
     if all(outcome.error for outcome in outcomes):
         raise TrainingDiverged(f"every training failed; the first one: {outcomes[0].error}")
-    _plot(stage, comparison, info, outcomes)
-    stage.write_table("table.csv", [_row(outcome) for outcome in outcomes])
-    stage.write_metrics({outcome.name: _metrics(outcome) for outcome in outcomes})
+    by_variant = {
+        variant: outcomes[number * comparison.seeds : (number + 1) * comparison.seeds]
+        for number, variant in enumerate(comparison.variants)
+    }
+    _plot(stage, comparison, info, by_variant)
+    stage.write_table("table.csv", [_row(name, group) for name, group in by_variant.items()])
+    stage.write_metrics({name: _metrics(group) for name, group in by_variant.items()})
 
 
 def _jobs(stage: StageContext, comparison: Comparison, info: DatasetInfo) -> list[Job]:
-    """Return one training per variant; raise ParamsError if a variant is impossible."""
+    """Return the trainings of each variant, one per seed, in the order of the variants.
+
+    Raises ParamsError if a variant is impossible.
+    """
     base = resolved_params(stage.project, stage.params)
     labels = stage.load_split("train").labels
     count = comparison.max_train_images or len(labels)
@@ -60,19 +68,23 @@ def _jobs(stage: StageContext, comparison: Comparison, info: DatasetInfo) -> lis
             architecture.convolutions()
         except ValueError as error:  # a variant may be valid only with other search results
             raise ParamsError(f"{stage.name}, {variant}: {error}") from None
-        model_dir = _model_dir(stage, variant) if comparison.parameter == LATENT_DIM else None
-        jobs.append(
-            job_of(
-                stage,
-                variant,
-                str(number),
-                settings,
-                partial(Autoencoder, architecture),
-                params={"train": settings.tree(), "train_images": min(count, len(labels))},
-                train_indices=indices,
-                model_dir=model_dir,
+        params = {"train": settings.tree(), "train_images": min(count, len(labels))}
+        for repetition in range(comparison.seeds):
+            first = repetition == 0
+            keep_model = first and comparison.parameter == LATENT_DIM
+            jobs.append(
+                job_of(
+                    stage,
+                    variant if first else f"{variant}, seed {stage.seed + repetition}",
+                    str(number) if first else f"{number}-{repetition}",
+                    settings,
+                    partial(Autoencoder, architecture),
+                    params=params,
+                    train_indices=indices,
+                    model_dir=_model_dir(stage, variant) if keep_model else None,
+                    seed=stage.seed + repetition,
+                )
             )
-        )
     return jobs
 
 
@@ -82,15 +94,19 @@ def _model_dir(stage: StageContext, variant: str) -> Path:
 
 
 def _plot(
-    stage: StageContext, comparison: Comparison, info: DatasetInfo, outcomes: list[Outcome]
+    stage: StageContext,
+    comparison: Comparison,
+    info: DatasetInfo,
+    by_variant: dict[str, list[Outcome]],
 ) -> None:
-    """Draw the learning curves, the best loss against a numeric value, and latent maps."""
+    """Draw the best loss against a numeric value, and learning curves and maps of one seed."""
+    outcomes = [group[0] for group in by_variant.values()]
     title = f"{stage.member.replace('_', ' ').capitalize()}: autoencoders on {info.name}"
     ylabel = "validation MSE per pixel"
     histories = {outcome.name: outcome.history for outcome in outcomes if outcome.history}
     plot_overlaid(stage.plots / "curves.png", histories, METRIC, ylabel, title)
     if comparison.numeric:
-        best = {float(each.name): each.best[METRIC] for each in outcomes if each.history}
+        best = {float(name): _best(group) for name, group in by_variant.items() if _best(group)}
         xlabel = str(comparison.parameter)
         plot_against_value(stage.plots / "values.png", best, xlabel, ylabel, title)
     if comparison.parameter == LATENT_DIM:
@@ -124,24 +140,39 @@ def _plot_codes(stage: StageContext, info: DatasetInfo, outcomes: list[Outcome])
     plot_panels(target, maps, labels, names, title)
 
 
-def _metrics(outcome: Outcome) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"epochs": len(outcome.history), "parameters": outcome.parameters}
-    if outcome.history:
-        final = outcome.history[-1][METRIC]
-        metrics["validation"] = {"mse": outcome.best[METRIC], "final_mse": final}
-    if outcome.sparsity:
-        metrics["sparsity"] = outcome.sparsity
+def _best(group: list[Outcome]) -> list[float]:
+    """Return the lowest loss of each training that finished an epoch."""
+    return [outcome.best[METRIC] for outcome in group if outcome.history]
+
+
+def _final(group: list[Outcome]) -> float:
+    """Return the mean loss after the last epoch."""
+    return statistics.fmean(each.history[-1][METRIC] for each in group if each.history)
+
+
+def _metrics(group: list[Outcome]) -> dict[str, Any]:
+    """Return the metrics of a variant: means over the seeds, and other values of the first seed."""
+    first, best = group[0], _best(group)
+    metrics: dict[str, Any] = {"epochs": len(first.history), "parameters": first.parameters}
+    if best:
+        metrics["validation"] = {"mse": statistics.fmean(best), "final_mse": _final(group)}
+    if len(best) > 1:
+        metrics["validation"] |= {"mse_std": statistics.stdev(best), "seeds": len(best)}
+    if first.sparsity:
+        metrics["sparsity"] = first.sparsity
     return metrics
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(variant: str, group: list[Outcome]) -> dict[str, Any]:
+    first, best = group[0], _best(group)
     return {
-        "value": outcome.name,
-        "best_mse": outcome.best[METRIC] if outcome.history else "",
-        "final_mse": outcome.history[-1][METRIC] if outcome.history else "",
-        "best_epoch": outcome.best_epoch,
-        "epochs": len(outcome.history),
-        "parameters": outcome.parameters,
-        "sparsity": outcome.sparsity,
-        "error": outcome.error or "",
+        "value": variant,
+        "best_mse": statistics.fmean(best) if best else "",
+        "std": statistics.stdev(best) if len(best) > 1 else "",
+        "final_mse": _final(group) if best else "",
+        "best_epoch": first.best_epoch,
+        "epochs": len(first.history),
+        "parameters": first.parameters,
+        "sparsity": first.sparsity,
+        "error": next((outcome.error for outcome in group if outcome.error), ""),
     }

@@ -63,7 +63,7 @@ def _judge(stage: StageContext) -> GateReport:
 def _published(stage: StageContext) -> dict[str, float]:
     """Return the values of published reports with the same parameters, by metric."""
     path = stage.project.root / RESULTS
-    rows: dict[str, Any] = read_plain(path) if path.is_file() else {}
+    rows: dict[str, Any] = read_plain(path)["rows"] if path.is_file() else {}
     values = flatten(resolved_params(stage.project, stage.params).tree())
     return {
         row["metric"]: row["report"]

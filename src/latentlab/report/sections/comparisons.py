@@ -1,6 +1,7 @@
 """Comparisons: autoencoders that differ in one setting."""
 
 import json
+from collections.abc import Callable
 
 from latentlab.params.comparison import Comparison
 from latentlab.report.charts.bars import Bar, bar_chart
@@ -8,7 +9,7 @@ from latentlab.report.charts.lines import Series, chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import number, plural, sentence
+from latentlab.report.text import number, percent, plural, sentence
 
 
 def write(outputs: Outputs) -> Section:
@@ -20,6 +21,8 @@ def write(outputs: Outputs) -> Section:
         "Each comparison trains autoencoders that differ in one setting, with equal budgets. "
         "Errors are those of the best epoch on the validation split.",
     ]
+    if any(comparison.seeds > 1 for comparison in entries.values()):
+        paragraphs.append("With several seeds, the table has means ± standard deviations.")
     blocks: list[Figure | Table] = []
     for name, comparison in entries.items():
         blocks += _comparison(outputs, name, comparison)
@@ -62,14 +65,18 @@ def _table(title: str, rows: list[dict[str, str]], comparison: Comparison) -> Ta
     base = {path: json.dumps(value) for path, value in comparison.base.items()}
     shared = "; ".join(f"{path} = {value}" for path, value in base.items())
     text = f"All variants share {shared}." if shared else "The variants share all other settings."
-    cells = [
-        [
-            row["value"],
-            number(float(row["best_mse"])),
-            row["best_epoch"],
-            f"{int(row['parameters']):,}",
-        ]
-        for row in rows
-    ]
-    columns = ["variant", "MSE per pixel", "best epoch", "parameters"]
-    return Table(f"{title}: variants", text, columns, cells)
+    columns: dict[str, Callable[[dict[str, str]], str]] = {
+        "variant": lambda row: row["value"],
+        "MSE per pixel": lambda row: number(float(row["best_mse"])) + _spread(row),
+        "best epoch": lambda row: f"{row['best_epoch']} of {row['epochs']}",
+        "parameters": lambda row: f"{int(row['parameters']):,}",
+    }
+    if any(float(row.get("sparsity") or 0) for row in rows):
+        columns["weights set to zero"] = lambda row: percent(float(row["sparsity"]))
+    cells = [[cell(row) for cell in columns.values()] for row in rows]
+    return Table(f"{title}: variants", text, list(columns), cells)
+
+
+def _spread(row: dict[str, str]) -> str:
+    """Return the standard deviation over seeds, if there are several."""
+    return f" ± {number(float(row['std']))}" if row.get("std") else ""
