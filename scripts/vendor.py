@@ -26,6 +26,9 @@ PAGE = """\
 <style>
 body { font: 1rem system-ui, sans-serif; margin: 1rem; }
 img { max-width: 100%; height: auto; }
+/* pictures of a training after each epoch: small, side by side */
+div[id*="_epochs_"] { display: inline-block; width: 15rem; vertical-align: top; }
+div[id*="_epochs_"] p { font-size: .75rem; white-space: normal; overflow-wrap: anywhere; }
 </style>
 <!-- Written by scripts/vendor.py; do not edit. -->
 LIBRARIES
