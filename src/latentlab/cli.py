@@ -135,7 +135,7 @@ def init(dataset: str, image_size: int | None, force: bool) -> None:
 @cli.command()
 @click.argument("name")
 def profile(name: str) -> None:
-    """Merge profiles/NAME.yaml into params.yaml, after the profile of its dataset."""
+    """Merge profiles/NAME.yaml into params.yaml, keeping comments."""
     from latentlab.commands.profile import apply_profile
 
     changes = apply_profile(find_project(), name)

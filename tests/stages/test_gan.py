@@ -19,7 +19,7 @@ def read_metrics(bench):
 
 def read_distances(bench):
     with (bench.project.outputs("gan") / "history.csv").open() as file:
-        return [row[monitor.FRECHET] for row in csv.DictReader(file)]
+        return [row[monitor.VALIDATION_DISTANCE] for row in csv.DictReader(file)]
 
 
 def test_the_epoch_with_the_lowest_distance_is_the_best_and_collapse_is_tagged(bench, monkeypatch):
