@@ -1,8 +1,10 @@
 """Regressions that the gate should catch, as edits of the source code or of `params.yaml`.
 
-The list, and the metrics that each should make worse, were fixed before any result was known, with
-one exception: a halved KL weight turned out to improve the ELBO of the digits, so the policy got a
-rule for the KL divergence, and this regression that metric.
+The list, and the metrics that each should make worse, were fixed before any result was known. First
+trials then changed the policy: a halved KL weight turned out to improve the ELBO of the digits, so
+there is a rule for the KL divergence; shuffled labels left the accuracy as it was, so there is one
+for the calibration error; and the Fréchet distance of the VAE, which varies most between seeds, is
+informational for the digits.
 """
 
 import hashlib

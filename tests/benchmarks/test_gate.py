@@ -8,42 +8,56 @@ import pytest
 
 from benchmarks import gate as results
 from benchmarks import gate_runs
-from benchmarks.gate_runs import Gate, Variant
+from benchmarks.gate_runs import Shipped, Variant, failing
 from benchmarks.regressions import REGRESSIONS, Edit, apply_edits, edits_digest
 from gated import ACCURACY, MSE, accepted_run, git, make_baseline, run_scripts
 from latentlab.commands.gate import GateOptions, accept
+from latentlab.common.project import Project
 from latentlab.gate.baseline import read_baseline
-from latentlab.gate.policy import Policy, matches
+from latentlab.gate.policy import matches, read_policy
 from latentlab.params.load import load_params
 
-POLICY = Policy.model_validate(
-    {
-        "metrics": {
-            MSE: {"direction": "lower", "smallest_effect": 0.01},
-            ACCURACY: {"direction": "higher", "smallest_effect": 0.02},
-        }
-    }
-)
 EDIT = Edit("code.py", "beta = 1.0", "beta = 0.5")
 PLAIN = [Variant("unchanged", 100), Variant("unchanged", 101)]
-WORSE = [Variant("more errors", 100, (EDIT,), (MSE,)), Variant("dropout", 101, (EDIT,), (MSE,))]
+OTHER_EDIT = Edit("code.py", "beta = 1.0", "beta = 0.9")
+WORSE = [
+    Variant("more errors", 0, (EDIT,), (MSE,)),
+    Variant("dropout", 0, (OTHER_EDIT,), (MSE,)),
+]
 
 
-def gate_of(fingerprint="f", seeds=5, mse=lambda seed: 0.1 + seed / 1000):
-    runs = [
-        accepted_run(seed, fingerprint, mse=mse(seed), accuracy=0.9 + seed / 1000)
-        for seed in range(seeds)
-    ]
-    return Gate(POLICY, make_baseline(*runs))
+def shipped_of(checksum="c", seeds=5):
+    runs = [accepted_run(seed, "f", mse=0.1, accuracy=0.9) for seed in range(seeds)]
+    return Shipped(make_baseline(*runs), checksum)
 
 
-def run_of(variant, gate, mse=0.1, accuracy=0.9):
+def comparison(metric, change, allowed, direction="lower", informational=False):
+    """Return what the gate reports on a metric whose baseline is 1 ± 0.1."""
+    now = 1 + change if direction == "lower" else 1 - change
+    return {
+        "metric": metric,
+        "direction": direction,
+        "baseline": 1.0,
+        "std": 0.1,
+        "now": now,
+        "change": change,
+        "allowed": allowed,
+        "fails": change > allowed and not informational,
+        "informational": informational,
+    }
+
+
+def run_of(variant, mse=0.0, accuracy=0.0, checksum="c"):
+    """Return the run of a variant whose metrics became worse by so much; 0.3 is allowed."""
     return {
         "name": variant.name,
         "seed": variant.seed,
         "edits": edits_digest(variant.edits),
-        "baseline": gate.fingerprint,
-        "metrics": {MSE: mse, ACCURACY: accuracy},
+        "baseline": checksum,
+        "comparisons": [
+            comparison(MSE, mse, 0.3),
+            comparison(ACCURACY, accuracy, 0.3, "higher"),
+        ],
     }
 
 
@@ -52,11 +66,11 @@ def experiment(tmp_path, monkeypatch):
     """Return the names and seeds of the variants that run, up to three of them."""
     started = []
 
-    def run(variant, gate, commit):
+    def run(variant, shipped, commit):
         if len(started) == 3:
             raise KeyboardInterrupt
         started.append((variant.name, variant.seed))
-        return run_of(variant, gate)
+        return run_of(variant, checksum=shipped.checksum)
 
     monkeypatch.setattr(gate_runs, "RUNS", tmp_path / "runs.json")
     monkeypatch.setattr(gate_runs, "prepare_clone", lambda: "c" * 40)
@@ -67,12 +81,9 @@ def experiment(tmp_path, monkeypatch):
     return started
 
 
-def test_a_baseline_whose_noise_is_unknown_gives_no_results(monkeypatch):
-    monkeypatch.setattr(Gate, "of_repository", lambda: gate_of(seeds=4))
-    monkeypatch.setattr(results, "run_all", lambda gate: [])
-
+def test_a_baseline_whose_noise_is_unknown_is_rejected(experiment):
     with pytest.raises(SystemExit, match="the baseline has 4 runs"):
-        results.measure()
+        gate_runs.run_all(shipped_of(seeds=4))
 
 
 def test_an_edit_replaces_a_text(tmp_path):
@@ -112,12 +123,12 @@ def test_every_regression_can_be_applied_to_this_repository(tmp_path, repository
 
 
 def test_every_regression_expects_metrics_that_can_fail(repository):
-    gate = Gate.of_repository()
+    policy = read_policy(Project(repository, repository), "digits")
     baseline = read_baseline(repository / "baselines" / "digits.json")
     can_fail = [
         metric
         for metric in baseline.metrics
-        if (rule := gate.policy.rule_of(metric)) and not rule.informational
+        if (rule := policy.rule_of(metric)) and not rule.informational
     ]
 
     for regression in REGRESSIONS:
@@ -127,17 +138,17 @@ def test_every_regression_expects_metrics_that_can_fail(repository):
 
 def test_an_interrupted_experiment_continues_with_the_variants_that_are_missing(experiment):
     with pytest.raises(KeyboardInterrupt):
-        gate_runs.run_all(gate_of())
+        gate_runs.run_all(shipped_of())
     before = [*experiment]
     experiment.clear()
 
-    runs = gate_runs.run_all(gate_of())
+    runs = gate_runs.run_all(shipped_of())
 
-    assert before == [("unchanged", 100), ("unchanged", 101), ("more errors", 100)]
-    assert experiment == [("dropout", 101)]
+    assert before == [("unchanged", 100), ("unchanged", 101), ("more errors", 0)]
+    assert experiment == [("dropout", 0)]
     assert len(runs) == 4
     experiment.clear()
-    assert gate_runs.run_all(gate_of()) == runs
+    assert gate_runs.run_all(shipped_of()) == runs
     assert experiment == []
 
 
@@ -146,63 +157,56 @@ def test_runs_of_another_baseline_or_with_other_edits_are_repeated(experiment, m
     for name in ("unchanged_variants", "regression_variants"):
         monkeypatch.setattr(gate_runs, name, lambda: plain)
     monkeypatch.setattr(gate_runs, "regression_variants", lambda: WORSE[:1])
-    gate_runs.run_all(gate_of())
+    gate_runs.run_all(shipped_of())
     experiment.clear()
 
-    other = Variant("more errors", 100, (Edit("code.py", "beta = 1.0", "beta = 0.9"),), (MSE,))
-    monkeypatch.setattr(gate_runs, "regression_variants", lambda: [other])
-    gate_runs.run_all(gate_of())
+    monkeypatch.setattr(gate_runs, "regression_variants", lambda: WORSE[1:])
+    gate_runs.run_all(shipped_of())
     after_edit = [*experiment]
     experiment.clear()
-    gate_runs.run_all(gate_of("another fingerprint"))
+    gate_runs.run_all(shipped_of("another"))
 
-    assert after_edit == [("more errors", 100)]
-    assert experiment == [("unchanged", 100), ("more errors", 100)]
+    assert after_edit == [("dropout", 0)]
+    assert experiment == [("unchanged", 100), ("dropout", 0)]
 
 
 def test_a_seed_of_the_baseline_is_rejected(experiment):
     with pytest.raises(SystemExit, match=r"seeds of the experiment: \[100, 101\]"):
-        gate_runs.run_all(gate_of(seeds=102))
+        gate_runs.run_all(shipped_of(seeds=102))
 
 
 def test_false_alarms_and_regressions_caught_by_an_expected_metric_are_counted(experiment):
-    gate = gate_of()
     runs = [
-        run_of(PLAIN[0], gate),
-        run_of(PLAIN[1], gate, accuracy=0.5),
-        run_of(WORSE[0], gate, mse=0.2),
-        run_of(WORSE[1], gate, accuracy=0.5),  # fails, but not by an expected metric
+        run_of(PLAIN[0]),
+        run_of(PLAIN[1], accuracy=0.5),
+        run_of(WORSE[0], mse=0.4),
+        run_of(WORSE[1], accuracy=0.5),  # fails, but not by an expected metric
     ]
 
-    found = results.summary(gate, runs)
-    text = results.section(gate, runs)
+    found = results.summary(runs)
+    text = results.section(shipped_of(), runs)
 
     assert found["gate_false_alarms_of_2"] == 1
     assert found["gate_caught_of_2"] == 1
     assert set(found["gate_detectable_changes"]) == {MSE, ACCURACY}
     assert "1 failed (accuracy)" in text
-    assert "| more errors | mse | +0.098 | +0.1 | 0.01 | caught |" in text
-    assert "| dropout | mse | -0.002 | +0 | 0.01 | **missed** |" in text
+    assert "| more errors | mse | +0.4 | +1.3 | 0.3 | caught |" in text
+    assert "| dropout | mse | +0 | +0.9 | 0.3 | **missed** |" in text
 
 
 def test_a_summary_of_an_unfinished_experiment_is_an_error(experiment):
-    gate = gate_of()
-
     with pytest.raises(ValueError, match="1 of 2 variants have not finished"):
-        results.summary(gate, [run_of(PLAIN[0], gate)])
+        results.summary([run_of(PLAIN[0])])
 
 
 def test_the_smallest_detectable_change_is_detected_in_nine_of_ten_simulated_runs():
     noise = random.Random(0)
-    gate = gate_of(seeds=10, mse=lambda seed: noise.gauss(1, 0.1))
 
-    def simulate(count, change=0.0):
-        variants = [Variant("unchanged", seed) for seed in range(count)]
-        runs = [run_of(each, gate, noise.gauss(1 + change, 0.1)) for each in variants]
-        return [gate.verdict(run) for run in runs]
+    def simulate(change=0.0):
+        return [run_of(PLAIN[0], change + noise.gauss(0, 0.1)) for _ in range(1000)]
 
-    change = results.detectable_changes(simulate(1000))[MSE]
-    detected = sum(not verdict.passed for verdict in simulate(1000, change))
+    change = results.detectable_changes(simulate())[MSE]
+    detected = sum(bool(failing(run["comparisons"])) for run in simulate(change))
 
     assert detected == pytest.approx(900, abs=40)
 
@@ -227,20 +231,22 @@ def small_repository(checkout, monkeypatch, tmp_path):
 
 
 def test_variants_run_in_a_clone_and_get_a_verdict(small_repository):
-    gate = Gate.of_repository()
+    shipped = Shipped.of_repository()
     edits = (Edit("src/stage.py", '"mse": 0.1 +', '"mse": 0.5 +'),)
     commit = gate_runs.prepare_clone()
 
-    plain = gate_runs.run_variant(Variant("unchanged", 100), gate, commit)
-    worse = gate_runs.run_variant(Variant("more errors", 101, edits, (MSE,)), gate, commit)
+    plain = gate_runs.run_variant(Variant("unchanged", 100), shipped, commit)
+    worse = gate_runs.run_variant(Variant("more errors", 0, edits, (MSE,)), shipped, commit)
 
-    assert (plain["metrics"][MSE], worse["metrics"][MSE]) == (0.2, 0.601)
+    for run, mse in ((plain, 0.2), (worse, 0.5)):
+        assert {each["metric"]: each["now"] for each in run["comparisons"]}[MSE] == mse
+    assert failing(worse["comparisons"]) == [MSE]
     assert git(small_repository.root, "status", "--porcelain") == ""
-    shown = git(gate_runs.CLONE, "show", "more-errors-101", "--", "src/stage.py")
+    shown = git(gate_runs.CLONE, "show", "more-errors-0", "--", "src/stage.py")
     assert '+metrics = {"fetch": {}, "evaluate": {"test": {"mse": 0.5' in shown
-    without_effect = Variant("nothing", 102, (Edit("gate.yaml", "metrics:", "metrics: "),))
-    with pytest.raises(SystemExit, match="change nothing that the pipeline depends on"):
-        gate_runs.run_variant(without_effect, gate, commit)
+    without_effect = Variant("nothing", 0, (Edit("gate.yaml", "metrics:", "metrics: "),))
+    with pytest.raises(SystemExit, match="nothing: nothing changes that the pipeline depends on"):
+        gate_runs.run_variant(without_effect, shipped, commit)
 
 
 def test_uncommitted_changes_are_rejected(small_repository):
