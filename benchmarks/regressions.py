@@ -159,14 +159,14 @@ REGRESSIONS = (
         (VAE, ELBO),
     ),
     Regression(
-        "weights rounded to 8 bits when a model is loaded",
+        "weights rounded to 4 bits when a model is loaded",
         _added(
             "src/latentlab/models/io.py",
             "        model.load_state_dict(load_file(folder / WEIGHTS))\n",
             """\
         for weight in model.parameters():
             if weight.ndim > 1:
-                step = weight.data.abs().max() / 127
+                step = weight.data.abs().max() / 7
                 weight.data = (weight.data / step).round() * step
 """,
         ),
