@@ -19,6 +19,7 @@ def facts(size=32, **changes):
         "entropy": 7.5,
         "components": 5,
         "mirrored": True,
+        "movable": False,
     }
     return DataFacts(**usual | changes)
 
@@ -64,6 +65,10 @@ RULES = {
     "images with a direction are not mirrored": (
         {"mirrored": False},
         {"vae.augmentation": [{"RandomCrop": {"padding": 2, "padding_mode": "reflect"}}]},
+    ),
+    "images that may be moved are moved by a quarter of their size": (
+        {"mirrored": False, "movable": True},
+        {"vae.augmentation": [{"RandomCrop": {"padding": 8, "padding_mode": "reflect"}}]},
     ),
     "many images are not augmented": ({"train_images": 5000}, {"gan.augmentation": []}),
     "label budgets are at most half of the smallest class": (

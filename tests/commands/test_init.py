@@ -126,6 +126,20 @@ class TestStatistics:
         assert mirrored("both", "none")
         assert not mirrored("both", "folders")  # a mirror image would have the wrong class
 
+    def test_textures_may_be_moved_and_centered_shapes_may_not(self, checkout):
+        random = np.random.default_rng(0)
+        for number in range(60):
+            texture = random.integers(0, 255, (4, 4), dtype=np.uint8)
+            square = np.zeros((32, 32), np.uint8)
+            square[12:20, 12:20] = random.integers(150, 250)
+            for name, pixels in (("textures", texture), ("centered", square)):
+                (checkout.data / name).mkdir(parents=True, exist_ok=True)
+                picture = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)
+                picture.save(checkout.data / name / f"{number:02}.png")
+
+        assert measure(DataParams(name="textures", labels="none"), checkout.data, None).movable
+        assert not measure(DataParams(name="centered", labels="none"), checkout.data, None).movable
+
     def test_constant_images_have_statistics(self, checkout):
         for name in ("a", "b"):
             (checkout.data / "flat" / name).mkdir(parents=True)

@@ -33,7 +33,8 @@ class DataFacts:
     `classes` is 0 without labels. `train_images` and `smallest_class` count training images, as
     `fetch` would split them. `entropy` is that of the distribution of all pixel values, in bits.
     `components` is the number of principal components that explain 90% of the variance, and
-    `mirrored` says whether mirror images look like other images of the same class.
+    `mirrored` says whether mirror images look like other images of the same class, and `movable`
+    whether images that are moved by a quarter of their size do.
     """
 
     data: DataParams
@@ -45,6 +46,7 @@ class DataFacts:
     entropy: float
     components: int
     mirrored: bool
+    movable: bool
 
     @property
     def size(self) -> int:
@@ -101,6 +103,7 @@ def facts_of(data: DataParams, raw: RawDataset) -> DataFacts:
         entropy=_entropy(sample),
         components=int(np.searchsorted(spectrum, EXPLAINED)) + 1,
         mirrored=_looks_alike(sample, sample[..., ::-1], classes, mean, components),
+        movable=_looks_alike(sample, _moved(sample), classes, mean, components),
     )
 
 
@@ -133,6 +136,14 @@ def _principal_components(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         variances[0] = 1
     spectrum = variances.cumsum() / variances.sum()
     return mean, components[:COMPARED_COMPONENTS], spectrum
+
+
+def _moved(images: np.ndarray) -> np.ndarray:
+    """Return images moved by a quarter of their size along both axes, filled by reflection."""
+    height, width = images.shape[-2:]
+    pixels = height // 4
+    padded = np.pad(images, ((0, 0), (0, 0), (pixels, 0), (pixels, 0)), mode="reflect")
+    return padded[..., :height, :width]
 
 
 def _looks_alike(

@@ -134,7 +134,7 @@ def augmentation(facts: DataFacts) -> list[dict[str, Any]]:
     if facts.train_images >= FEW_IMAGES:
         return []
     flips = [{"RandomHorizontalFlip": {"p": 0.5}}] if facts.mirrored else []
-    pixels = max(1, facts.size // 16)
+    pixels = facts.size // 4 if facts.movable else max(1, facts.size // 16)
     return [*flips, {"RandomCrop": {"padding": pixels, "padding_mode": "reflect"}}]
 
 
@@ -169,12 +169,13 @@ def _epochs(facts: DataFacts, section: str, name: str) -> Setting:
 def _augmentation(facts: DataFacts, section: str) -> Setting:
     if not (transforms := augmentation(facts)):
         return Setting(f"{section}.augmentation", [], "enough images without it")
-    flips = (
-        "mirror images look like others of their class"
-        if facts.mirrored
-        else "mirror images look different"
-    )
-    reason = f"few images, so networks would overfit; {flips}"
+    similar = [
+        name
+        for name, alike in (("mirrored", facts.mirrored), ("moved far", facts.movable))
+        if alike
+    ]
+    found = f"images that are {' or '.join(similar)} look like others of their class"
+    reason = f"few images, so networks would overfit{'; ' + found if similar else ''}"
     return Setting(f"{section}.augmentation", transforms, reason)
 
 

@@ -76,10 +76,12 @@ def render(facts: DataFacts) -> str:
 def summarize(facts: DataFacts) -> list[str]:
     """Return what was found in the data as lines for the user."""
     mirrored = "look like the others" if facts.mirrored else "look different"
+    moved = "look like the others" if facts.movable else "look different"
     return [
         facts.summary,
         f"training images: {facts.train_images:,}; entropy of the pixels: {facts.entropy:.1f} bits",
-        f"90% of the variance: {facts.components} principal components; mirror images {mirrored}",
+        f"90% of the variance: {facts.components} principal components",
+        f"mirror images {mirrored}; images moved by a quarter of their size {moved}",
         f"estimated time on 2 CPU cores: {estimate_minutes(facts):.0f} minutes",
     ]
 
