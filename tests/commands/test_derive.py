@@ -68,7 +68,10 @@ RULES = {
     ),
     "images that may be moved are moved by a quarter of their size": (
         {"mirrored": False, "movable": True},
-        {"vae.augmentation": [{"RandomCrop": {"padding": 8, "padding_mode": "reflect"}}]},
+        {
+            "vae.augmentation": [{"RandomCrop": {"padding": 8, "padding_mode": "reflect"}}],
+            "gan.augmentation": [{"RandomCrop": {"padding": 2, "padding_mode": "reflect"}}],
+        },
     ),
     "many images are not augmented": ({"train_images": 5000}, {"gan.augmentation": []}),
     "label budgets are at most half of the smallest class": (

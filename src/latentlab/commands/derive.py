@@ -129,12 +129,16 @@ def label_levels(facts: DataFacts) -> list[int]:
     return [labels for labels in LABELS_PER_CLASS if 2 * labels <= facts.smallest_class]
 
 
-def augmentation(facts: DataFacts) -> list[dict[str, Any]]:
-    """Return the transforms of training images, for datasets with few images."""
+def augmentation(facts: DataFacts, section: str) -> list[dict[str, Any]]:
+    """Return the transforms of training images, for datasets with few images.
+
+    Those of the GAN are always moved a little only: with large moves its samples get worse.
+    """
     if facts.train_images >= FEW_IMAGES:
         return []
     flips = [{"RandomHorizontalFlip": {"p": 0.5}}] if facts.mirrored else []
-    pixels = facts.size // 4 if facts.movable else max(1, facts.size // 16)
+    far = facts.movable and section != "gan"
+    pixels = facts.size // 4 if far else max(1, facts.size // 16)
     return [*flips, {"RandomCrop": {"padding": pixels, "padding_mode": "reflect"}}]
 
 
@@ -167,15 +171,15 @@ def _epochs(facts: DataFacts, section: str, name: str) -> Setting:
 
 
 def _augmentation(facts: DataFacts, section: str) -> Setting:
-    if not (transforms := augmentation(facts)):
+    if not (transforms := augmentation(facts, section)):
         return Setting(f"{section}.augmentation", [], "enough images without it")
-    similar = [
-        name
-        for name, alike in (("mirrored", facts.mirrored), ("moved far", facts.movable))
-        if alike
-    ]
-    found = f"images that are {' or '.join(similar)} look like others of their class"
-    reason = f"few images, so networks would overfit{'; ' + found if similar else ''}"
+    flips = (
+        "mirror images look like others of their class"
+        if facts.mirrored
+        else "mirror images look different"
+    )
+    moves = "; images may be moved far" if facts.movable and section != "gan" else ""
+    reason = f"few images, so networks would overfit; {flips}{moves}"
     return Setting(f"{section}.augmentation", transforms, reason)
 
 
