@@ -41,7 +41,9 @@ def main() -> None:
     if params.runtime.seed == 0:
         figures = dict(_figures(project, params, contents["figures"]))
     if not rows and not figures:
-        raise SystemExit("no row or figure fits the current outputs; run `dvc repro` first")
+        raise SystemExit(
+            "no row or figure fits the current outputs; run a command of docs/results.yaml first"
+        )
     results = {
         "rows": dict(sorted((results["rows"] | rows).items())),
         "figures": dict(sorted((results["figures"] | figures).items())),

@@ -28,14 +28,11 @@ def page(contents: dict[str, Any], results: dict[str, Any]) -> str:
         parts.append(f"## {section['title']}\n\n{section['text']}\n")
         rows = {key: row for key, row in contents["rows"].items() if row["section"] == name}
         parts.append(_table(rows, results["rows"]))
-        figures = {
-            key: each for key, each in contents["figures"].items() if each["section"] == name
-        }
         parts += [
             f"![{figure['title']}](results/{results['figures'][key]['file']})\n\n"
             f"**{figure['title']}.** {figure['sentence']}\n"
-            for key, figure in figures.items()
-            if key in results["figures"]
+            for key, figure in contents["figures"].items()
+            if figure["section"] == name and key in results["figures"]
         ]
     lines = [
         f"| {each['quantity']} | {_value(results['rows'].get(each['row']))} | {each['published']} "
