@@ -1,10 +1,17 @@
 """Regressions that the gate should catch, as edits of the source code or of `params.yaml`.
 
 The list, and the metrics that each should make worse, were fixed before any result was known. First
-trials then changed the policy: a halved KL weight turned out to improve the ELBO of the digits, so
-there is a rule for the KL divergence; shuffled labels left the accuracy as it was, so there is one
-for the calibration error; and the Fréchet distance of the VAE, which varies most between seeds, is
-informational for the digits.
+trials with other seeds and settings then changed the gate and the list:
+
+- A halved KL weight improved the ELBO of the digits, so there is a rule for the KL divergence.
+- Shuffled labels left the accuracy as it was, so there is a rule for the calibration error.
+- Ten percent fewer images made most metrics worse, but none by more than the noise between seeds, so
+  there is a rule for the number of images.
+- The profile got a learning rate that is not far below the best one (three times the earlier one was
+  as good), and a GAN whose learning rate does not decrease (then it does not need the EMA).
+- The frozen layer was the first convolution of the autoencoder. Freezing any single layer of its
+  encoder costs at most 5%, less than the noise, so another network was chosen.
+- The weights were rounded to 8 bits, which changed errors by 0.1%. The list now has 4 bits.
 """
 
 import hashlib
@@ -12,6 +19,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+IMAGES = "fetch/images/train"
 AUTOENCODER = "evaluate/test/autoencoder/mse"
 CLASSIFIER = "evaluate/test/classifier/*"
 REFERENCE = "evaluate/test/reference/accuracy"
@@ -116,13 +124,13 @@ REGRESSIONS = (
         (CLASSIFIER, REFERENCE, GAN),
     ),
     Regression(
-        "first convolution of the autoencoder frozen",
+        "last layer of the VAE's encoder frozen, for the variances",
         _added(
-            TRAIN,
-            "    model = Autoencoder(Architecture.of(settings.model, info))\n",
-            "    model.encoder[0].requires_grad_(False)\n",
+            "src/latentlab/stages/vae.py",
+            "    model = Vae(architecture, settings.likelihood, settings.scale, kl_schedule)\n",
+            "    model.to_log_variance.requires_grad_(False)\n",
         ),
-        (AUTOENCODER,),
+        (KL, ELBO),
     ),
     Regression(
         "half the epochs of `train`",
@@ -181,7 +189,7 @@ REGRESSIONS = (
     splits["train"] = Split(raw, rows["train"][np.arange(len(rows["train"])) % 10 > 0])
 """,
         ),
-        (AUTOENCODER, VAE, ELBO, DENOISERS, CLASSIFIER, REFERENCE),
+        (IMAGES, AUTOENCODER, VAE, ELBO, DENOISERS, CLASSIFIER, REFERENCE),
     ),
     Regression(
         "denoisers trained without noise",

@@ -23,7 +23,7 @@ from latentlab.params.fields import flatten
 from latentlab.params.load import load_params
 from latentlab.params.schema import Params
 from latentlab.params.yaml_io import read_plain
-from latentlab.pipeline.fingerprint import stage_fingerprint
+from latentlab.pipeline.fingerprint import declaration_of, stage_fingerprint
 from latentlab.tracking.store import store_uri
 
 
@@ -126,32 +126,23 @@ def _hash_settings(project: Project, params: Params, row: dict[str, Any]) -> str
     These are the parameters in `where`, and those of the stages in `trained_by` and `measured_by`
     and of all stages whose outputs they read.
     """
-    stages = read_plain(project.root / "dvc.yaml")["stages"]
-    declared = {name: stage.get("do", stage) for name, stage in stages.items()}
-    needed = _upstream(declared, [row["trained_by"], *row.get("measured_by", [])])
-    tree = params.tree()
-    values = {path: value for path, value in flatten(tree).items() if path in row["where"]}
-    for stage in needed:
-        for path in declared[stage.partition("@")[0]]["params"]:
-            value = tree
-            for part in path.replace("${key}", stage.partition("@")[2]).split("."):
-                value = value[part]
-            values[path] = value
+    values = {path: value for path, value in flatten(params.tree()).items() if path in row["where"]}
+    for stage in _upstream(project, params, [row["trained_by"], *row.get("measured_by", [])]):
+        values |= declaration_of(project, stage, params).params
     values = {path: value for path, value in values.items() if not path.startswith("runtime.")}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _upstream(declared: dict[str, Any], stages: list[str]) -> set[str]:
+def _upstream(project: Project, params: Params, stages: list[str]) -> set[str]:
     """Return stages of `dvc.yaml` and all stages whose outputs they read."""
     found: set[str] = set()
     waiting = list(stages)
     while waiting:
         stage = waiting.pop()
-        if stage in found:
-            continue
-        found.add(stage)
-        deps = [Path(dep).parts for dep in declared[stage.partition("@")[0]]["deps"]]
-        waiting += [parts[1] for parts in deps if parts[0] == "outputs"]
+        if stage not in found:
+            found.add(stage)
+            deps = [Path(dep).parts for dep in declaration_of(project, stage, params).deps]
+            waiting += [parts[1] for parts in deps if parts[0] == "outputs"]
     return found
 
 

@@ -15,6 +15,7 @@ from latentlab.evaluation.generation import (
     frechet_distance,
     kernel_distance,
     neighbor_metrics,
+    total_variance,
 )
 
 
@@ -53,6 +54,20 @@ def test_the_frechet_distance_equals_the_formula_with_a_matrix_square_root():
     )
 
     assert frechet_distance(first, second) == pytest.approx(expected)
+
+
+def test_relative_to_the_variance_the_frechet_distance_does_not_depend_on_the_scale(clouds):
+    samples, real = clouds
+
+    expected = frechet_distance(samples, real) / np.trace(np.cov(real, rowvar=False))
+
+    for scale in (1, 7):
+        distance = frechet_distance(scale * samples, scale * real)
+        assert distance / total_variance(scale * real) == pytest.approx(expected)
+
+
+def test_the_total_variance_of_equal_features_is_not_zero():
+    assert 0 < total_variance(np.ones((5, 2))) < 1e-9
 
 
 def test_the_kernel_distance_equals_the_formula_of_the_unbiased_estimate(clouds, monkeypatch):

@@ -19,6 +19,8 @@ KERNEL_SUBSET_SIZE = 500
 """Images per subset, or all images if there are fewer."""
 FRECHET_DISTANCE = "classifier_frechet_distance"
 """Name of the metric of generators that ranks them; in the features of a classifier."""
+RELATIVE_FRECHET_DISTANCE = "relative_frechet_distance"
+"""Name of the same distance divided by the variance of the features of real images."""
 DISTANCE_ROWS = 1000
 """Rows of a distance matrix that are in memory at a time."""
 
@@ -37,6 +39,15 @@ def frechet_distance(first: Array, second: Array) -> float:
     cross = np.sqrt(eigenvalues.clip(min=0)).sum()
     traces = np.trace(covariance_1) + np.trace(covariance_2)
     return float(means @ means + traces - 2 * cross)
+
+
+def total_variance(features: Array) -> float:
+    """Return the sum of the variances of features [N, F], at least 1e-12.
+
+    A Fréchet distance is proportional to it if the features are scaled, so their ratio is
+    comparable between classifiers whose features have different scales.
+    """
+    return max(float(features.var(axis=0, ddof=1).sum()), 1e-12)
 
 
 def kernel_distance(first: Array, second: Array, seed: int) -> dict[str, float]:

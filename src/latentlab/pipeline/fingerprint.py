@@ -7,6 +7,7 @@ unchanged.
 
 import hashlib
 import json
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,18 @@ PIXELS = ("data", "outputs/fetch/train", "outputs/fetch/validation", "outputs/fe
 """Dependencies that are not read, because `outputs/fetch/dataset.json` contains their hash."""
 
 
-def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
-    """Return the hexadecimal SHA-256 of a stage's deps and params in `dvc.yaml`, and of torch.
+@dataclass(frozen=True)
+class Declaration:
+    """What a stage reads, as `dvc.yaml` declares it: paths, and the values of parameters by name."""
 
-    `stage` is a name in `dvc.yaml`, or `compare@<name>`. Raises ParamsError if `dvc.yaml` does not
-    declare the stage.
+    deps: list[str]
+    params: dict[str, Any]
+
+
+def declaration_of(project: Project, stage: str, params: Params) -> Declaration:
+    """Return what `dvc.yaml` declares for a stage, which is a name in it or `compare@<name>`.
+
+    Raises ParamsError if there is no such stage, or no parameter of a declared name.
     """
     group, _, member = stage.partition("@")
     pipeline = project.root / "dvc.yaml"
@@ -38,17 +46,26 @@ def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
         declared = declared.get("do", declared)
         names = [name.replace("${key}", member) for name in declared["params"]]
         tree = params.tree()
-        values = [_value(tree, name) for name in names]
-        dependencies = [dep for dep in declared["deps"] if dep not in PIXELS]
+        return Declaration(declared["deps"], {name: _value(tree, name) for name in names})
     except KeyError as missing:
         raise ParamsError(
             f"{pipeline} does not declare the stage {stage} with existing parameters "
             f"(missing: {missing}); restore it with `git checkout dvc.yaml`"
         ) from None
+
+
+def stage_fingerprint(project: Project, stage: str, params: Params) -> str:
+    """Return the hexadecimal SHA-256 of a stage's deps and params in `dvc.yaml`, and of torch.
+
+    Raises ParamsError as `declaration_of`.
+    """
+    declared = declaration_of(project, stage, params)
     payload = {
         "stage": stage,
-        "params": values,
-        "dependencies": [hash_tree(_path(project, dep)) for dep in dependencies],
+        "params": list(declared.params.values()),
+        "dependencies": [
+            hash_tree(_path(project, dep)) for dep in declared.deps if dep not in PIXELS
+        ],
         "torch": version("torch"),
     }
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,7 @@ from latentlab.evaluation.class_keys import class_keys
 from latentlab.evaluation.features import Features, extract_features, sample_in_batches
 from latentlab.evaluation.generation import (
     FRECHET_DISTANCE,
+    RELATIVE_FRECHET_DISTANCE,
     class_shares,
     diversity,
     diversity_in_classes,
@@ -20,6 +21,7 @@ from latentlab.evaluation.generation import (
     frechet_distance,
     kernel_distance,
     neighbor_metrics,
+    total_variance,
 )
 from latentlab.evaluation.memorization import memorization_metrics, nearest_training_images
 from latentlab.models.inference import in_batches
@@ -122,10 +124,12 @@ def _real_samples(
 def _sample_metrics(
     samples: Features, real: Features, info: DatasetInfo, seed: int
 ) -> dict[str, Any]:
+    distance = frechet_distance(samples.values, real.values)
     metrics = {
         "samples": len(samples),
         "real_samples": len(real),
-        FRECHET_DISTANCE: frechet_distance(samples.values, real.values),
+        FRECHET_DISTANCE: distance,
+        RELATIVE_FRECHET_DISTANCE: distance / total_variance(real.values),
         "classifier_kernel_distance": kernel_distance(samples.values, real.values, seed),
         **neighbor_metrics(samples.values, real.values),
         "diversity": diversity(samples.values, real.values, seed),
