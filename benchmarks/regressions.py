@@ -7,10 +7,13 @@ trials with other seeds and settings then changed the gate and the list:
 - Shuffled labels left the accuracy as it was, so there is a rule for the calibration error.
 - Ten percent fewer images made most metrics worse, but none by more than the noise between seeds, so
   there is a rule for the number of images.
-- The profile got a learning rate that is not far below the best one (three times the earlier one was
-  as good), and a GAN whose learning rate does not decrease (then it does not need the EMA).
-- The frozen layer was the first convolution of the autoencoder. Freezing any single layer of its
-  encoder costs at most 5%, less than the noise, so another network was chosen.
+- Three times the learning rate was as good as the learning rate of the profile, and no EMA as good as
+  one, because the learning rates decreased. The profile now has constant ones and an EMA, which is
+  better and has a smaller noise. "Learning rates never decrease" is therefore no regression any more.
+- The GAN is as good without EMA, and with half as many steps of the generator, as with another seed.
+  The list has the EMA of other models, and a larger change of the steps.
+- The frozen layer was the first convolution of the autoencoder, which makes no difference. The list
+  has a linear layer of it and one of the VAE.
 - The weights were rounded to 8 bits, which changed errors by 0.1%. The list now has 4 bits.
 """
 
@@ -138,9 +141,9 @@ REGRESSIONS = (
         (AUTOENCODER,),
     ),
     Regression(
-        "no EMA of the GAN",
-        _setting("  ema_decay: 0.98 ", "  ema_decay: null "),
-        (GAN,),
+        "no EMA of the VAE and the denoisers",
+        _setting("  ema_decay: 0.99                 #", "  ema_decay: null                 #"),
+        (VAE, ELBO, DENOISERS),
     ),
     Regression(
         "decoders crop one pixel",
@@ -204,13 +207,17 @@ REGRESSIONS = (
         (DENOISERS,),
     ),
     Regression(
-        "half as many steps of the GAN's generator",
-        _setting("  discriminator_steps: 1 ", "  discriminator_steps: 2 "),
+        "five steps of the discriminator per step of the generator",
+        _setting("  discriminator_steps: 1 ", "  discriminator_steps: 5 "),
         (GAN,),
     ),
     Regression(
-        "learning rates never decrease, except in `train`",
-        _setting("  schedule: one_cycle  ", "  schedule: constant  "),
-        (VAE, ELBO, DENOISERS),
+        "hidden layer of the autoencoder's encoder frozen",
+        _added(
+            TRAIN,
+            "    model = Autoencoder(Architecture.of(settings.model, info))\n",
+            "    model.encoder[-2].requires_grad_(False)\n",
+        ),
+        (AUTOENCODER,),
     ),
 )

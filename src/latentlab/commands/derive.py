@@ -67,6 +67,8 @@ def derive(facts: DataFacts) -> list[Setting]:
         *_data(facts),
         Setting("optimization.batch_size", batch_size(facts), _batch_reason(facts)),
         Setting("optimization.learning_rate", 0.004),
+        Setting("optimization.schedule", "one_cycle"),
+        Setting("optimization.ema_decay", None),
         Setting("optimization.precision", "auto"),
         *_search(facts),
         *_train(facts),
@@ -240,6 +242,7 @@ def _train(facts: DataFacts) -> Iterator[Setting]:
     yield Setting("train.weight_decay", 0.0001)
     yield Setting("train.l1", 0.0)
     yield Setting("train.schedule", "one_cycle")
+    yield Setting("train.ema_decay", None)
     yield Setting("train.precision", "auto")
     yield Setting("train.folds", None)
 
@@ -341,6 +344,7 @@ def _reference(facts: DataFacts) -> Iterator[Setting]:
     yield Setting("reference.learning_rate", 0.004)
     yield Setting("reference.weight_decay", 0.01)
     yield Setting("reference.ema_decay", None)
+    yield Setting("reference.schedule", "one_cycle")
 
 
 def _vae(facts: DataFacts) -> Iterator[Setting]:
