@@ -219,7 +219,7 @@ class TestOptimization:
         params = loaded({"optimization": ...})
 
         assert params.vae.optimizer == OptimizationSettings().optimizer
-        assert params.vae.learning_rate == 0.007  # that of the section itself
+        assert params.vae.schedule == "constant"  # that of the section itself
 
     def test_complete_sections_do_not_change_when_loaded_again(self, params):
         assert Params.model_validate(params.tree()) == params
