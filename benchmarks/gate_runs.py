@@ -7,6 +7,7 @@ as a change that CI judges; DVC restores the stages that an edit does not affect
 clone contains the edits and all metrics of each variant.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentlab.common.files import read_json, sha256_of, write_json
+from latentlab.common.files import read_json, write_json
+from latentlab.common.project import Project
 from latentlab.gate.baseline import Baseline, baseline_path, read_baseline
 from latentlab.gate.noise import MIN_RUNS
+from latentlab.gate.policy import read_policy
 
 from .clones import ROOT, output_of, update_clone
 from .regressions import REGRESSIONS, Edit, apply_edits, edits_digest
@@ -55,7 +58,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Shipped:
-    """The baseline in the repository, and the checksum of its file and of the policy."""
+    """The baseline in the repository, and a checksum of it and of its rules in the policy."""
 
     baseline: Baseline
     checksum: str
@@ -64,8 +67,9 @@ class Shipped:
     def of_repository(cls) -> "Shipped":
         """Read the baseline."""
         path = baseline_path(ROOT, PROFILE)
-        policy = sha256_of(ROOT / "gate.yaml")
-        return cls(read_baseline(path), f"{read_json(path)['checksum'][:16]}-{policy[:16]}")
+        policy = read_policy(Project(ROOT, ROOT), PROFILE).model_dump_json(exclude={"profiles"})
+        rules = hashlib.sha256(policy.encode()).hexdigest()
+        return cls(read_baseline(path), f"{read_json(path)['checksum'][:16]}-{rules[:16]}")
 
     @property
     def fingerprint(self) -> str | None:

@@ -5,12 +5,12 @@ trials with other seeds and settings then changed the gate and the list:
 
 - A halved KL weight improved the ELBO of the digits, so there is a rule for the KL divergence.
 - Shuffled labels left the accuracy as it was, so there is a rule for the calibration error.
-- Ten percent fewer images made most metrics worse, but none by more than the noise between seeds, so
-  there is a rule for the number of images.
-- Three times the learning rate was as good as the learning rate of the profile, and no EMA as good as
-  one, because the learning rates decreased. The profile now has constant ones and an EMA, which is
-  better and has a smaller noise. "Learning rates never decrease" is therefore no regression any more.
-- The GAN is as good without EMA, and with half as many steps of the generator, as with another seed.
+- Ten percent fewer images made most metrics worse, but none by more than the noise between seeds,
+  so there is a rule for the number of images.
+- Three times the learning rate was as good as that of the profile, and no EMA as good as one,
+  because the learning rates decreased. The profile now has constant ones and an EMA, which is
+  better and has less noise. "Learning rates never decrease" is therefore no regression any more.
+- Without EMA, or with half as many steps of the generator, the GAN is as good as with another seed.
   The list has the EMA of other models, and a larger change of the steps.
 - The frozen layer was the first convolution of the autoencoder, which makes no difference. The list
   has a linear layer of it and one of the VAE.

@@ -28,7 +28,7 @@ PIXELS = ("data", "outputs/fetch/train", "outputs/fetch/validation", "outputs/fe
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a stage reads, as `dvc.yaml` declares it: paths, and the values of parameters by name."""
+    """What `dvc.yaml` declares that a stage reads: paths, and values of parameters by name."""
 
     deps: list[str]
     params: dict[str, Any]
