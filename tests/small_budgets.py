@@ -18,7 +18,7 @@ SMALL = {
             "train.optimizer": {"type": "categorical", "choices": ["adam", "adamw"]},
         },
     },
-    "train": {"epochs": 2},
+    "train": {"epochs": 2, "learning_rate": "search"},
     "compare": {
         "latent_dim": {"parameter": "train.model.latent_dim", "values": [2, 3], "epochs": 1},
     },
