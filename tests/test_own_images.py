@@ -31,7 +31,7 @@ def metrics(checkout, latentlab, empty_store):
     for shape, name in zip(SHAPES, CLASSES, strict=True):
         (folder / shape).rename(folder / name)
     changes = {
-        "data": {"name": "shapes", "image_size": 32},
+        "data": {"name": "shapes", "image_size": 16},
         "train": SMALL["train"] | {"folds": 2},
         "finetune": SMALL["finetune"] | {"epochs": 15, "batch_size": 16, "label_efficiency": FEW},
     }
@@ -45,7 +45,7 @@ def metrics(checkout, latentlab, empty_store):
 def test_every_stage_runs_on_a_folder_of_images(metrics, checkout):
     info = json.loads((checkout.outputs("fetch") / "dataset.json").read_text())
     assert info["classes"] == sorted(CLASSES)
-    assert info["image_shape"] == [3, 32, 32]
+    assert info["image_shape"] == [3, 16, 16]
     assert sum(info["sizes"].values()) == 90
     assert metrics["classifier"]["accuracy"] > 0.5
     keys = class_keys(info["classes"])
