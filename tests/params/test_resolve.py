@@ -55,6 +55,6 @@ def test_damaged_and_incomplete_files_are_reported(resolve, message):
 
 def test_values_that_do_not_fit_the_parameters_are_a_mistake_of_the_user(resolve, message):
     with pytest.raises(ParamsError) as caught:
-        resolve(FOUND.replace("0.001", "none"))
+        resolve(FOUND.replace("adamw", "none"))
 
     message("params/best values: do not fit", caught.value)
