@@ -96,7 +96,10 @@ def test_a_collapsed_generator_is_reported(bars, monkeypatch):
 
 
 def test_a_good_model_has_no_tags(bars):
-    changes = {"vae.model.latent_dim": 1, "vae.epochs": 60, "vae.learning_rate": 0.005}
+    optimization = {"learning_rate": 0.005, "schedule": "one_cycle", "ema_decay": None}
+    changes = {"vae.model.latent_dim": 1, "vae.epochs": 60} | {
+        f"vae.{name}": value for name, value in optimization.items()
+    }
 
     lines, tags, review = run_and_review(bars, "vae", changes)
 
