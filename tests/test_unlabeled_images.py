@@ -111,6 +111,6 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     judged = latentlab("gate", "--stale-ok", "--format", "json")
     assert judged.code == 0, judged.err
     compared = {each["metric"] for each in json.loads(judged.out)["metrics"]}
-    assert "evaluate/test/generators/gan/classifier_frechet_distance" in compared
+    assert "evaluate/test/generators/gan/relative_frechet_distance" in compared
     assert "evaluate/test/reference/accuracy" in compared
     assert not any("/classifier/" in name for name in compared)
