@@ -49,7 +49,7 @@ def test_latent_prints_metrics_of_a_latent_space_and_draws_it(trained, latentlab
     assert metrics["explained_variance"]["pca_2d"] == pytest.approx(1)
     assert set(metrics["walks"]) == {"a_to_b"}
     assert metrics["pixel_pca"]["mse"] > 0
-    maps = ("latent", "pca_2d", "pca_3d", "tsne_2d", "tsne_3d", "kde", "kde_samples", "latent_grid")
+    maps = ("latent", "pca_2d", "pca_3d", "tsne_2d", "tsne_3d", "kde", "samples", "latent_grid")
     assert files(trained.root / "latent") == {f"{model}_{name}.png" for name in maps} | {
         f"{model}_walk_a_to_b.{suffix}" for suffix in ("png", "gif")
     }

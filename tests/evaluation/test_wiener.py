@@ -6,7 +6,7 @@ from sklearn.linear_model import LinearRegression
 from latentlab.data.corruption import Corruption, CorruptionSpec, blur
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.reconstruction import corrupted_batches, restoration_metrics
-from latentlab.evaluation.wiener import RIDGE, LinearFilters
+from latentlab.evaluation.wiener import RIDGE, LinearFilter, LinearFilters
 
 
 def corruption_of(name, low, high=None, clip=False):
@@ -34,6 +34,26 @@ def test_the_filter_is_the_linear_regression_of_clean_on_corrupted_images(images
 
     expected = LinearRegression().fit(corrupted, clean).predict(corrupted)
     assert filtered.numpy() == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "blur"])
+def test_a_filter_of_fewer_images_than_pixels_is_that_of_their_moments(images, name):
+    few = images.take(torch.arange(30))
+    corruption = corruption_of(name, 0.4)
+    filters = LinearFilters(few, seed=0)
+    y = torch.cat([corrupted for _, corrupted in corrupted_batches(few, corruption, 0)])
+    clean = few.floats().flatten(1).double()
+    seen = clean if name == "gaussian" else y.flatten(1).double()
+    noise = 0.4**2 if name == "gaussian" else 0.0
+    moments = torch.cat([clean, seen], 1).T.cov(correction=0)
+    expected = LinearFilter.of_moments(
+        *(clean.mean(0), seen.mean(0)),
+        *(moments[:36, 36:], moments[36:, 36:] + noise * torch.eye(36)),
+    )
+
+    restored = filters.of(corruption)(y)
+
+    assert restored.numpy() == pytest.approx(expected(y).numpy(), abs=1e-4)
 
 
 def test_a_strong_blur_is_inverted_as_well_as_in_float64():

@@ -15,7 +15,7 @@ from latentlab.pipeline import latent
 def drawn(monkeypatch):
     """Collect the arguments of all plot functions, by function."""
     calls = {}
-    for name in ("plot_grid", "plot_latent_grid", "plot_rows", "save_animation"):
+    for name in ("plot_latent_grid", "plot_rows", "save_animation"):
         monkeypatch.setattr(latent, name, lambda *args, name=name: calls.update({name: args}))
     for name in ("plot_density_maps", "plot_histograms"):
         monkeypatch.setattr(latent, name, lambda *args, name=name: calls.update({name: args}))
@@ -70,7 +70,16 @@ def test_the_density_of_longer_codes_is_drawn_along_principal_components(drawn, 
     for values in points.values():
         np.testing.assert_allclose(values.std(0), [5, 2], rtol=0.2)
     assert metrics["kde_bandwidth"] > 0
-    assert drawn["plot_grid"][1].shape == (latent.DENSITY_SAMPLES, 1, 2, 2)
+
+
+def test_samples_of_long_codes_are_drawn_in_three_ways(drawn, tmp_path):
+    latent.plot_density(probe_of(normal_codes(400, 0, (1, 5, 2))), tmp_path / "space")
+
+    target, rows, _ = drawn["plot_rows"]
+    assert target == tmp_path / "space_samples.png"
+    ways = ("uniform", "density in PCA plane", "density")
+    assert list(rows) == [f"{way} {number}" for way in ways for number in (1, 2, 3)]
+    assert all(images.shape == (latent.SAMPLES_PER_ROW, 1, 2, 2) for images in rows.values())
 
 
 def test_the_density_of_one_dimension_is_drawn_as_histograms(drawn, tmp_path):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
 MAX_PIXELS = 4096
-"""Values per image up to which the covariance matrix is decomposed exactly."""
+"""Values per image up to which the components are exact."""
 
 
 class PixelPca:
@@ -30,11 +30,11 @@ class PixelPca:
         from threadpoolctl import threadpool_limits
 
         pixels = images.floats().flatten(1).numpy()
-        exact = pixels.shape[1] <= MAX_PIXELS
+        exact = "full" if len(pixels) < pixels.shape[1] else "covariance_eigh"
         with threadpool_limits(1):
             fitted = PCA(
                 min(dimensions, *pixels.shape),
-                svd_solver="covariance_eigh" if exact else "randomized",
+                svd_solver=exact if pixels.shape[1] <= MAX_PIXELS else "randomized",
                 random_state=seed,
             ).fit(pixels)
         return cls(fitted, images.image_shape)

@@ -34,12 +34,32 @@ class LinearFilter:
     images y (Kay 1993, chapter 12).
     """
 
-    def __init__(self, mean_x: Tensor, mean_y: Tensor, cov_xy: Tensor, cov_y: Tensor) -> None:
-        cov_y = cov_y.clone()
-        cov_y.diagonal().add_(RIDGE * cov_y.diagonal().mean())
-        weights = torch.linalg.solve(cov_y, cov_xy.T)
+    def __init__(self, weights: Tensor, mean_x: Tensor, mean_y: Tensor) -> None:
         self._weights = weights.float()
         self._offset = (mean_x - mean_y @ weights).float()
+
+    @classmethod
+    def of_moments(
+        cls, mean_x: Tensor, mean_y: Tensor, cov_xy: Tensor, cov_y: Tensor
+    ) -> "LinearFilter":
+        """Compute the filter from means [D] and covariances [D, D]."""
+        cov_y = cov_y.clone()
+        cov_y.diagonal().add_(RIDGE * cov_y.diagonal().mean())
+        return cls(torch.linalg.solve(cov_y, cov_xy.T), mean_x, mean_y)
+
+    @classmethod
+    def of_pairs(cls, x: Tensor, y: Tensor, noise_variance: float) -> "LinearFilter":
+        """Compute the same filter from N images [N, D]; faster than from moments if N < D.
+
+        With centered X and Y and a sum v of the ridge and the variance of noise that is added to y:
+        (Y'Y / N + v I)^-1 Y'X / N = Y' (YY' / N + v I)^-1 X / N.
+        """
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        x, y = x - mean_x, y - mean_y
+        products = y @ y.T / len(y)
+        variance = noise_variance + RIDGE * (y.square().mean() + noise_variance)
+        products.diagonal().add_(variance)
+        return cls(y.T @ torch.linalg.solve(products, x) / len(y), mean_x, mean_y)
 
     def __call__(self, corrupted: Tensor) -> Tensor:
         """Restore corrupted images [N, C, S, S]."""
@@ -68,27 +88,37 @@ class LinearFilters:
     def _fit(self, corruption: Corruption) -> LinearFilter:
         """Fit from the variance of the noise if it is known, else from corrupted images."""
         variance = corruption.noise_variance
+        rounds = self._rounds(corruption) if variance is None else 1
+        if rounds * len(self._images) < self._pixels:
+            pairs = self._clean_pairs() if variance is not None else self._pairs(corruption, rounds)
+            x, y = (torch.cat(side).flatten(1).double() for side in zip(*pairs, strict=True))
+            return LinearFilter.of_pairs(x, y, variance or 0.0)
         if variance is None:
-            return LinearFilter(*_moments(self._pairs(corruption), self._pixels))
+            return LinearFilter.of_moments(*_moments(self._pairs(corruption, rounds), self._pixels))
         mean, covariance = self._clean_moments
-        return LinearFilter(mean, mean, covariance, covariance + variance * torch.eye(self._pixels))
+        noisy = covariance + variance * torch.eye(self._pixels)
+        return LinearFilter.of_moments(mean, mean, covariance, noisy)
 
     @cached_property
     def _clean_moments(self) -> tuple[Tensor, Tensor]:
         """Mean [D] and covariance [D, D] of the clean images."""
-        mean, _, _, covariance = _moments(
-            ((clean, clean) for clean in in_batches(self._images)), self._pixels
-        )
+        mean, _, _, covariance = _moments(self._clean_pairs(), self._pixels)
         return mean, covariance
 
-    def _pairs(self, corruption: Corruption) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield clean and corrupted images; a small set several times, each time with new noise."""
-        wanted = min(PAIRS_PER_PIXEL * self._pixels, MAX_PRODUCTS / self._pixels**2)
-        rounds = 1 if corruption.is_deterministic else math.ceil(wanted / len(self._images))
+    def _clean_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((clean, clean) for clean in in_batches(self._images))
+
+    def _pairs(self, corruption: Corruption, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield clean and corrupted images several times, each time with new noise."""
         return chain.from_iterable(
             corrupted_batches(self._images, corruption, self._seed + number)
             for number in range(rounds)
         )
+
+    def _rounds(self, corruption: Corruption) -> int:
+        """Return how often each image is corrupted; more than once if there are few."""
+        wanted = min(PAIRS_PER_PIXEL * self._pixels, MAX_PRODUCTS / self._pixels**2)
+        return 1 if corruption.is_deterministic else math.ceil(wanted / len(self._images))
 
 
 def _moments(

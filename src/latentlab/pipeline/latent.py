@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentlab.data.image_set import ImageSet
 from latentlab.evaluation.class_keys import class_keys
-from latentlab.evaluation.latent.density import Axes
+from latentlab.evaluation.latent.density import Axes, fit_density, uniform_codes
 from latentlab.evaluation.latent.interpolation import (
     linear_interpolation,
     nearest_and_farthest,
@@ -23,12 +23,12 @@ from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeIm
 from latentlab.evaluation.pixel_pca import PixelPca
 from latentlab.evaluation.reconstruction import reconstruction_metrics
 from latentlab.params.schema import EvaluateParams
-from latentlab.plots.images import plot_grid, plot_latent_grid, plot_rows, save_animation
+from latentlab.plots.images import plot_latent_grid, plot_rows, save_animation
 from latentlab.plots.labels import class_labels
 from latentlab.plots.maps import plot_density_maps, plot_histograms, plot_latent_map
 
-DENSITY_SAMPLES = 64
-"""Images drawn from the density in a plot."""
+SAMPLE_ROWS, SAMPLES_PER_ROW = 3, 12
+"""Images drawn from each density in a plot."""
 GRID_SIZE = 15
 GRID_PERCENTILES = (2, 98)
 """Percentiles of the codes between which the latent grid is decoded."""
@@ -120,12 +120,7 @@ def plot_density(probe: EncodedProbe, target: Path) -> dict[str, float]:
     """
     codes, density, space = probe.train_codes, probe.density, probe.space
     sampled = density.sample(len(codes), probe.source.seed)
-    plot_grid(
-        Path(f"{target}_kde_samples.png"),
-        space.images(sampled[:DENSITY_SAMPLES]),
-        8,
-        f"{space.name}: decoded samples\nfrom the density of latent codes",
-    )
+    _plot_samples(probe, target)
     title = (
         f"{space.name}: kernel density of {density.count:,} training codes, "
         f"bandwidth {density.bandwidth:.2g}"
@@ -144,6 +139,23 @@ def plot_density(probe: EncodedProbe, target: Path) -> dict[str, float]:
         plot_density_maps(Path(f"{target}_kde.png"), points, axis_names, title)
         _plot_latent_grid(space, axes, points["Encoded images"], axis_names, target)
     return {"kde_bandwidth": density.bandwidth}
+
+
+def _plot_samples(probe: EncodedProbe, target: Path) -> None:
+    """Decode random codes: uniform ones, from the density of two components, and of all."""
+    codes, seed, count = probe.density_codes, probe.source.seed, SAMPLE_ROWS * SAMPLES_PER_ROW
+    drawn = {"uniform": uniform_codes(codes, count, seed)}
+    if codes.shape[1] > 2:
+        plane = fit_density(codes, seed, Axes.principal_plane(codes.astype(np.float64)))
+        drawn["density in PCA plane"] = plane.sample(count, seed)
+    drawn["density"] = probe.density.sample(count, seed)
+    rows = {
+        f"{name} {number}": probe.space.images(some)
+        for name, values in drawn.items()
+        for number, some in enumerate(np.split(values, SAMPLE_ROWS), 1)
+    }
+    title = f"{probe.space.name}: images decoded from random codes"
+    plot_rows(Path(f"{target}_samples.png"), rows, title)
 
 
 def _plot_latent_grid(

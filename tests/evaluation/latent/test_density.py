@@ -3,7 +3,7 @@ from scipy.stats import kstest
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KernelDensity
 
-from latentlab.evaluation.latent.density import BANDWIDTHS, Axes, fit_density
+from latentlab.evaluation.latent.density import BANDWIDTHS, Axes, fit_density, uniform_codes
 
 
 def normal(count, *deviations, seed=0):
@@ -105,3 +105,23 @@ def test_the_log_density_is_the_mean_over_kernels_along_the_axes():
     squares = ((points[:, None] - points) ** 2).sum(2) / density.bandwidth**2
     kernels = np.exp(-squares / 2) / (2 * np.pi * density.bandwidth**2)
     np.testing.assert_allclose(density.log_density(codes), np.log(kernels.mean(1)), rtol=1e-3)
+
+
+def test_samples_of_the_principal_plane_vary_along_two_components_only():
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
+    codes = normal(500, 5, 3, 0.4, 0.3, 0.2) @ rotation
+
+    samples = fit_density(codes, 0, Axes.principal_plane(codes)).sample(2000, seed=1)
+
+    deviations = np.linalg.svd(samples - samples.mean(0), compute_uv=False) / np.sqrt(2000)
+    np.testing.assert_allclose(deviations, [5, 3, 0, 0, 0], rtol=0.2, atol=1e-4)
+    np.testing.assert_allclose(samples.mean(0), codes.mean(0), atol=0.5)
+
+
+def test_uniform_codes_fill_the_range_of_the_codes():
+    codes = normal(100, 2.0, 0.5)
+
+    drawn = uniform_codes(codes, 4000, seed=0)
+
+    for values, limits in zip(drawn.T, zip(codes.min(0), codes.max(0), strict=True), strict=True):
+        assert kstest(values, "uniform", (limits[0], limits[1] - limits[0])).pvalue > 0.01

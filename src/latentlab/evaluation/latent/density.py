@@ -22,7 +22,7 @@ MIN_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class Axes:
-    """Orthogonal axes `directions` [L, L] through `center` [L], with a unit `scales` [L] each."""
+    """K orthogonal axes `directions` [L, K] through `center` [L], with a unit `scales` [K] each."""
 
     center: np.ndarray
     directions: np.ndarray
@@ -35,9 +35,18 @@ class Axes:
         The axes of the codes themselves for up to three dimensions, else their principal
         components.
         """
-        center, directions = codes.mean(0), np.eye(codes.shape[1])
         if codes.shape[1] > MAX_OWN_AXES:
-            directions = _principal_directions(codes)
+            return cls._standardized(codes, _principal_directions(codes))
+        return cls._standardized(codes, np.eye(codes.shape[1]))
+
+    @classmethod
+    def principal_plane(cls, codes: np.ndarray) -> Axes:
+        """Return the first two principal components of codes [N, L], standardized."""
+        return cls._standardized(codes, _principal_directions(codes)[:, :2])
+
+    @classmethod
+    def _standardized(cls, codes: np.ndarray, directions: np.ndarray) -> Axes:
+        center = codes.mean(0)
         scales = ((codes - center) @ directions).std(0)
         return cls(center, directions, np.maximum(scales, MIN_SCALE))
 
@@ -53,12 +62,12 @@ class Axes:
         return cls(codes.mean(0), _principal_directions(codes), np.ones(dimensions))
 
     def to_points(self, codes: np.ndarray) -> np.ndarray:
-        """Map codes [N, L] to points [N, L] along the axes."""
+        """Map codes [N, L] to points [N, K] along the axes."""
         points: np.ndarray = (codes - self.center) @ self.directions / self.scales
         return points
 
     def to_codes(self, points: np.ndarray) -> np.ndarray:
-        """Map points [N, L] along the axes to codes [N, L], float32."""
+        """Map points [N, K] along the axes to codes [N, L], float32."""
         codes = (points * self.scales) @ self.directions.T + self.center
         return np.asarray(codes, np.float32)
 
@@ -95,8 +104,8 @@ class CodeDensity:
         return self.axes.to_codes(self.kernels.sample(count, random_state=seed))
 
 
-def fit_density(codes: np.ndarray, seed: int) -> CodeDensity:
-    """Estimate the density of codes [N, L].
+def fit_density(codes: np.ndarray, seed: int, axes: Axes | None = None) -> CodeDensity:
+    """Estimate the density of codes [N, L] along `axes`, by default `Axes.of(codes)`.
 
     The bandwidth is chosen from a grid by cross-validated likelihood, or by Scott's rule for fewer
     than ten codes.
@@ -106,7 +115,7 @@ def fit_density(codes: np.ndarray, seed: int) -> CodeDensity:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        axes = Axes.of(codes.astype(np.float64))
+        axes = axes or Axes.of(codes.astype(np.float64))
         points = axes.to_points(codes)
         if len(points) < MIN_CODES_FOR_SEARCH:
             return CodeDensity(axes, KernelDensity(bandwidth="scott").fit(points))
@@ -114,3 +123,9 @@ def fit_density(codes: np.ndarray, seed: int) -> CodeDensity:
         search = GridSearchCV(KernelDensity(rtol=1e-4), {"bandwidth": BANDWIDTHS}, cv=folds)
         best = search.fit(points).best_params_["bandwidth"]
         return CodeDensity(axes, KernelDensity(bandwidth=best).fit(points))
+
+
+def uniform_codes(codes: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw new codes [count, L] uniformly between the smallest and largest value per dimension."""
+    random = np.random.default_rng(seed)
+    return random.uniform(codes.min(0), codes.max(0), (count, codes.shape[1])).astype(np.float32)

@@ -112,11 +112,17 @@ class EncodedProbe:
         return self.source.images.labels.numpy()
 
     @cached_property
-    def density(self) -> CodeDensity:
-        """The density of the codes of up to 1,000 training images."""
+    def density_codes(self) -> np.ndarray:
+        """Codes [M, L] of up to 1,000 training images, from which densities are estimated."""
         labels = torch.from_numpy(self.train_labels)
         indices = stratified_sample(labels, MAX_DENSITY_CODES, self.source.seed).numpy()
-        return fit_density(self.train_codes[indices], self.source.seed)
+        codes: np.ndarray = self.train_codes[indices]
+        return codes
+
+    @cached_property
+    def density(self) -> CodeDensity:
+        """The density of the codes."""
+        return fit_density(self.density_codes, self.source.seed)
 
     @cached_property
     def clusters(self) -> Clusters:
