@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 
 from latentlab.data.catalog import KnownDataset
-from latentlab.data.idx import write_idx
 from latentlab.data.image_set import write_split
 from latentlab.models.device import supports_bfloat16
 from latentlab.params.networks import OptimizationParams
@@ -54,6 +53,11 @@ def idx_header(*shape, zeros=0, kind=0x08, axes=None):
     """Return the header of an IDX file, which the arguments can make invalid."""
     header = struct.pack(">HBB", zeros, kind, len(shape) if axes is None else axes)
     return header + struct.pack(f">{len(shape)}I", *shape)
+
+
+def write_idx(path, array):
+    """Write unsigned bytes as a gzipped IDX file."""
+    write_gzip(path, idx_header(*array.shape) + array.astype(np.uint8).tobytes())
 
 
 def known_dataset(folder, images=None, labels=None, classes=("cat", "dog"), mirrors=()):

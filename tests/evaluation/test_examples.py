@@ -39,6 +39,15 @@ def test_a_damaged_file_is_an_error_with_its_path(tmp_path):
         read_examples(path)
 
 
+@pytest.mark.parametrize("second", [[0.1], [0.1, np.nan]], ids=["shorter", "not finite"])
+def test_invalid_numbers_are_an_error(tmp_path, second):
+    values = {"m/mse": np.array([0.1, 0.2], np.float32), "n/mse": np.array(second, np.float32)}
+    Examples(values, dict.fromkeys(values, "w"), "i").write(tmp_path / EXAMPLES)
+
+    with pytest.raises(EnvironmentProblem, match=EXAMPLES):
+        read_examples(tmp_path / EXAMPLES)
+
+
 def test_the_digest_depends_on_images_labels_and_their_order():
     images, labels = np.arange(8).reshape(2, 4), np.array([0, 1])
     digests = {

@@ -16,8 +16,9 @@ from gated import (
     write_policy,
     write_results,
 )
+from latentlab.common.files import write_json
 from latentlab.gate import against
-from latentlab.gate.baseline import baseline_path
+from latentlab.gate.baseline import baseline_path, read_baseline
 from latentlab.tracking.results import LoggedResults
 
 
@@ -105,10 +106,16 @@ def test_code_that_was_committed_with_its_baseline_is_no_difference(committed, r
     assert report()[1]["differences"]["source files"] == ["src/models/code.py"]
 
 
-def test_differences_from_an_unknown_commit_are_left_out(committed, report):
-    store_baseline(committed, accepted_run(mse=0.1, accuracy=0.9))
-
+def test_differences_from_an_unknown_commit_are_unknown(gated, report, latentlab):
     assert list(report()[1]["differences"]) == ["data"]
+    assert "unknown whether these differ: parameters, source files" in latentlab("gate").out
+
+
+def test_a_commit_that_no_longer_exists_is_replaced_by_that_of_the_baseline(committed, report):
+    assert read_baseline(baseline_path(committed.root, "digits")).runs[0].commit == "c" * 40
+    (committed.root / "src" / "models" / "code.py").write_text("x = 1")
+
+    assert report()[1]["differences"]["source files"] == ["src/models/code.py"]
 
 
 def test_a_file_is_a_baseline(gated, report):
@@ -122,6 +129,10 @@ def test_a_file_is_a_baseline(gated, report):
 
 
 def test_a_run_in_mlflow_is_a_baseline_of_one_run(gated, report, monkeypatch):
+    other_stage = "  fetch/images/train: {direction: higher, smallest_effect: 0}\n"
+    write_policy(gated, POLICY + other_stage)
+    write_json(gated.outputs("fetch") / "metrics.json", {"images": {"train": 10}})
+
     def find_results(project, address):
         assert address == "run:abc"
         tags = {"seed": "3", "git_commit": "c" * 40, "dataset": "digits", "device": "cpu"}

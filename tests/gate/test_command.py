@@ -82,8 +82,8 @@ class TestTable:
         assert "the baseline has 1 of at least 5 runs; the tolerances in gate.yaml are used" in out
 
     def test_metrics_without_a_rule_are_counted_and_listed_on_request(self, gated, latentlab):
-        assert "1 metrics without a rule (--verbose lists them)" in latentlab("gate").out
-        assert "1 metrics without a rule: evaluate/epochs" in latentlab("gate", "--verbose").out
+        assert "1 metric without a rule (--verbose lists them)" in latentlab("gate").out
+        assert "1 metric without a rule: evaluate/epochs" in latentlab("gate", "--verbose").out
 
 
 class TestFormats:
@@ -186,6 +186,8 @@ class TestStaleness:
 
         assert answer.code == 0
         assert f"warning: {gate.STALE}" in answer.out
+        assert answer.out.rstrip().endswith(f"gate passed: 2 metrics; {gate.STALE}")
+        assert gate.STALE in latentlab("gate", "--stale-ok", "--format", "junit").out
         assert gate.STALE in tree["warnings"]
 
 
@@ -266,7 +268,25 @@ class TestAcceptance:
             assert latentlab("gate", "--accept", "--add").code == 0
 
         assert [run.seed for run in self.accepted(gated).runs] == [0, 1, 2, 3, 4]
-        assert "unknown" not in latentlab("gate").out
+        assert "the noise is unknown" not in latentlab("gate").out
+
+    def test_one_run_does_not_replace_many_without_a_reason(self, gated, latentlab, message):
+        runs = [accepted_run(seed, mse=0.1 + seed / 1000, accuracy=0.9) for seed in range(5)]
+        store_baseline(gated, *runs)
+
+        answer = latentlab("gate", "--accept")
+
+        assert answer.code == 2
+        message("gate/accept: one run instead of five", answer.err)
+        assert len(self.accepted(gated).runs) == 5
+        assert latentlab("gate", "--accept", "--reason", "a faster network").code == 0
+
+    def test_json_without_a_comparison_states_the_error(self, gated, latentlab):
+        write_results(gated, mse=-1, accuracy=0.9)
+
+        answer = latentlab("gate", "--accept", "--format", "json")
+
+        assert (answer.code, json.loads(answer.out)["verdict"]) == (2, "cannot judge")
 
     @pytest.mark.parametrize(
         ("name", "results"),

@@ -71,11 +71,15 @@ def test_a_profile_overrides_single_settings(checkout):
         ("empty file", ""),
         (
             "override of no rule",
-            f"metrics:\n  abc: {RULE}}}\nprofiles: {{p: {{abcx: {{min: 1}}}}}}\n",
+            f"metrics:\n  abc: {RULE}}}\nprofiles: {{mnist: {{abcx: {{min: 1}}}}}}\n",
         ),
         (
             "override that contradicts its rule",
-            f"metrics:\n  a: {RULE}, min: 2}}\nprofiles:\n  p: {{a: {{max: 1}}}}\n",
+            f"metrics:\n  a: {RULE}, min: 2}}\nprofiles:\n  mnist: {{a: {{max: 1}}}}\n",
+        ),
+        (
+            "override for an unknown profile",
+            f"metrics:\n  a: {RULE}}}\nprofiles:\n  digit: {{a: {{max: 1}}}}\n",
         ),
     ],
 )
@@ -96,7 +100,11 @@ def test_a_rule_that_matches_no_metric_is_an_error(gated, error, message):
 
 def test_a_rule_that_is_not_required_may_match_no_metric(gated, latentlab):
     write_policy(gated, POLICY + f"  vae/*: {RULE}, required: false}}\n")
-    assert latentlab("gate").code == 0
+
+    answer = latentlab("gate")
+
+    assert answer.code == 0
+    assert "warning: the rule vae/* in gate.yaml matches no metric" in answer.out
 
 
 def test_rules_with_labels_do_not_apply_to_a_dataset_without_classes(gated, error, latentlab):
@@ -106,6 +114,13 @@ def test_rules_with_labels_do_not_apply_to_a_dataset_without_classes(gated, erro
     description = gated.outputs("fetch") / "dataset.json"
     write_json(description, read_json(description) | {"classes": []})
     assert latentlab("gate").code == 0
+
+
+def test_outputs_without_classes_are_not_compared_with_metrics_of_classes(gated, error, message):
+    write_policy(gated, POLICY.replace("max: 1,", "max: 1, labels: true,"))
+    description = gated.outputs("fetch") / "dataset.json"
+    write_json(description, read_json(description) | {"classes": []})
+    message("gate/policy: labels are gone", error())
 
 
 def test_the_shipped_policy_is_valid_for_every_profile(repository):

@@ -5,6 +5,7 @@ import pytest
 
 from gated import write_results
 from latentlab.commands.profile import apply_profile
+from latentlab.common.errors import ParamsError
 from latentlab.common.files import write_json
 from latentlab.gate.provenance import describe_run, find_profile, input_fingerprint
 from latentlab.params.load import load_params
@@ -79,6 +80,14 @@ def test_the_fingerprint_depends_on_everything_but_the_seed(tmp_path):
 
     others = {fingerprint(epochs=4), fingerprint(source="t"), fingerprint("e")}
     assert len(others | {reference}) == 4
+
+
+@pytest.mark.parametrize("stages", [[], {"train": 1}, {"train": {"deps": [{"path": "src/a.py"}]}}])
+def test_a_file_that_is_no_lock_is_an_error(tmp_path, stages):
+    write_json(tmp_path / "dvc.lock", {"stages": stages})
+
+    with pytest.raises(ParamsError, match="is not a lock file of DVC; restore it"):
+        input_fingerprint(tmp_path, "d")
 
 
 def test_a_run_outside_git_has_no_commit(checkout):

@@ -77,6 +77,12 @@ def test_the_table_says_that_the_weights_are_the_same(accepted, latentlab):
     assert "the weights are the same, so seeds cannot explain it" in latentlab("gate").out
 
 
+def test_other_test_images_are_stated(accepted, latentlab):
+    write_examples(accepted, ERRORS, images="others")
+
+    assert "warning: the test images are not those of the baseline" in latentlab("gate").out
+
+
 def test_with_other_weights_the_change_is_judged_by_seeds(accepted, judged):
     write_change(accepted, 0.0001, weights="retrained")
 

@@ -78,6 +78,15 @@ CHANGES = {
     "no metrics": lambda root: (root / "metrics.json").unlink(),
     "command": lambda root: (root / "dvc.yaml").write_text(PIPELINE.replace("cp m", "cp  m")),
     "new stage": new_stage,
+    "frozen stage": lambda root: (root / "dvc.yaml").write_text(
+        PIPELINE.replace("outs: [model]", "outs: [model]\n    frozen: true")
+    ),
+    "removed dependency": lambda root: (root / "dvc.yaml").write_text(
+        PIPELINE.replace("[model, src]", "[model]")
+    ),
+    "removed parameter": lambda root: (root / "dvc.yaml").write_text(
+        PIPELINE.replace("    params: [epochs]\n", "")
+    ),
     "invalid dvc.yaml": lambda root: (root / "dvc.yaml").write_text("stages: ["),
 }
 

@@ -82,3 +82,7 @@ def test_an_installed_font_with_the_glyphs_is_used(draw, tmp_path, monkeypatch):
 
     assert class_labels(["猫", "犬"]) == ["猫", "class 1"]
     draw(plot_confusion, np.eye(2, dtype=int), ["猫", "犬"], "Confusion matrix")
+
+
+def test_a_number_that_follows_a_label_does_not_make_it_equal_to_another():
+    assert class_labels(["a  b", "a b", "a b (0)"]) == ["a b (0) (0)", "a b", "a b (0)"]

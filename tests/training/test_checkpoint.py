@@ -9,7 +9,6 @@ from latentlab.training import checkpoint as module
 from latentlab.training.checkpoint import Checkpoint, Stopwatch
 from latentlab.training.distributed import ProcessGroup
 
-ALONE = ProcessGroup()
 STATE = {
     "model": {"weight": torch.arange(6.0).reshape(2, 3)},
     "ema": None,
@@ -26,14 +25,14 @@ def path(tmp_path) -> Path:
 
 def write(path, state=STATE, own=OWN):
     """Write a checkpoint and return the content of its file."""
-    Checkpoint(path).write(state, own, ALONE)
+    Checkpoint(path).write(state, own)
     return path.read_bytes()
 
 
 def test_a_checkpoint_returns_what_was_written(path):
     write(path)
 
-    state, own = Checkpoint(path).read(ALONE)
+    state, own = Checkpoint(path).read()
 
     assert torch.equal(state["model"]["weight"], STATE["model"]["weight"])
     assert state["ema"] is None
@@ -43,34 +42,34 @@ def test_a_checkpoint_returns_what_was_written(path):
 
 
 def test_before_the_first_write_there_is_no_checkpoint(path):
-    assert Checkpoint(path).read(ALONE) is None
+    assert Checkpoint(path).read() is None
 
 
 def test_without_a_path_nothing_is_saved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkpoint = Checkpoint(seconds_between=0)
 
-    checkpoint.write(STATE, OWN, ALONE)
+    checkpoint.write(STATE, OWN)
 
-    assert not checkpoint.due(ALONE)
-    assert checkpoint.read(ALONE) is None
+    assert not checkpoint.due()
+    assert checkpoint.read() is None
     assert list(tmp_path.rglob("*")) == []
 
 
 def test_each_process_reads_its_own_part(path, monkeypatch):
     monkeypatch.setattr(ProcessGroup, "all_gather", lambda group, own: [own, {"rank": 1}])
-    Checkpoint(path).write({"history": []}, {"rank": 0}, ProcessGroup(0, 2))
+    Checkpoint(path, ProcessGroup(0, 2)).write({"history": []}, {"rank": 0})
 
     for rank in (0, 1):
-        group = ProcessGroup(rank, 2)
-        assert Checkpoint(path).read(group) == ({"history": []}, {"rank": rank})
+        saved = Checkpoint(path, ProcessGroup(rank, 2)).read()
+        assert saved == ({"history": []}, {"rank": rank})
 
 
 def test_only_the_main_process_writes(path):
     group = ProcessGroup(1, 2)
     group.all_gather = lambda own: [own, own]
 
-    Checkpoint(path).write(STATE, OWN, group)
+    Checkpoint(path, group).write(STATE, OWN)
 
     assert not path.exists()
 
@@ -78,7 +77,7 @@ def test_only_the_main_process_writes(path):
 def test_a_checkpoint_of_another_number_of_processes_is_ignored(path):
     write(path)
 
-    assert Checkpoint(path).read(ProcessGroup(0, 2)) is None
+    assert Checkpoint(path, ProcessGroup(0, 2)).read() is None
 
 
 def test_an_interrupted_write_leaves_the_previous_checkpoint(path, monkeypatch):
@@ -113,7 +112,7 @@ def test_a_new_checkpoint_replaces_the_previous_one(path):
     write(path)
     write(path, {"history": [1, 2]}, {})
 
-    assert Checkpoint(path).read(ALONE) == ({"history": [1, 2]}, {})
+    assert Checkpoint(path).read() == ({"history": [1, 2]}, {})
 
 
 def test_a_truncated_file_is_ignored(path):
@@ -121,7 +120,7 @@ def test_a_truncated_file_is_ignored(path):
     for share in (0.0, 0.1, 0.5, 0.9, 0.999):
         path.write_bytes(whole[: int(len(whole) * share)])
 
-        assert Checkpoint(path).read(ALONE) is None, share
+        assert Checkpoint(path).read() is None, share
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_a_file_in_another_format_is_ignored(path, content):
     write(path)
     path.write_bytes(content)
 
-    assert Checkpoint(path).read(ALONE) is None
+    assert Checkpoint(path).read() is None
 
 
 def test_damage_anywhere_in_the_file_raises_no_error(path):
@@ -145,7 +144,7 @@ def test_damage_anywhere_in_the_file_raises_no_error(path):
             damaged[position] ^= 0xFF
         path.write_bytes(damaged)
 
-        saved = Checkpoint(path).read(ALONE)
+        saved = Checkpoint(path).read()
 
         assert saved is None or len(saved) == 2
 
@@ -153,7 +152,7 @@ def test_damage_anywhere_in_the_file_raises_no_error(path):
 def test_code_in_a_file_is_not_executed(path):
     write(path, {"code": Path("anywhere")})
 
-    assert Checkpoint(path).read(ALONE) is None
+    assert Checkpoint(path).read() is None
 
 
 def test_a_checkpoint_is_due_when_the_interval_has_passed_since_the_last_one(path, monkeypatch):
@@ -163,18 +162,18 @@ def test_a_checkpoint_is_due_when_the_interval_has_passed_since_the_last_one(pat
     due = []
     for seconds in (0, 9.9, 0.1):
         now[0] += seconds
-        due.append(checkpoint.due(ALONE))
-    checkpoint.write(STATE, OWN, ALONE)
-    due.append(checkpoint.due(ALONE))
+        due.append(checkpoint.due())
+    checkpoint.write(STATE, OWN)
+    due.append(checkpoint.due())
 
     assert due == [False, False, True, False]
 
 
 def test_without_an_interval_a_checkpoint_is_always_due(path):
     checkpoint = Checkpoint(path, seconds_between=0)
-    checkpoint.write(STATE, OWN, ALONE)
+    checkpoint.write(STATE, OWN)
 
-    assert checkpoint.due(ALONE)
+    assert checkpoint.due()
 
 
 def test_a_stopwatch_measures_laps_but_not_the_time_before_a_start(monkeypatch):

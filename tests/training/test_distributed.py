@@ -158,7 +158,7 @@ def train(case, group, checkpoint, killed_at):
     # the second process starts with other weights and draws other random numbers; but batches are
     # augmented as a whole, with the random numbers that stages draw equally in all processes
     seed = 0 if case == "augmentation" else group.rank
-    training = make(case, group, Checkpoint(checkpoint, seconds_between=0), seed)
+    training = make(case, group, Checkpoint(checkpoint, group, seconds_between=0), seed)
     training.resume()
     if killed_at:
         on_loss(training, killed_at, kill_this_process)
@@ -388,10 +388,10 @@ def test_two_processes_that_were_killed_twice_end_bit_identically(together, of_t
     """Killed in the first and, after pruning, in the second epoch; with dropout per process."""
     path = tmp_path / "training.pt"
     together("dropout", checkpoint=path, killed_at=3)
-    state, _ = Checkpoint(path).read(PAIR)
+    state, _ = Checkpoint(path, PAIR).read()
     assert state["history"] == []
     together("dropout", checkpoint=path, killed_at=5)
-    state, _ = Checkpoint(path).read(PAIR)
+    state, _ = Checkpoint(path, PAIR).read()
     assert len(state["history"]) == 1
     assert 0 < state["batches"]["step"] < 4
     resumed = together("dropout", checkpoint=path)
@@ -424,7 +424,7 @@ def test_one_process_starts_over_from_the_checkpoint_of_two(together, of_one, tm
     """Two processes were killed in the middle of an epoch, after their shards of three batches."""
     path = tmp_path / "training.pt"
     together("plain", checkpoint=path, killed_at=4)
-    assert Checkpoint(path).read(PAIR)[0]["batches"]["step"] == 3
+    assert Checkpoint(path, PAIR).read()[0]["batches"]["step"] == 3
     training = make("plain", checkpoint=Checkpoint(path))
     training.resume()
     assert training.batches.step == 0

@@ -32,13 +32,11 @@ from latentlab.params.geometry import Architecture
 from latentlab.params.networks import OptimizationParams
 from latentlab.training import gan, loop
 from latentlab.training.checkpoint import Checkpoint
-from latentlab.training.distributed import ProcessGroup
 from latentlab.training.gan import AdversarialTraining
 from latentlab.training.loop import Training
 from latentlab.training.pruning import plain_weights
 
 CPU = torch.device("cpu")
-ALONE = ProcessGroup()
 STEPS = 4
 """Steps per epoch."""
 
@@ -341,11 +339,11 @@ def reset_part(part, checkpoint, new):
     initial = Checkpoint(checkpoint.with_suffix(".new"))
     new.checkpoint = initial
     new._write_checkpoint()
-    (state, own), (new_state, new_own) = Checkpoint(checkpoint).read(ALONE), initial.read(ALONE)
+    (state, own), (new_state, new_own) = Checkpoint(checkpoint).read(), initial.read()
     assert part in state | own
     for values, new_values in ((state, new_state), (own, new_own)):
         values |= {name: new_values[name] for name in values if name == part}
-    Checkpoint(checkpoint).write(state, own, ALONE)
+    Checkpoint(checkpoint).write(state, own)
 
 
 def resume_without(part, case, call, path, monkeypatch):
@@ -462,7 +460,7 @@ def test_diverged_weights_are_never_saved(path, check_every_step):
     make_nan(training, STEPS + 2)
     error_of(training)
 
-    state, _ = Checkpoint(path).read(ALONE)
+    state, _ = Checkpoint(path).read()
 
     assert all(value.isfinite().all() for value in state["model"].values())
 
@@ -528,7 +526,7 @@ def main(case, folder, left_out):
     torch.set_num_threads(1)
     loop.STEPS_BETWEEN_CHECKS = gan.STEPS_BETWEEN_CHECKS = 1
     training = make(case, Checkpoint(folder / "training.pt", seconds_between=0), epochs=60)
-    if left_out and training.checkpoint.read(ALONE):
+    if left_out and training.checkpoint.read():
         reset_part(left_out, folder / "training.pt", make(case, epochs=60))
     training.resume()
     print("training", flush=True)

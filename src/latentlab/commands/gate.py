@@ -22,12 +22,13 @@ from latentlab.gate.baseline import (
 from latentlab.gate.calibrate import Runner, calibrated_runs, run_experiment
 from latentlab.gate.history import accepted_values, print_history
 from latentlab.gate.judgment import judge_outputs
+from latentlab.gate.noise import MIN_RUNS
 from latentlab.gate.outputs import is_labeled, output_examples, read_metrics
 from latentlab.gate.policy import check_rules, read_policy
 from latentlab.gate.provenance import describe_run, find_profile
 from latentlab.gate.report import Report
 from latentlab.gate.stale import check_current
-from latentlab.gate.verdict import check_values
+from latentlab.gate.verdict import Verdict, check_values
 from latentlab.params.load import load_params
 from latentlab.params.schema import Params
 from latentlab.pipeline.fingerprint import outputs_hash
@@ -39,6 +40,10 @@ FORMATS = {
     "markdown": reports.as_markdown,
     "junit": reports.as_junit,
 }
+
+
+class NotAccepted(ParamsError):
+    """The outputs are not accepted, for a reason that follows from the report already printed."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,10 @@ def run_gate(options: GateOptions) -> int:
             accept(project, params, options)
             return SUCCESS
         result = judge(project, params, options.stale_ok, options.against)
+    except NotAccepted:
+        raise
     except LatentlabError as error:
-        if not options.accepting and not options.history:
-            _publish(Report(error=str(error)), options)
+        _publish(Report(error=str(error)), options)
         raise
     _publish(result, options)
     if options.against is None:
@@ -152,11 +158,12 @@ def accept(
         raise ParamsError(f"{project.root / 'dvc.lock'} is missing; run `dvc repro` first")
     if options.stale_ok:
         run = run.model_copy(update={"note": STALE})
+    added = with_run(read_baseline(path), run, path) if options.add else None
     earlier = None
     if path.is_file():
         earlier = _compare_before_acceptance(project, params, options)
-    if options.add:
-        baseline = with_run(read_baseline(path), run, path)
+    if added:
+        baseline = added
     else:
         runs = [run]
         if options.calibrate:
@@ -206,15 +213,26 @@ def _compare_before_acceptance(
         _publish(replace(result, warnings=[STALE] if options.stale_ok else []), options)
         assert result.verdict is not None, "judge raises an error instead"
         baseline = read_baseline(baseline_path(project.root, result.verdict.profile))
-        if result.verdict.passed:
-            return baseline
-        obstacle = f"{len(result.verdict.worse)} of them became worse"
-    if not options.reason:
-        raise ParamsError(
+        obstacle = _obstacle(result.verdict, baseline, options)
+    if obstacle and not options.reason:
+        text = (
             f"the metrics were not accepted, because {obstacle}; if this is intended, state why "
             'with --reason "..."'
         )
+        raise NotAccepted(text) if baseline else ParamsError(text)
     return baseline
+
+
+def _obstacle(verdict: Verdict, baseline: Baseline, options: GateOptions) -> str:
+    """Return why a baseline is only replaced with a reason, or an empty text."""
+    if not verdict.passed:
+        return f"{len(verdict.worse)} of them became worse"
+    if len(baseline.runs) >= MIN_RUNS and options.accept and not options.add:
+        return (
+            f"they would replace {len(baseline.runs)} runs by one, whose noise is unknown (use "
+            f"--calibrate {len(baseline.runs)} for runs of all seeds)"
+        )
+    return ""
 
 
 def _tag_runs(project: Project, report: Report) -> None:
@@ -225,7 +243,7 @@ def _tag_runs(project: Project, report: Report) -> None:
     changes = [reports.describe_change(each) for each in verdict.comparisons if each.changed]
     digest = outputs_hash(project.outputs("evaluate"))
     try:
-        tag_verdict(project, report.dataset, digest, verdict.summary, changes)
+        tag_verdict(project, report.dataset, digest, report.summary, changes)
     except LatentlabError as error:
         note(f"warning: the verdict is not in MLflow: {error}")
 

@@ -22,10 +22,11 @@ LINE_WIDTH = 4096
 
 
 def show_profile(project: Project, dataset: str, image_size: int | None, force: bool) -> None:
-    """Write the profile, and print what was found and the next two commands."""
+    """Write the profile, and print what was found and the next commands."""
     path, facts = write_profile(project, dataset, image_size, force)
     print("\n".join(summarize(facts)))
-    note(f"{path}: written. Next:\n  dvc add data\n  make repro PROFILE={path.stem}")
+    track = "  dvc add data\n" if (project.data / dataset).is_dir() else ""
+    note(f"{path}: written. Next:\n{track}  make repro PROFILE={path.stem}")
 
 
 def write_profile(

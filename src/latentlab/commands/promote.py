@@ -15,15 +15,16 @@ def promote(project: Project, params: Params, stale_ok: bool) -> bool:
     Raises the errors of `judge` and `register_outputs`.
     """
     dataset = params.data.name
-    verdict = judge(project, params, stale_ok).verdict
+    report = judge(project, params, stale_ok)
+    verdict = report.verdict
     assert verdict is not None, "judge raises an error instead"
     results = read_metrics(project, dataset)
-    standings = register_outputs(project, dataset, results, verdict.summary, verdict.passed)
+    standings = register_outputs(project, dataset, results, report.summary, verdict.passed)
     _print_table(standings)
     for each in verdict.worse:
         note(f"worse: {describe_change(each)}")
     champions = "up to date" if verdict.passed else "unchanged"
-    note(f"gate {verdict.summary}; champions {champions}")
+    note(f"gate {report.summary}; champions {champions}")
     return verdict.passed
 
 

@@ -90,3 +90,9 @@ def format_rate(task: Task, unit: str) -> str:
     rate = done / seconds
     text = f"{rate:,.1f} {unit}/s" if rate >= 1 else f"{1 / rate:,.1f} s each"
     return f"{text}, {timedelta(seconds=round((task.remaining or 0.0) / rate))} left"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 image`, `2,000 images`, `3 classes`."""
+    ending = "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else ending}"

@@ -82,7 +82,7 @@ def _walk(
             path = printable(tree.path(place))
             suffix = Path(entry.name).suffix.lower()
             if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
-                tree.ignored["hidden"] += 1
+                tree.ignored["hidden folders" if entry.is_dir() else "hidden"] += 1
             elif (kind := _special_kind(entry)) is not None:
                 problems.append(f"{path}: {kind}")
             elif entry.is_dir():

@@ -53,6 +53,11 @@ def list_images(folder: Path, labels: str) -> Listing:
         tree.ignored["not images"] -= 1  # this file
         sources = (folder / labels,)
         named = read_label_file(tree, sources[0])
+        if len({name for pairs in named.values() for _, name in pairs}) < 2:
+            named = _without_labels(
+                {split: [parts for parts, _ in pairs] for split, pairs in named.items()}
+            )
+            notes.append(f"{printable(sources[0])}: fewer than two labels, so there are none.")
     classes = sorted({name for pairs in named.values() for _, name in pairs} - {""})
     _check_classes(folder, classes, named)
     index = {name: label for label, name in enumerate(classes)}
@@ -65,7 +70,7 @@ def list_images(folder: Path, labels: str) -> Listing:
         count = sum(map(len, splits.values()))
         notes.append(f"{printable(folder)}: {count:,} images; ignored: {reasons}.")
     ignored = dict(sorted((+tree.ignored).items()))
-    return Listing(tuple(map(printable, classes)), splits, sources, ignored, tuple(notes))
+    return Listing(_printable_classes(classes), splits, sources, ignored, tuple(notes))
 
 
 def _find_splits(tree: FileTree) -> tuple[int, dict[str, list[Parts]]]:
@@ -73,14 +78,15 @@ def _find_splits(tree: FileTree) -> tuple[int, dict[str, list[Parts]]]:
 
     Also returns how many leading parts of their paths do not name a class.
     """
-    depth = _depth_of_single_folder(tree.images + tree.unread)
+    depth, root = _skip_single_folders(tree.images + tree.unread)
     tops = sorted({parts[depth] for parts in tree.images if len(parts) > depth + 1})
     named = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
     others = [top for top in tops if top not in named]
-    # a single `train` or `test` next to other folders is a class
-    if not named or (others and (len(named) == 1 or "train" not in named.values())):
+    # a single `train` or `test` next to other folders is a class, unless it contains classes
+    single = len(named) == 1 and not _contains_folders(tree.images, depth, next(iter(named)))
+    if not named or (others and (single or "train" not in named.values())):
         return depth, {"train": tree.images}
-    _check_split_folders(tree.path(tree.images[0][:depth]), named, others)
+    _check_split_folders(tree.path(root), named, others)
     images: dict[str, list[Parts]] = {
         split: [] for split in ("train", "validation", "test") if split in named.values()
     }
@@ -92,20 +98,30 @@ def _find_splits(tree: FileTree) -> tuple[int, dict[str, list[Parts]]]:
     return depth + 1, images
 
 
-def _depth_of_single_folder(files: list[Parts]) -> int:
-    """Return how many folders contain all files; a split folder does not count.
+def _skip_single_folders(files: list[Parts]) -> tuple[int, Parts]:
+    """Return the folder below all folders that are the only one in theirs, and its depth.
 
-    Archives often contain a single folder, such as `flowers/flowers/<class>/`.
+    Archives often contain such a folder: `flowers/flowers/<class>/`. Stray files next to it do not
+    count if it contains several folders. A split folder is not skipped.
     """
-    depth = 0
-    first = files[0]
-    while (
-        len(first) > depth + 1
-        and first[depth].lower() not in SPLIT_NAMES
-        and all(len(parts) > depth + 1 and parts[depth] == first[depth] for parts in files)
-    ):
-        depth += 1
-    return depth
+    root: Parts = ()
+    while True:
+        depth = len(root)
+        nested = [parts for parts in files if len(parts) > depth + 1]
+        tops = {parts[depth] for parts in nested}
+        if len(tops) != 1:
+            return depth, root
+        (top,) = tops
+        stray = len(nested) < len(files)
+        if top.lower() in SPLIT_NAMES or (stray and not _contains_folders(nested, depth, top)):
+            return depth, root
+        files, root = nested, (*root, top)
+
+
+def _contains_folders(files: list[Parts], depth: int, top: str) -> bool:
+    """Return whether the folder `top` contains several folders with files."""
+    below = {parts[depth + 1] for parts in files if len(parts) > depth + 2 and parts[depth] == top}
+    return len(below) > 1
 
 
 def _check_split_folders(root: Path, named: dict[str, str], others: list[str]) -> None:
@@ -189,6 +205,17 @@ def _check_classes(folder: Path, classes: list[str], named: Named) -> None:
             f"{MIN_TRAIN_IMAGES} training images per class are needed. Add images, or remove the "
             "class."
         )
+
+
+def _printable_classes(names: list[str]) -> tuple[str, ...]:
+    r"""Return the names as text; a byte that becomes `\xe9` must not make two of them equal."""
+    shown: list[str] = []
+    for name in names:
+        text = printable(name)
+        while text in shown:
+            text += "'"
+        shown.append(text)
+    return tuple(shown)
 
 
 def _similar_names(folder: Path, classes: list[str]) -> list[str]:

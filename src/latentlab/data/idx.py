@@ -55,12 +55,5 @@ def _read_header(header: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
             f"{path}: IDX type 0x{type_code:02x} is not supported; allowed: unsigned bytes (0x08)"
         )
     if axes != dimensions:
-        raise DataError(f"{path}: {axes} dimensions where {dimensions} are expected")
+        raise DataError(f"{path}: {dimensions} dimensions expected, but it has {axes}")
     return struct.unpack(f">{dimensions}I", header[4:])
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write unsigned bytes as a gzipped IDX file; equal arrays give identical files."""
-    header = struct.pack(">HBB", 0, UNSIGNED_BYTE, array.ndim)
-    header += struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentlab.common.errors import DataError
+from latentlab.common.progress import plural
 from latentlab.data.duplicates import take_images
 from latentlab.data.image_set import IMAGES_PER_BLOCK, ImageArray
 from latentlab.data.sources import RawDataset
@@ -118,12 +119,14 @@ def _hold_out(
             f"training and validation splits.{repeated} Add images, or decrease "
             "data.test_fraction."
         )
-    count = max(round(fraction * len(labels)), len(classes), MIN_HELD_OUT)
+    least = max(len(classes), MIN_HELD_OUT)
+    count = max(round(fraction * len(labels)), least)
     if count > len(labels) - max(len(classes), 1):
-        kinds = f"in {len(classes)} classes" if classes else "without classes"
+        kinds = f"in {plural(len(classes), 'class')}" if classes else "without classes"
+        advice = ", or decrease data.test_fraction and data.validation_fraction"
         raise DataError(
-            f"{len(labels)} images {kinds} are too few to hold out {count}. Add images, or "
-            "decrease data.test_fraction and data.validation_fraction."
+            f"{plural(len(labels), 'image')} {kinds}, too few to hold out {count} (at least "
+            f"{least}) for a split. Add images{advice if count > least else ''}."
         )
     rest, held_out = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed

@@ -51,6 +51,10 @@ def read_examples(path: Path) -> Examples:
             values = {name: file.get_tensor(name) for name in sorted(file.keys())}
         if values.keys() != description["weights"].keys():
             raise ValueError("its metrics are not those of its weights")
+        if len({array.shape for array in values.values()}) > 1:
+            raise ValueError("its metrics have different numbers of images")
+        if not all(np.isfinite(array).all() for array in values.values()):
+            raise ValueError("it contains a number that is not finite")
         return Examples(values, description["weights"], description["images"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise EnvironmentProblem(

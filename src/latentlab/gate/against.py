@@ -56,7 +56,7 @@ def find_opponent(project: Project, profile: str, against: str | None) -> Oppone
         path = baseline_path(project.root, profile)
         baseline = read_baseline(path)
         source = path.relative_to(project.root).as_posix()
-        commit = _commit_of(baseline) or _commit_of_file(project.root, source)
+        commit = _commit_of(project.root, baseline) or _commit_of_file(project.root, source)
         policy, examples = read_policy(project, profile), baseline_examples(baseline, path)
         return Opponent(source, policy, baseline, commit, examples)
     if against.startswith((RUN, MODEL)):
@@ -66,7 +66,7 @@ def find_opponent(project: Project, profile: str, against: str | None) -> Oppone
     if commit is None and Path(against).is_file():
         baseline = read_baseline(Path(against))
         policy, examples = read_policy(project, profile), baseline_examples(baseline, Path(against))
-        return Opponent(against, policy, baseline, _commit_of(baseline), examples)
+        return Opponent(against, policy, baseline, _commit_of(project.root, baseline), examples)
     if commit is None:
         raise ParamsError(
             f"--against {against}: not a Git revision, a file, run:<id> or models:/<name>@<alias>"
@@ -110,10 +110,16 @@ def _sources(root: Path) -> list[str]:
     return ["dvc.yaml", *(path for path in inputs if path.startswith("src/"))]
 
 
-def _commit_of(baseline: Baseline) -> str | None:
-    """Return the commit of the last run of a baseline, if it had no uncommitted changes."""
+def _commit_of(root: Path, baseline: Baseline) -> str | None:
+    """Return the commit of the last run of a baseline, if it exists and contains all changes.
+
+    A commit no longer exists, for example, after its branch was squashed and removed.
+    """
     run = baseline.runs[-1]
-    return None if run.dirty else run.commit
+    if run.dirty or run.commit is None:
+        return None
+    found = git(root, "rev-parse", "--verify", "--quiet", f"{run.commit}^{{commit}}")
+    return found.strip() if found else None
 
 
 def _commit_of_file(root: Path, name: str) -> str | None:
@@ -144,8 +150,9 @@ def _logged_opponent(project: Project, profile: str, address: str) -> Opponent:
     )
     dataset = logged.tags.get("dataset", "")
     baseline = Baseline(dataset=dataset, profile=profile, accepted=None, reason=None, runs=[run])
-    policy = read_policy(project, profile)
-    return Opponent(address, policy, baseline, _commit_of(baseline), logged.examples)
+    # a run has the metrics of its own stage only
+    policy = read_policy(project, profile).for_stages({name.partition("/")[0] for name in metrics})
+    return Opponent(address, policy, baseline, _commit_of(project.root, baseline), logged.examples)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -85,6 +85,15 @@ class Policy(Section):
         rules = {name: rule for name, rule in self.metrics.items() if labeled or not rule.labels}
         return self.model_copy(update={"metrics": rules})
 
+    def for_stages(self, stages: Collection[str]) -> "Policy":
+        """Return the policy with the rules for metrics of some stages, which metrics begin with."""
+        rules = {
+            name: rule
+            for name, rule in self.metrics.items()
+            if any(matches(name.partition("/")[0], stage) for stage in stages)
+        }
+        return self.model_copy(update={"metrics": rules})
+
     def rule_of(self, metric: str) -> Rule | None:
         """Return the rule of a metric: that with its name, else the last pattern that matches."""
         if metric in self.metrics:
@@ -114,7 +123,10 @@ def read_policy(project: Project, profile: str) -> Policy:
     errors = find_errors(Policy, document)
     if not errors:
         policy = Policy.model_validate(document)
+        known = _profile_names(project)
         for name, overrides in policy.profiles.items():
+            if name not in known:
+                errors["profiles", name] = f" is not a profile; {nearest(name, known)}"
             errors |= _override_errors(policy, name, overrides)
     if errors:
         raise params_error(errors, document, path)
@@ -122,6 +134,12 @@ def read_policy(project: Project, profile: str) -> Policy:
     for pattern, override in policy.profiles.get(profile, {}).items():
         rules[pattern] = _overridden(rules[pattern], override)
     return policy.model_copy(update={"metrics": rules})
+
+
+def _profile_names(project: Project) -> list[str]:
+    """Return the names of all profiles and of all baselines."""
+    folders = (project.profiles.glob("*.yaml"), (project.root / "baselines").glob("*.json"))
+    return sorted({file.stem for files in folders for file in files})
 
 
 def check_rules(policy: Policy, metrics: Iterable[str], where: str) -> None:

@@ -97,7 +97,22 @@ def locked_stages(root: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     stages = read_plain(path).get("stages", {})
+    if not _is_lock(stages):
+        raise ParamsError(f"{path} is not a lock file of DVC; restore it, or run `dvc repro`")
     return {name: stage for name, stage in stages.items() if name != REPORT}
+
+
+def _is_lock(stages: Any) -> bool:
+    """Return whether the stages of a lock file, and their dependencies, have the expected form."""
+    return isinstance(stages, dict) and all(
+        isinstance(stage, dict)
+        and isinstance(stage.get("params", {}), dict)
+        and isinstance(stage.get("deps", []), list)
+        and all(
+            isinstance(dep, dict) and {"path", "md5"} <= dep.keys() for dep in stage.get("deps", [])
+        )
+        for stage in stages.values()
+    )
 
 
 def locked_inputs(stages: dict[str, Any]) -> dict[str, str]:

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from latentlab.common.progress import output_console
+from latentlab.common.progress import output_console, plural
 from latentlab.gate.policy import Policy
 from latentlab.gate.verdict import Comparison, Verdict
 
 HEADERS = ("", "metric", "better", "baseline", "now", "worse by", "allowed", "noise", "confidence")
 
+DIFFERENCES = ("parameters", "source files", "data")
+"""What can differ between the two sides; a difference that is missing in a report is unknown."""
 MAX_LISTED = 12
 """Differences of one kind that are listed, except in JSON."""
 
@@ -32,6 +34,12 @@ class Report:
     differences: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one line, with what limits it."""
+        assert self.verdict is not None, "an error has no summary"
+        return "; ".join([self.verdict.summary, *self.warnings])
 
     @property
     def outcome(self) -> str:
@@ -60,7 +68,7 @@ def print_table(report: Report, verbose: bool) -> None:
     console.print(table)
     for line in _lines(report, verbose):
         console.print(escape(line), highlight=False)
-    console.print(f"gate {verdict.summary}", highlight=False)
+    console.print(f"gate {report.summary}", highlight=False)
 
 
 def as_json(report: Report) -> str:
@@ -108,6 +116,8 @@ def as_junit(report: Report) -> str:
         case = SubElement(suite, "testcase", {"classname": "gate", "name": each.metric})
         if each.fails:
             SubElement(case, "failure", {"message": describe_change(each)})
+    if warnings := _warnings(report):
+        SubElement(suite, "system-out").text = "\n".join(f"warning: {text}" for text in warnings)
     return tostring(suite, encoding="unicode")
 
 
@@ -152,12 +162,14 @@ def _lines(report: Report, verbose: bool) -> Iterator[str]:
     assert verdict is not None, "an error has no lines"
     yield from (describe_change(each) for each in verdict.comparisons if each.changed)
     yield from (f"warning: {text}" for text in _warnings(report))
+    if unknown := [kind for kind in DIFFERENCES if kind not in report.differences]:
+        yield f"unknown whether these differ: {', '.join(unknown)}"
     for kind, changes in report.differences.items():
         if changes:
             yield f"{kind} that differ ({len(changes)}): {_some(changes)}"
     if verdict.without_rule:
         names = f": {', '.join(verdict.without_rule)}" if verbose else " (--verbose lists them)"
-        yield f"{len(verdict.without_rule)} metrics without a rule{names}"
+        yield f"{plural(len(verdict.without_rule), 'metric')} without a rule{names}"
 
 
 def _some(texts: list[str]) -> str:

@@ -1,16 +1,18 @@
 """The verdict of the gate: how each metric changed, and whether the change is allowed."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from latentlab.common.errors import ParamsError
+from latentlab.common.progress import plural
 from latentlab.evaluation.examples import Examples
 from latentlab.gate.baseline import Baseline
 from latentlab.gate.noise import MIN_RUNS, Noise, level_per_metric
 from latentlab.gate.outputs import is_number
 from latentlab.gate.paired import PairedChange, compare_examples
-from latentlab.gate.policy import Policy, Rule, check_rules, suggestion
+from latentlab.gate.policy import Policy, Rule, check_rules, matches, suggestion
 
 Status = Literal["worse", "better", "same"]
 
@@ -98,7 +100,8 @@ class Verdict:
         if self.worse:
             return f"failed: {', '.join(each.metric for each in self.worse)}"
         better = sum(each.status == "better" for each in self.comparisons)
-        return f"passed: {len(self.comparisons)} metrics" + (f", {better} better" if better else "")
+        compared = plural(len(self.comparisons), "metric")
+        return f"passed: {compared}" + (f", {better} better" if better else "")
 
 
 def compare(
@@ -154,6 +157,8 @@ def compare(
         sorted(comparisons, key=lambda each: (-each.relative_change, each.metric)),
         [
             *_suspicious(compared, values),
+            *_unused_rules(policy, known),
+            *_other_images(examples),
             *(_not_compared(metric, values, where) for metric in ruled if metric not in compared),
             *_few_runs(baseline),
         ],
@@ -247,6 +252,24 @@ def _suspicious(compared: dict[str, tuple[Rule, Noise]], values: dict[str, Any])
 def _not_compared(metric: str, values: dict[str, Any], where: str) -> str:
     missing = where if metric in values else "outputs/"
     return f"{metric}: not compared, because it is not required and missing in {missing}"
+
+
+def _unused_rules(policy: Policy, names: Iterable[str]) -> list[str]:
+    """Return a warning for each rule without a metric; `check_rules` rejects required ones."""
+    return [
+        f"the rule {pattern} in gate.yaml matches no metric"
+        for pattern in policy.metrics
+        if not any(matches(pattern, name) for name in names)
+    ]
+
+
+def _other_images(examples: tuple[Examples, Examples] | None) -> list[str]:
+    if examples is None or examples[0].images == examples[1].images:
+        return []
+    return [
+        "the test images are not those of the baseline, so changes include the choice of images, "
+        "which the noise between seeds does not contain"
+    ]
 
 
 def _few_runs(baseline: Baseline) -> list[str]:

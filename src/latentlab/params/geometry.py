@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from latentlab.common.progress import plural
+
 if TYPE_CHECKING:
     from latentlab.data.image_set import DatasetInfo
     from latentlab.params.networks import ConvolutionParams
@@ -112,8 +114,8 @@ class Architecture:
             if output_size < 1:
                 raise ValueError(
                     f"the image vanishes at convolution {len(layers) + 1} of "
-                    f"{len(self.channels)}: {size} pixels are too few for kernel {kernel}, "
-                    f"stride {stride}, padding {padding}"
+                    f"{len(self.channels)}: {plural(size, 'pixel')} left, too few for kernel "
+                    f"{kernel}, stride {stride}, padding {padding}"
                 )
             layers.append(Convolution(inputs, outputs, size, output_size, kernel, stride, padding))
             size = output_size

@@ -12,6 +12,7 @@ from latentlab.pipeline.context import StageContext
 from latentlab.pipeline.pictures import Draw, Snapshots, keep_pictures
 from latentlab.training.checkpoint import Checkpoint
 from latentlab.training.diagnosis import DIVERGED
+from latentlab.training.distributed import ProcessGroup
 from latentlab.training.loop import Record
 
 
@@ -43,9 +44,9 @@ class ResumableTraining(Protocol):
         """Return the network with the weights of the best epoch."""
 
 
-def checkpoint_of(stage: StageContext) -> Checkpoint:
-    """Return the checkpoint of a stage's main training."""
-    return Checkpoint(stage.checkpoints / f"training-{stage.device.type}.pt")
+def checkpoint_of(stage: StageContext, group: ProcessGroup | None = None) -> Checkpoint:
+    """Return the checkpoint of a stage's main training, which the processes of `group` share."""
+    return Checkpoint(stage.checkpoints / f"training-{stage.device.type}.pt", group)
 
 
 def run_and_log(stage: StageContext, training: ResumableTraining, draw: Draw) -> None:

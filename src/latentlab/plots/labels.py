@@ -22,10 +22,14 @@ def class_labels(classes: Sequence[str]) -> list[str]:
     """
     labels = [_shown(name) or f"class {number}" for number, name in enumerate(classes)]
     count = Counter(labels)
-    return [
-        _literal(label if count[label] == 1 or label == name else f"{label} ({number})")
-        for number, (label, name) in enumerate(zip(labels, classes, strict=True))
-    ]
+    taken = {label for label, name in zip(labels, classes, strict=True) if label == name}
+    for number, (label, name) in enumerate(zip(labels, classes, strict=True)):
+        if label != name and count[label] > 1:
+            labels[number] = f"{label} ({number})"
+        while label != name and labels[number] in taken:
+            labels[number] += f" ({number})"
+        taken.add(labels[number])
+    return [_literal(label) for label in labels]
 
 
 def use_fonts() -> None:

@@ -37,11 +37,6 @@ def signed(value: float) -> str:
     return f"{value:+.2g}".replace("-", "\u2212") if value else "0"
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 image`, `2,000 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def listed(names: list[str]) -> str:
     """Return names as a list in a sentence: `a, b and c`."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "none"

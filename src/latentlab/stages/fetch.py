@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from latentlab.common.errors import ParamsError
-from latentlab.common.progress import note
+from latentlab.common.errors import DataError, ParamsError
+from latentlab.common.progress import note, plural
 from latentlab.data.duplicates import (
     DuplicateReport,
     equal_groups,
@@ -94,20 +94,23 @@ def _split(stage: StageContext, raw: RawDataset) -> tuple[dict[str, np.ndarray],
     images, labels = zip(*raw.splits.values(), strict=True)
     equal = equal_groups(images)
     groups = equal if raw.published else similar_groups(images, equal)
-    rows = split_rows(
-        raw,
-        settings.validation_fraction,
-        settings.test_fraction,
-        settings.split_seed,
-        None if raw.published else groups,
-    )
+    try:
+        rows = split_rows(
+            raw,
+            settings.validation_fraction,
+            settings.test_fraction,
+            settings.split_seed,
+            None if raw.published else groups,
+        )
+    except DataError as error:
+        raise DataError(f"{stage.project.data / settings.name}: {error}") from None
     found = report_duplicates(equal, groups, np.concatenate(labels), rows)
     if not raw.published and found.equal + found.similar:
         note(
             f"{stage.name}: {found.equal:,} images equal an earlier one, {found.similar:,} are "
             f"nearly equal; {found.left_out:,} were left out, the others are in the same split. "
-            f"{len(found.conflicts):,} groups of duplicates have different labels; data_card.md "
-            "lists them"
+            f"Duplicates with different labels: {plural(len(found.conflicts), 'group')}; "
+            "data_card.md lists them"
         )
     return rows, found
 

@@ -110,7 +110,7 @@ def _prepare_training(
         stage.load_split("validation"),
         stage.seed,
         stage.device,
-        checkpoint_of(stage),
+        checkpoint_of(stage, group),
         group,
     )
 

@@ -28,23 +28,30 @@ class Checkpoint:
     """One file per training, replaced atomically; without a path nothing is saved.
 
     The path contains the fingerprint of everything that determines the result, so a checkpoint of
-    other parameters, data or code is never found.
+    other parameters, data or code is never found. The processes of `group` call every method
+    together.
     """
 
-    def __init__(self, path: Path | None = None, seconds_between: float = SECONDS_BETWEEN) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        group: ProcessGroup | None = None,
+        seconds_between: float = SECONDS_BETWEEN,
+    ) -> None:
         self._path = path
+        self._group = group or ProcessGroup()
         self._seconds_between = seconds_between
         self._written = time.monotonic()
 
-    def due(self, group: ProcessGroup) -> bool:
+    def due(self) -> bool:
         """Return whether enough time has passed since the last checkpoint; equal on all ranks."""
         elapsed = time.monotonic() - self._written
-        return group.broadcast(self._path is not None and elapsed >= self._seconds_between)
+        return self._group.broadcast(self._path is not None and elapsed >= self._seconds_between)
 
-    def write(self, state: State, own: State, group: ProcessGroup) -> None:
+    def write(self, state: State, own: State) -> None:
         """Replace the checkpoint by `state`, and by what each process has for itself in `own`."""
-        gathered = group.all_gather(own)
-        if self._path is not None and group.is_main:
+        gathered = self._group.all_gather(own)
+        if self._path is not None and self._group.is_main:
             try:
                 with atomic_path(self._path) as temporary:
                     torch.save({"shared": state, "by_rank": gathered}, temporary)
@@ -56,7 +63,7 @@ class Checkpoint:
                 ) from error
         self._written = time.monotonic()
 
-    def read(self, group: ProcessGroup) -> tuple[State, State] | None:
+    def read(self) -> tuple[State, State] | None:
         """Return `state` and this process's `own` as written last, or None if there are none.
 
         A checkpoint of another number of processes is ignored, because training could not resume
@@ -69,7 +76,9 @@ class Checkpoint:
             shared, by_rank = saved["shared"], saved["by_rank"]
         except Exception:  # torch raises whatever its reader runs into
             return None
-        return (shared, by_rank[group.rank]) if len(by_rank) == group.world_size else None
+        if len(by_rank) != self._group.world_size:
+            return None
+        return shared, by_rank[self._group.rank]
 
 
 class Stopwatch:

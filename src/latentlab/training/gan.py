@@ -34,7 +34,6 @@ from latentlab.training.checkpoint import (
     random_state,
     set_random_state,
 )
-from latentlab.training.distributed import ProcessGroup
 from latentlab.training.loop import STEPS_BETWEEN_CHECKS, Record, check_losses, make_ema
 
 PREVIEW_IMAGES = 64
@@ -95,7 +94,6 @@ class AdversarialTraining:
         self._generator_means = Means()
         self._losses = torch.zeros(self.batches.steps, device=device)
         self._stopwatch = Stopwatch()
-        self._group = ProcessGroup()
 
     @property
     def eval_model(self) -> Generator:
@@ -109,7 +107,7 @@ class AdversarialTraining:
 
     def resume(self) -> None:
         """Continue from the checkpoint if there is one."""
-        saved = self.checkpoint.read(self._group)
+        saved = self.checkpoint.read()
         if saved is not None:
             self._restore(saved[0])
 
@@ -126,7 +124,7 @@ class AdversarialTraining:
             self._evaluate(epoch, record)
             self.history.append(record)
             self._stopwatch.lap()
-            if self.checkpoint.due(self._group) or epoch == self.settings.epochs:
+            if self.checkpoint.due() or epoch == self.settings.epochs:
                 self._write_checkpoint()
             yield record
 
@@ -151,7 +149,7 @@ class AdversarialTraining:
             self._losses[self.batches.step - 1] = terms["train/discriminator_loss"]
             if self.batches.step % STEPS_BETWEEN_CHECKS == 0:
                 self._check_losses(epoch)
-                if self.checkpoint.due(self._group):
+                if self.checkpoint.due():
                     self._stopwatch.lap()
                     self._write_checkpoint()
         self._check_losses(epoch)
@@ -287,7 +285,7 @@ class AdversarialTraining:
             "seconds": self.seconds,
             "random": random_state(self.device),
         }
-        self.checkpoint.write(state, {}, self._group)
+        self.checkpoint.write(state, {})
 
     def _restore(self, state: State) -> None:
         for name, part in self._parts().items():

@@ -148,7 +148,7 @@ class Training(Generic[Model]):
 
             # save
             self._stopwatch.lap()
-            if self.checkpoint.due(self.group) or self.finished or epoch == stop_epoch:
+            if self.checkpoint.due() or self.finished or epoch == stop_epoch:
                 self._write_checkpoint()
             yield record
 
@@ -184,7 +184,7 @@ class Training(Generic[Model]):
             self._losses[self.batches.step - 1] = terms["loss"].detach()
             if self.batches.step % STEPS_BETWEEN_CHECKS == 0:
                 self._check_losses(epoch)
-                if self.checkpoint.due(self.group):
+                if self.checkpoint.due():
                     self._stopwatch.lap()
                     self._write_checkpoint()
         self._check_losses(epoch)
@@ -201,7 +201,7 @@ class Training(Generic[Model]):
 
     def resume(self) -> None:
         """Continue from the checkpoint if there is one."""
-        saved = self.checkpoint.read(self.group)
+        saved = self.checkpoint.read()
         if saved is not None:
             self._restore(*saved)
 
@@ -244,7 +244,7 @@ class Training(Generic[Model]):
             "seconds": self.seconds,
         }
         own = {"means": self._means.state_dict(), "random": random_state(self.device)}
-        self.checkpoint.write(state, own, self.group)
+        self.checkpoint.write(state, own)
 
     def _restore(self, state: State, own: State) -> None:
         restore_masks(self.model, state["model"])

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 
+from latentlab.common.progress import plural
 from latentlab.params.comparison import Comparison
 from latentlab.report.charts.bars import Bar, bar_chart
 from latentlab.report.charts.lines import Series, chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import number, percent, plural, sentence
+from latentlab.report.text import number, percent, sentence
 
 
 def write(outputs: Outputs) -> Section:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
+from latentlab.common.progress import plural
 from latentlab.gate.report import Report as GateReport
 from latentlab.gate.verdict import Comparison
 from latentlab.params.fields import flatten
 from latentlab.report.document import Section, Table
 from latentlab.report.metric_names import metric_name
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import listed, number, plural, signed
+from latentlab.report.text import listed, number, signed
 
 STATUS = {"worse": "worse", "better": "better", "same": "within limits"}
 

@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
+from latentlab.common.progress import plural
 from latentlab.params.fields import Section as Parameters
 from latentlab.params.fields import flatten
 from latentlab.params.schema import INHERITING, Params
 from latentlab.report.document import Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import plural
 
 MACHINE = (
     "runtime.device",

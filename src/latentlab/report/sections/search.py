@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from latentlab.common.progress import plural
 from latentlab.report.charts.bars import Bar, bar_chart
 from latentlab.report.charts.lines import Series, chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import listed, number, percent, plural
+from latentlab.report.text import listed, number, percent
 
 STATES = {"complete": 0, "pruned": 1, "failed": 2}
 """States of trials, and their colors."""
