@@ -337,7 +337,7 @@ def doctor(fix: bool) -> None:
 @click.option("--port", default=5000, show_default=True, help="Port of the UI on this computer.")
 def ui(port: int) -> None:
     """Open MLflow's UI and print the address of the table of runs."""
-    from latentlab.commands.ui import open_ui
+    from latentlab.commands.store import open_ui
 
     open_ui(*_load(), port)
 
@@ -345,7 +345,7 @@ def ui(port: int) -> None:
 @cli.command()
 def sync() -> None:
     """Send runs that an MLflow server has not received."""
-    from latentlab.commands.sync import send_all
+    from latentlab.commands.store import send_all
 
     send_all(find_project())
 

@@ -104,6 +104,14 @@ class TestLabelFile:
 
         assert names_and_labels(listing, "test") == [("cow/0.png", 0), ("cow/1.png", 1)]
 
+    def test_a_single_label_is_none(self, pets):
+        lines = [row.replace(",b", ",a") for row in rows()]
+
+        listing = list_images(pets, label_file(pets, "file,label", *lines))
+
+        assert listing.classes == ()
+        assert "fewer than two labels, so there are none" in listing.notes[0]
+
     def test_images_that_are_not_listed_are_ignored(self, pets, message):
         write_pictures(pets / "cow", 2)
         listing = list_images(pets, label_file(pets, "file,label", *rows()))

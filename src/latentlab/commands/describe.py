@@ -40,7 +40,7 @@ def _build(params: Params, section: str, info: DatasetInfo) -> tuple[nn.Module, 
     """Return the network of a section and an input for it."""
     import torch
 
-    from latentlab.data.rotations import ROTATIONS
+    from latentlab.data.image_set import ROTATIONS
     from latentlab.models.autoencoder import Autoencoder
     from latentlab.models.classifier import Classifier
     from latentlab.models.denoiser import network_builder

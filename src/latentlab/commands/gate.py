@@ -32,7 +32,7 @@ from latentlab.gate.verdict import Verdict, check_values
 from latentlab.params.load import load_params
 from latentlab.params.schema import Params
 from latentlab.pipeline.fingerprint import outputs_hash
-from latentlab.tracking.verdicts import tag_verdict
+from latentlab.tracking.results import tag_verdict
 
 STALE = "the outputs were not checked against parameters, code and data (--stale-ok)"
 FORMATS = {

@@ -15,6 +15,7 @@ from latentlab.common.progress import note
 from latentlab.common.project import Project, profile_name
 from latentlab.data.sources import find_local
 from latentlab.params.load import load_params
+from latentlab.params.messages import first_error
 from latentlab.params.schema import DataParams
 
 LINE_WIDTH = 4096
@@ -95,10 +96,9 @@ def _reading(project: Project, dataset: str, image_size: int | None) -> DataPara
     try:
         return DataParams.model_validate(known | size)
     except ValidationError as error:
-        reasons = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
         raise ParamsError(
-            f"latentlab init {dataset}: {reasons}. DATASET is the name of a folder data/<name>/ or "
-            "of a known dataset; image sizes are multiples of 4 from 8 to 256."
+            f"latentlab init {dataset}: {first_error(error)}. DATASET is the name of a folder "
+            "data/<name>/ or of a known dataset; image sizes are multiples of 4 from 8 to 256."
         ) from None
 
 

@@ -1,15 +1,16 @@
-"""Pixels of image files: color modes, transparency, orientation, bit depths and sizes."""
+"""Pixels of image files: color modes, transparency, orientation, bit depths and size."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from latentlab.data.files import FORMATS
-from latentlab.data.resizing import Fit, fit_images
 
 GRAY_MODES = {"1", "L", "LA", "La"}
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
@@ -18,6 +19,9 @@ MAX_16_BIT = 65535
 
 Levels = tuple[float, float]
 """The values of images with more than 8 bits that become black and white."""
+
+Fit = Literal["crop", "pad", "stretch"]
+"""The values of `data.fit`."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +113,26 @@ def resize_images(images: np.ndarray, image_size: int) -> np.ndarray:
     size = (image_size, image_size)
     resized = [Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in images]
     return np.stack([np.asarray(image) for image in resized])[:, None]
+
+
+def fit_images(images: Tensor, size: int, fit: Fit) -> Tensor:
+    """Fit uint8 images [..., C, H, W] to [..., C, size, size], bicubic with antialiasing.
+
+    "crop" keeps the central square, "pad" adds black borders, and "stretch" changes the aspect
+    ratio. Images of the requested size are returned unchanged.
+    """
+    height, width = images.shape[-2:]
+    if height == width == size:
+        return images
+    from torchvision.transforms.v2 import InterpolationMode, functional  # takes seconds
+
+    shape = [size, size]
+    if fit == "crop":  # before resizing, as Pillow does
+        images = functional.center_crop(images, [min(height, width)] * 2)
+    elif fit == "pad":
+        shape = [max(1, round(size * side / max(height, width))) for side in (height, width)]
+    images = functional.resize(images, shape, InterpolationMode.BICUBIC, antialias=True)
+    top, left = ((size - side) // 2 for side in shape)
+    borders = [left, top, size - shape[1] - left, size - shape[0] - top]
+    padded: Tensor = functional.pad(images, borders)
+    return padded

@@ -16,9 +16,8 @@ from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
 from latentlab.common.processes import available_cores
 from latentlab.common.progress import progress_bar
-from latentlab.data.decoding import MAX_16_BIT, Header, Levels, decode_image, read_header
+from latentlab.data.decoding import MAX_16_BIT, Fit, Header, Levels, decode_image, read_header
 from latentlab.data.files import list_some, printable
-from latentlab.data.resizing import Fit
 
 FILES_PER_TASK = 64
 SMALL_RANGE = 0.25

@@ -12,13 +12,12 @@ import numpy as np
 from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
 from latentlab.data.catalog import KNOWN, KnownDataset
-from latentlab.data.decoding import resize_images
+from latentlab.data.decoding import Fit, resize_images
 from latentlab.data.download import download
 from latentlab.data.files import printable
 from latentlab.data.folders import list_images
 from latentlab.data.idx import read_idx
 from latentlab.data.reading import Scale, digest_files, read_files
-from latentlab.data.resizing import Fit
 from latentlab.data.torchvision_catalog import find_torchvision
 from latentlab.data.torchvision_download import download_torchvision
 from latentlab.data.torchvision_reader import read_torchvision

@@ -17,7 +17,7 @@ from latentlab.common.errors import DataError
 from latentlab.common.files import sha256_of
 from latentlab.common.processes import available_cores
 from latentlab.common.progress import progress_bar
-from latentlab.data.resizing import Fit, fit_images
+from latentlab.data.decoding import Fit, fit_images
 from latentlab.data.torchvision_catalog import PREFIX, TORCHVISION, TorchvisionDataset
 from latentlab.data.torchvision_download import Options, check_packages, torchvision_class
 

@@ -128,7 +128,8 @@ def compare(
         if metric in values and accepted:
             compared[metric] = (rule, accepted)
         elif metric in values and rule.required:
-            problems.append(f"{metric}: missing in {where}{suggestion(metric, baseline.metrics)}")
+            hint = suggestion(metric, baseline.metrics) or "; accept a new baseline"
+            problems.append(f"{metric}: missing in {where}{hint}")
     if problems:
         raise ParamsError("the gate cannot compare these metrics:\n  " + "\n  ".join(problems))
     if all(rule.informational for rule, _ in compared.values()):

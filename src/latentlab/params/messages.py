@@ -21,6 +21,8 @@ Schema = type[BaseModel]
 Errors = dict[Location, str]
 """Error messages by location; a message continues after the dotted path of its location."""
 
+HINT = "; did you mean "
+
 MESSAGES = {
     "bool_type": "must be true or false",
     "dict_type": "must be a mapping",
@@ -44,9 +46,11 @@ def find_errors(schema: Schema, document: dict[str, Any]) -> Errors:
             continue
         location = _location(document, error)
         message = _describe(schema, location, error)
-        # each member of a union reports an error of its own: one of them must be fixed
-        start = f"{errors[location]} or " if location in errors else _shown_value(error)
-        errors[location] = start + message
+        if location in errors:  # each member of a union reports one: one of them must be fixed
+            first, hint, name = errors[location].partition(HINT)
+            errors[location] = f"{first} or {message}{hint}{name}"
+        else:
+            errors[location] = _shown_value(error) + message
     return errors
 
 
@@ -136,9 +140,12 @@ def _describe(schema: Schema, location: Location, error: ErrorDetails) -> str:
 def _expected(schema: Schema, location: Location) -> str:
     """Describe a missing value as far as the schema defines it."""
     if keys := _keys(schema, location):
-        named = get_origin(_annotation(schema, location)) is dict
-        known = "names of your choice to sections" if named else f"the keys {', '.join(keys)}"
-        return f"; it must be a mapping of {known}"
+        origin = get_origin(_annotation(schema, location))
+        known = (
+            "names of your choice to sections" if origin is dict else f"the keys {', '.join(keys)}"
+        )
+        mapping = "a list of mappings" if origin is list else "a mapping"
+        return f"; it must be {mapping} of {known}"
     messages = value_errors(schema, location, object())
     return f"; it {' or '.join(messages)}" if messages else ""
 
@@ -179,7 +186,7 @@ def _suggestion(schema: Schema, location: Location, error: ErrorDetails) -> str:
     if location[0] == "train" and not value_errors(schema, location, SEARCH):
         known.append(SEARCH)
     close = difflib.get_close_matches(value, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"{HINT}'{close[0]}'?" if close else ""
 
 
 def _keys(schema: Schema, parents: Location) -> list[str]:

@@ -130,7 +130,7 @@ class DataParams(Section):
 class RuntimeParams(Section):
     """Where the pipeline runs. Only `seed` changes what is computed."""
 
-    seed: Seed = Field(default=0, description="Seed of all random numbers.")
+    seed: Seed = Field(default=0, description="Seed of all random numbers but those of the splits.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Device of the trainings; auto is CUDA, else MPS, else the CPU."
     )

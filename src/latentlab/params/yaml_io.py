@@ -29,6 +29,8 @@ def read_yaml(path: Path) -> CommentedMap:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         # the problem of a duplicate key includes its whole value
         problem = str(error.problem).partition(" with value ")[0]
+        if problem == "but found another document":
+            raise ParamsError(f"{path}:{line}: a second document; remove the line `---`") from None
         raise ParamsError(f"{path}:{line}: not valid YAML: {problem}") from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -33,6 +33,7 @@ HEADLINES = {
         "test/reference/accuracy",
         "test/denoise/*/mse",
         "test/generators/*/classifier_frechet_distance",
+        "test/generators/*/relative_frechet_distance",
     ),
     "report": (),
 }

@@ -1,6 +1,7 @@
 """Numbers and names as people read them."""
 
 import math
+import re
 import unicodedata
 
 MAX_CHARACTERS = 40
@@ -8,6 +9,31 @@ MAX_CHARACTERS = 40
 DIGITS = 3
 MISSING = "\u2013"
 """What a table has in place of a value that does not exist."""
+
+GENERATORS = {
+    "gan": "DCGAN",
+    "vae": "VAE",
+    "autoencoder_kde": "Autoencoder with kernel density",
+    "real": "Real images (validation split)",
+    "pixel_gaussian": "Gaussian of the pixels",
+}
+"""Names of the generators in `metrics.json`, and of what they are compared with."""
+
+NAMES = {
+    r"fetch/images/train": "Number of training images",
+    r"autoencoder/mse": "Autoencoder: MSE per pixel",
+    r"vae/mse": "VAE: MSE per pixel",
+    r"vae/\w+/elbo": "VAE: ELBO (nats per image)",
+    r"vae/\w+/kl": "VAE: KL divergence (nats per image)",
+    r"denoise/(.+)/mse": "Denoiser {}: MSE per pixel",
+    r"classifier/accuracy": "Classifier: accuracy",
+    r"classifier/f1_macro": "Classifier: F1, mean over classes",
+    r"reference/accuracy": "Reference classifier: accuracy",
+    r"classifier/calibration_error": "Classifier: calibration error",
+    r"generators/(\w+)/classifier_frechet_distance": "{}: Fréchet distance",
+    r"generators/(\w+)/relative_frechet_distance": "{}: relative Fréchet distance",
+    r"generators/(\w+)/class_entropy": "{}: class entropy (nats)",
+}
 
 
 def number(value: float) -> str:
@@ -56,3 +82,12 @@ def class_name(name: str) -> str:
 def sentence(content: str) -> str:
     """Return a text with a capital letter at its beginning."""
     return content[:1].upper() + content[1:]
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric such as `evaluate/test/vae/mse`; others are unchanged."""
+    path = metric.removeprefix("evaluate/test/")
+    for pattern, name in NAMES.items():
+        if match := re.fullmatch(pattern, path):
+            return name.format(*(GENERATORS.get(group, group) for group in match.groups()))
+    return metric

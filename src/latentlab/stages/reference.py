@@ -6,7 +6,7 @@ Without class labels it predicts by which angle an image was rotated.
 from dataclasses import replace
 
 from latentlab.common.progress import note
-from latentlab.data.rotations import ROTATIONS, RotatedImages
+from latentlab.data.image_set import ROTATIONS, RotatedImages
 from latentlab.models.classification import ClassifierTrainingOptions
 from latentlab.models.cost import count_parameters
 from latentlab.models.reference import ReferenceClassifier

@@ -1,4 +1,4 @@
-"""The metrics of an earlier run in the MLflow store, named as in `outputs/`."""
+"""The metrics of an earlier run in the MLflow store, and the verdict of the gate on runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentlab.common.errors import ParamsError
+from latentlab.common.errors import EnvironmentProblem, ParamsError
 from latentlab.common.files import read_json
 from latentlab.common.project import Project
 from latentlab.evaluation.examples import EXAMPLES, Examples, read_examples
 from latentlab.params.fields import flatten
+from latentlab.tracking.queries import STAGE_RUNS, search_runs
 from latentlab.tracking.store import brief, check_server, open_client, store_uri
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 RUN, MODEL = "run:", "models:/"
 """Beginnings of the addresses of a run, and of the registered version of a model."""
+VERDICT, CHANGES = "gate", "gate.changes"
+"""Tags of a run: the verdict in one line, and one line per metric that became worse or better."""
+
+MAX_LENGTH = 5000
+"""Longest text of a tag that every MLflow store accepts."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,28 @@ def _evaluating_run(client: MlflowClient, address: str) -> str:
         if metric.key.startswith("test/"):
             return str(metric.run_id)
     raise ParamsError(f"{address} was not evaluated; run `dvc repro evaluate` with this model")
+
+
+def tag_verdict(
+    project: Project, dataset: str, outputs_hash: str, summary: str, changes: list[str]
+) -> int:
+    """Tag the runs of `evaluate` that wrote outputs with this hash; return how many there are.
+
+    Raises EnvironmentProblem if the store cannot be used.
+    """
+    client = open_client(project)
+    if client is None:
+        return 0
+    from mlflow import MlflowException
+
+    wrote_them = f"{STAGE_RUNS} and tags.outputs_hash = '{outputs_hash}'"
+    runs = [run for run in search_runs(project, dataset, wrote_them) if run.stage == "evaluate"]
+    try:
+        for run in runs:
+            client.set_tag(run.id, VERDICT, summary[:MAX_LENGTH])
+            client.set_tag(run.id, CHANGES, "\n".join(changes)[:MAX_LENGTH])
+    except MlflowException as error:
+        raise EnvironmentProblem(
+            f"the MLflow store {store_uri(project)} cannot be used: {brief(error)}"
+        ) from error
+    return len(runs)

@@ -70,7 +70,9 @@ class ServedModel(PythonModel):
         import torch
 
         if not len(model_input):
-            raise MlflowException.invalid_parameter_value("The input is empty. Send at least one.")
+            raise MlflowException.invalid_parameter_value(
+                "The input is empty. Send at least one image or code."
+            )
         apply = getattr(self, self.config["interface"])
         with torch.inference_mode():
             outputs: np.ndarray | dict[str, np.ndarray] | pd.DataFrame = apply(model_input)

@@ -7,9 +7,8 @@ from latentlab.report.charts.bars import Bar, bar_chart
 from latentlab.report.charts.lines import chart
 from latentlab.report.charts.svg import Axis
 from latentlab.report.document import Figure, Section, Table
-from latentlab.report.metric_names import GENERATORS
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import MISSING, number, percent
+from latentlab.report.text import GENERATORS, MISSING, number, percent
 
 DISTANCE = "classifier_frechet_distance"
 REAL = "real"

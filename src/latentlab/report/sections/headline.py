@@ -7,9 +7,8 @@ from latentlab.gate.report import Report as GateReport
 from latentlab.gate.verdict import Comparison
 from latentlab.params.fields import flatten
 from latentlab.report.document import Section, Table
-from latentlab.report.metric_names import metric_name
 from latentlab.report.outputs import Outputs
-from latentlab.report.text import listed, number, signed
+from latentlab.report.text import listed, metric_name, number, signed
 
 STATUS = {"worse": "worse", "better": "better", "same": "within limits"}
 
@@ -59,7 +58,9 @@ def _comparisons(outputs: Outputs, gate: GateReport, reported: Mapping[str, floa
     marks = {row: each.status for row, each in enumerate(comparisons) if each.changed}
     runs = max(each.accepted.n for each in comparisons)
     source = gate.baseline.get("source", "the baseline")
-    text = f"Test split, compared with {plural(runs, 'accepted run')} in {source}."
+    text = (
+        f"Metrics that the gate judges, compared with {plural(runs, 'accepted run')} in {source}."
+    )
     if reported:
         columns.append("published")
         text += " The last column is the value of the published report with the same setting."

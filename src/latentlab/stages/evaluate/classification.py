@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from latentlab.common.progress import note
-from latentlab.data.image_set import DatasetInfo, ImageSet
-from latentlab.data.rotations import RotatedImages
+from latentlab.data.image_set import DatasetInfo, ImageSet, RotatedImages
 from latentlab.evaluation.baselines import majority_accuracy
 from latentlab.evaluation.classification import (
     calibration_error,

@@ -1,4 +1,4 @@
-"""evaluate: all models on the test split; the only stage that reads it."""
+"""evaluate: all models on the test split; no other stage measures anything on it."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future

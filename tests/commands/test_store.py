@@ -4,7 +4,7 @@ import os
 import mlflow
 import pytest
 
-from latentlab.commands.ui import open_ui
+from latentlab.commands.store import open_ui
 from latentlab.common.project import Project
 from latentlab.params.load import load_params
 from latentlab.tracking.view import COLUMNS, KEY
