@@ -79,7 +79,7 @@ reference: $(READY)  ## write the generated pages of docs/reference and params.s
 	python scripts/generate_reference.py
 	latentlab schema
 
-screenshots: $(READY)  ## take the screenshots of MLflow in docs/images; needs Chromium
+screenshots: $(READY)  ## take the screenshots in docs/images; needs Chromium
 	python scripts/screenshots.py
 
 lock: $(READY)  ## update requirements.lock from pyproject.toml

@@ -1,8 +1,8 @@
 """Take the screenshots of MLflow, the report and the explorer in docs/images.
 
 Run it with `make screenshots` after the pipeline on the digits. It needs Chromium (`apt install
-chromium` on Debian). `python scripts/screenshots.py report explorer` takes only these two; those in
-the repository show Fashion-MNIST, whose report is in docs/example.
+chromium` on Debian). Report and explorer are those of Fashion-MNIST in docs/example. `python
+scripts/screenshots.py report explorer` takes only these two.
 """
 
 import shutil
@@ -78,12 +78,12 @@ def model(page: Page, project: Project, experiment: str) -> None:
 
 def report(page: Page, project: Project, experiment: str) -> None:
     """Open the report."""
-    page.goto((project.outputs("report") / "index.html").as_uri())
+    page.goto((project.root / "docs" / "example" / "index.html").as_uri())
 
 
 def explorer(page: Page, project: Project, experiment: str) -> None:
     """Open the explorer with the pointer over a point between two classes."""
-    page.goto((project.outputs("report") / "explorer.html").as_uri() + "#map=tsne")
+    page.goto((project.root / "docs" / "example" / "explorer.html").as_uri() + "#map=tsne")
     page.wait_for_selector("html[data-ready]", state="attached")
     page.hover("#map")
 

@@ -153,7 +153,7 @@ class Answer:
 
 @pytest.fixture
 def latentlab(monkeypatch, capsys) -> Iterator[Callable[..., Answer]]:
-    """Return a function that runs the command line: `latentlab("gate", "--json")`."""
+    """Return a function that runs the command line: `latentlab("gate", "--verbose")`."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str) -> Answer:

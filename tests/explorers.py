@@ -42,7 +42,14 @@ class Explorer:
         return self.page.as_uri()
 
 
-def build_explorer(root: Path, params: Path, classes: list[str], depth: int = 1, codes: int = 4):
+def build_explorer(
+    root: Path,
+    params: Path,
+    classes: list[str],
+    depth: int = 1,
+    codes: int = 4,
+    likelihood: str = "gaussian",
+):
     """Save random networks for images [depth, 8, 8] as outputs, and write their explorer."""
     project = Project(root, root)
     data_dir, outputs, shape = project.outputs("fetch"), project.outputs, [depth, 8, 8]
@@ -55,14 +62,16 @@ def build_explorer(root: Path, params: Path, classes: list[str], depth: int = 1,
 
     torch.manual_seed(0)
     architecture = Architecture(shape, [4, 8], 16, codes)
-    noise = Corruption([CorruptionSpec("gaussian", 0.3, 0.3)])
+    noise, clipped_noise = (
+        Corruption([CorruptionSpec("gaussian", 0.3, 0.3)], clip) for clip in (False, True)
+    )
     models = SimpleNamespace(
         autoencoder=Autoencoder(architecture).eval(),
-        vae=Vae(architecture, "gaussian").eval(),
+        vae=Vae(architecture, likelihood).eval(),
         generator=Generator(
             shape, 6, 4, [1 / len(classes)] * len(classes) if classes else []
         ).eval(),
-        unet=Denoiser(UNet(shape, [4, 6], "silu"), noise).eval(),
+        unet=Denoiser(UNet(shape, [4, 6], "silu"), clipped_noise).eval(),
     )
     save_model(models.autoencoder, outputs("train") / "model")
     save_model(models.vae, outputs("vae") / "model")

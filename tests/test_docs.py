@@ -197,7 +197,7 @@ def test_every_name_of_the_code_in_the_text_exists():
     assert missing == []
 
 
-def test_the_code_of_the_guides_runs(monkeypatch, tmp_path):
+def test_the_model_of_the_guides_works_and_their_stage_can_be_imported(monkeypatch, tmp_path):
     guides = {name: ROOT / "docs" / "how-to" / f"{name}.md" for name in ("new-model", "new-stage")}
     blocks = {
         name: [body for language, body in BLOCK.findall(page.read_text()) if language == "python"]

@@ -158,7 +158,7 @@ def test_a_training_outlives_its_server_and_every_metric_is_logged_once(bench, s
     answer = bench.run("train")
 
     assert answer.code == 0
-    assert "does not answer. The stage goes on" in answer.err
+    assert "does not answer. The stage continues" in answer.err
     assert "answers again" in answer.err
     (run,) = server.runs("digits")
     assert run.info.status == "FINISHED"

@@ -2,7 +2,7 @@
 
 Its main thread receives commands from the stage, and a second thread executes them in order. If the
 store is a server, each command is first written to a spool on disk. As long as the server does not
-answer, the second thread repeats the command while the stage goes on. What the server has not
+answer, the second thread repeats the command while the stage continues. What the server has not
 received at the end stays in the spool.
 """
 

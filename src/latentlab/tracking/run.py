@@ -4,7 +4,7 @@ Importing MLflow and opening its store takes seconds, and every call takes milli
 separate process, logging does not slow down training, and if the stage is killed with SIGKILL, the
 recorder survives and marks the run as KILLED. Commands are executed in the order in which they are
 sent. An error of the store is raised by the next call, or at the end of the stage. If a tracking
-server does not answer, the stage goes on, and what the server has not received is kept on disk.
+server does not answer, the stage continues, and what the server has not received is kept on disk.
 MLflow's own asynchronous logging guarantees none of this.
 """
 

@@ -56,7 +56,7 @@ class Spool:
     def warning(self) -> str:
         """A message for the moment at which the server stops answering."""
         return (
-            f"the MLflow server {self.server} does not answer. The stage goes on, and its run is "
+            f"the MLflow server {self.server} does not answer. The stage continues, and its run is "
             f"kept in {self.folder} until the server answers"
         )
 

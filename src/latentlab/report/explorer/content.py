@@ -117,19 +117,21 @@ def _generator(project: Project, networks: dict[str, Any]) -> dict[str, Any] | N
     return {"noise_dim": generator.noise_dim, "classes": len(generator.class_shares)}
 
 
-def _denoisers(project: Project, params: Params, networks: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the denoisers by name, and add their networks."""
+def _denoisers(project: Project, params: Params, networks: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the denoisers by name, and add their networks; some were trained on clipped pixels."""
     denoisers = []
     for name in params.denoise:
         folder = project.outputs("denoise") / "model" / name
         if not (folder / DESCRIPTION).is_file():
             continue
-        network = load_model(Denoiser, folder).network
+        denoiser = load_model(Denoiser, folder)
+        network = denoiser.network
         modules: list[nn.Module] = [network]
         if isinstance(network, Autoencoder):
             modules = [network.encoder, network.to_code, network.decoder]
         networks[f"denoiser.{name}"] = export_network(*modules)
-        denoisers.append({"name": name, "network": f"denoiser.{name}"})
+        clips = denoiser.corruption.config["clip"]
+        denoisers.append({"name": name, "network": f"denoiser.{name}", "clips": clips})
     return denoisers
 
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from latentlab.common.files import read_json
 from latentlab.common.project import Project
-from latentlab.data.image_set import stratified_sample
 from latentlab.evaluation.latent.density import Axes
 from latentlab.evaluation.latent.projection import tsne
-from latentlab.evaluation.latent.space import (
-    MAX_DENSITY_CODES,
-    EncodedProbe,
-    LatentSpace,
-    ProbeImages,
-)
+from latentlab.evaluation.latent.space import EncodedProbe, LatentSpace, ProbeImages
 from latentlab.evaluation.reconstruction import squared_errors
 from latentlab.models.autoencoder import Autoencoder
 from latentlab.models.io import DESCRIPTION, load_model
@@ -87,9 +80,7 @@ def _space(
 
 def _density(probe: EncodedProbe, bandwidth: float) -> dict[str, Any]:
     """Return a kernel density estimate with the bandwidth that `evaluate` has found."""
-    labels = torch.from_numpy(probe.train_labels)
-    indices = stratified_sample(labels, MAX_DENSITY_CODES, probe.source.seed).numpy()
-    centers = probe.train_codes[indices]
+    centers = probe.density_codes
     axes = Axes.of(centers.astype(np.float64))
     return {
         "centers": encode_floats(centers),

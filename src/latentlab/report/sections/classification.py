@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from latentlab.evaluation.classification import confusion_counts
 from latentlab.report.charts.bars import Bar, bar_chart
 from latentlab.report.charts.heat_map import heat_map
 from latentlab.report.charts.lines import Series, chart
@@ -43,9 +44,11 @@ def write(outputs: Outputs) -> Section:
 def _confusion(outputs: Outputs) -> np.ndarray:
     """Return the confusion matrix [actual, predicted] as shares of the actual classes."""
     index = {name: number for number, name in enumerate(outputs.info.classes)}
-    counts = np.zeros((len(index), len(index)))
-    for row in outputs.table("evaluate/confusion.csv"):
-        counts[index[row["actual"]], index[row["predicted"]]] += 1
+    rows = outputs.table("evaluate/confusion.csv")
+    actual, predicted = (
+        np.array([index[row[side]] for row in rows]) for side in ("actual", "predicted")
+    )
+    counts = confusion_counts(actual, predicted, len(index))
     shares: np.ndarray = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     return shares
 

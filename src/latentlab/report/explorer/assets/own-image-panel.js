@@ -49,8 +49,9 @@ function createOwnImagePanel(app) {
     const input = corrupt(image, deviation, share);
     const code = await space.encode(input);
     const outputs = [[space.title, await space.decode(code)]];
-    for (const { name, network } of DATA.denoisers) {
-      outputs.push([`denoiser ${name}`, await RUNTIME.run(network, input, [DEPTH, SIZE, SIZE])]);
+    for (const { name, network, clips } of DATA.denoisers) {
+      const clipped = clips ? input.map((value) => clamp(value, 0, 1)) : input;
+      outputs.push([`denoiser ${name}`, await RUNTIME.run(network, clipped, [DEPTH, SIZE, SIZE])]);
     }
     const shown = deviation || share ? [["corrupted", input], ...outputs] : outputs;
     byId("outputs").replaceChildren(...shown.map(([name, values]) => outputFigure(name, values)));

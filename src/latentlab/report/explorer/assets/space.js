@@ -4,6 +4,9 @@
 /** Neighbors on a nonlinear map whose codes are interpolated. */
 const MAP_NEIGHBORS = 6;
 
+/** Uniform numbers that are drawn once, so that an image always has the same code. */
+const DRAWS = Float32Array.from({ length: DEPTH * SIZE * SIZE }, Math.random);
+
 class Space {
   constructor(content) {
     Object.assign(this, content);
@@ -36,7 +39,7 @@ class Space {
 
   encode(values) {
     // a Bernoulli likelihood models binary draws from gray values
-    const images = this.binarizes ? values.map((v) => (Math.random() < v ? 1 : 0)) : values;
+    const images = this.binarizes ? values.map((v, i) => (DRAWS[i] < v ? 1 : 0)) : values;
     return RUNTIME.run(this.encoder, images, [DEPTH, SIZE, SIZE]);
   }
 
