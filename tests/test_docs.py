@@ -197,6 +197,13 @@ def test_every_name_of_the_code_in_the_text_exists():
     assert missing == []
 
 
+def test_the_example_report_and_explorer_are_small():
+    sizes = {path.name: path.stat().st_size / 1e6 for path in (ROOT / "docs" / "example").iterdir()}
+
+    assert sizes["explorer.html"] < 6
+    assert sum(sizes.values()) < 8
+
+
 def test_the_model_of_the_guides_works_and_their_stage_can_be_imported(monkeypatch, tmp_path):
     guides = {name: ROOT / "docs" / "how-to" / f"{name}.md" for name in ("new-model", "new-stage")}
     blocks = {

@@ -43,6 +43,8 @@ OTHER_SECONDS = 90
 LATENT_DIMS = 4, 16
 """Limits of the latent dimension: below, maps and walks show little; above, a few hundred images
 do not fill the space, so that samples of the density model and of the VAE look worse."""
+IMAGES_PER_DIMENSION = 10
+"""Training images per latent dimension, at least."""
 CONDITIONAL_IMAGES = 50
 """Training images per class from which the GAN is conditional."""
 CONDITIONAL_CLASSES = 20
@@ -66,7 +68,7 @@ def derive(facts: DataFacts) -> list[Setting]:
     return [
         *_data(facts),
         Setting("optimization.batch_size", batch_size(facts), _batch_reason(facts)),
-        Setting("optimization.learning_rate", 0.004),
+        Setting("optimization.learning_rate", 0.004, "the search tries 0.002 to 0.006 for train"),
         Setting("optimization.schedule", "one_cycle"),
         Setting("optimization.ema_decay", None),
         Setting("optimization.precision", "auto"),
@@ -123,7 +125,7 @@ def epochs(facts: DataFacts, name: str, images: int | None = None, least: int = 
 def latent_dim(facts: DataFacts) -> int:
     """Return the latent dimension of the autoencoder and of the VAE."""
     low, high = LATENT_DIMS
-    return min(high, max(low, facts.components))
+    return max(low, min(high, facts.components, facts.train_images // IMAGES_PER_DIMENSION))
 
 
 def label_levels(facts: DataFacts) -> list[int]:
@@ -249,7 +251,10 @@ def _train(facts: DataFacts) -> Iterator[Setting]:
 
 def _latent_reason(facts: DataFacts) -> str:
     low, high = LATENT_DIMS
-    return f"{facts.components} principal components explain 90% of the variance; {low} to {high}"
+    return (
+        f"{facts.components} principal components explain 90% of the variance; {low} to {high}, "
+        f"and at most one per {IMAGES_PER_DIMENSION} training images"
+    )
 
 
 def _compare(facts: DataFacts) -> Iterator[Setting]:
@@ -349,7 +354,7 @@ def _reference(facts: DataFacts) -> Iterator[Setting]:
 
 def _vae(facts: DataFacts) -> Iterator[Setting]:
     model = {
-        "channels": ([16, 32, 64], ""),
+        "channels": ([16, 32, 64], "as in train"),
         "kernel": (3, ""),
         "stride": (2, ""),
         "padding": ("auto", ""),
