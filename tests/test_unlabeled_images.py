@@ -114,3 +114,11 @@ def test_every_stage_runs_and_the_gate_judges_without_labels(answers, checkout, 
     assert "evaluate/test/generators/gan/relative_frechet_distance" in compared
     assert "evaluate/test/reference/accuracy" in compared
     assert not any("/classifier/" in name for name in compared)
+
+    # the report says that there are no classes, and the explorer shows clusters
+    answer = latentlab("report")
+    assert answer.code == 0, answer.err
+    folder = checkout.outputs("report")
+    text = "shapes has no class labels, so no classifier was trained."
+    assert text in (folder / "index.html").read_text(encoding="utf-8")
+    assert "cluster 1" in (folder / "explorer.html").read_text(encoding="utf-8")
