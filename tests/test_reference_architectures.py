@@ -287,8 +287,8 @@ def test_the_parameter_count_is_that_of_the_published_vae():
 @pytest.mark.parametrize(
     ("size", "entry", "place"),
     [
-        (8, {"channels": [4] * 3, "padding": 0}, "convolution 3 of 3: 1 pixels"),
-        (28, {"channels": [4] * 5, "padding": "auto"}, "convolution 5 of 5: 1 pixels"),
+        (8, {"channels": [4] * 3, "padding": 0}, "convolution 3 of 3: 1 pixel left"),
+        (28, {"channels": [4] * 5, "padding": "auto"}, "convolution 5 of 5: 1 pixel left"),
         (8, {"channels": [4], "kernel": 11, "padding": 0}, "convolution 1 of 1: 8 pixels"),
         (28, {"channels": [4] * 4, "kernel": 6, "stride": 4, "padding": 0}, "convolution 3 of 4"),
     ],
