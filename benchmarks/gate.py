@@ -149,9 +149,15 @@ def regression_row(shipped: Shipped, variant: Variant, runs: list[Run]) -> str:
         by_itself = -by_itself
     result = "caught" if is_caught(run, variant) else "**missed**"
     return (
-        f"| {variant.name} | {short(worst['metric'])} | {worst['change']:+.2g} | {by_itself:+.2g} "
+        f"| {variant.name} | {short(worst['metric'])} "
+        f"| {signed(worst['change'])} | {signed(by_itself)} "
         f"| {worst['allowed']:.2g} | {result} |"
     )
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign and two significant digits."""
+    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2g}"
 
 
 def short(metric: str) -> str:
