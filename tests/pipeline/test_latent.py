@@ -77,7 +77,7 @@ def test_samples_of_long_codes_are_drawn_in_three_ways(drawn, tmp_path):
 
     target, rows, _ = drawn["plot_rows"]
     assert target == tmp_path / "space_samples.png"
-    ways = ("uniform", "density in PCA plane", "density")
+    ways = ("uniform", "PCA plane", "density")
     assert list(rows) == [f"{way} {number}" for way in ways for number in (1, 2, 3)]
     assert all(images.shape == (latent.SAMPLES_PER_ROW, 1, 2, 2) for images in rows.values())
 

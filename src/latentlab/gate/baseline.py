@@ -160,7 +160,7 @@ def with_run(baseline: Baseline, run: AcceptedRun, path: Path) -> Baseline:
 
 def _short(message: str) -> str:
     """Return a message without the middle of a long value."""
-    return message if len(message) <= 120 else f"{message[:40]}...{message[-60:]}"
+    return message if len(message) <= 120 else f"{message[:42]}...{message[-60:]}"
 
 
 def _check_runs(baseline: Baseline, path: str) -> None:

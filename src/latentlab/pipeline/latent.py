@@ -147,7 +147,7 @@ def _plot_samples(probe: EncodedProbe, target: Path) -> None:
     drawn = {"uniform": uniform_codes(codes, count, seed)}
     if codes.shape[1] > 2:
         plane = fit_density(codes, seed, Axes.principal_plane(codes.astype(np.float64)))
-        drawn["density in PCA plane"] = plane.sample(count, seed)
+        drawn["PCA plane"] = plane.sample(count, seed)
     drawn["density"] = probe.density.sample(count, seed)
     rows = {
         f"{name} {number}": probe.space.images(some)
